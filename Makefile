@@ -1,0 +1,32 @@
+# make figures [QUICK=1]   the nine experiments, in order; figures and results land in figures/
+# make report              the README's numbers from the stored results
+# make test                the tests
+PYTHON ?= python3
+python := .venv/bin/python
+scripts := $(sort $(wildcard hw1_*.py))
+flags := $(if $(QUICK),--quick)
+
+.PHONY: figures report test $(scripts)
+figures: $(scripts)
+
+$(scripts): .venv/installed
+	@echo "== $@"
+	@$(python) $@ $(flags)
+
+report: .venv/installed
+	$(python) -m common.report
+
+test: .venv/installed-dev
+	$(python) -m ruff check .
+	$(python) -m pytest
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	$(python) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(python) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,244 @@
+"""The frame around every experiment: flags, data, files, messages.
+
+An experiment is a script with a docstring, a dict of FLAGS and two functions: `run` trains and returns plain numbers,
+`plot` draws a figure from those numbers alone. `main` does the rest.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from common.data import DATASETS, TITLES, DataError, load_dataset
+from common.report import ResultsError, format_table, read_results
+from common.training import Diverged
+
+REPORT_DATASET = "mnist"
+
+
+class UsageError(Exception):
+    """Something the user asked for cannot be done; the message says what and what to do."""
+
+
+class Flag(NamedTuple):
+    """An experiment's own number: its value in the report, in the quick tour, and what it means."""
+
+    default: float
+    quick: float
+    help: str
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"{message}; see --help")
+
+
+def main(run, plot, flags, *, runs, images=False, arguments=None):
+    """Runs one experiment from the command line: a script's whole `__main__`.
+
+    run(settings), or run(settings, data) where images is True, returns {"table": [rows], "curves": ..., ...};
+    plot(results) returns a matplotlib figure. flags maps names to Flag; runs is the Flag of the repeated runs. Exits with
+    2 and one line for anything the user can mend, 1 for a training that diverged, 130 when interrupted.
+    """
+    # A polite kill unwinds like any error, so that no temporary file stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        _main(run, plot, {"runs": runs, **flags}, images, arguments)
+    except (UsageError, DataError, ResultsError) as error:
+        sys.exit(_say(error, 2))
+    except Diverged as error:
+        sys.exit(_say(error, 1))
+    except OSError as error:
+        sys.exit(_say(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; earlier results are as they were", 130))
+
+
+def _say(message, status):
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def _main(run, plot, flags, images, arguments):
+    start = time.monotonic()
+    name, description = Path(run.__code__.co_filename).stem, run.__globals__["__doc__"]
+    settings, explicit = parse(flags, images, description, arguments)
+    if settings.replot:
+        path = _stored(name, settings, explicit, images)
+    else:
+        path, results = _compute(name, run, flags, settings, explicit, images, start)
+        lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in results.items()]
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+    results = read_results(path)  # the figure sees what is stored and nothing else
+    figure_path = path.with_suffix(".png")
+    figure = plot(results)
+    write_atomically(figure_path, lambda file: figure.savefig(file, format="png"))
+    print(format_table(results["table"]))
+    print(f"\nresults: {path}\nfigure:  {figure_path}\ntime:    {time.monotonic() - start:.0f} s")
+
+
+def parse(flags, images, description, arguments=None):
+    """The settings, and the set of names given explicitly. Raises UsageError; `--help` exits."""
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--device", default="auto", help="auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--seed", type=_integer(0), default=0, help="base seed; run k draws from (seed, k) (default: 0)")
+    parser.add_argument("--quick", action="store_true", help="a tour in seconds, with the values in brackets below")
+    parser.add_argument("--replot", action="store_true", help="redraw the figure from the stored results, without training")
+    parser.add_argument("--out", default="figures", help="folder of the results; all but the report's own go to a "
+                        "subfolder of it (default: figures)")
+    if images:
+        parser.add_argument("--dataset", choices=DATASETS, default="auto", help="auto is mnist where it can be had, else "
+                            "scikit-learn's digits (default: auto)")
+        parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: data)")
+    for name, flag in flags.items():
+        kind = _integer(1) if isinstance(flag.default, int) else _positive
+        parser.add_argument("--" + name.replace("_", "-"), type=kind, metavar="N" if kind is not _positive else "X",
+                            help=f"{flag.help} (default: {flag.default} [{flag.quick}])")
+    settings = parser.parse_args(arguments)
+    explicit = {name for name in flags if getattr(settings, name) is not None}
+    for name in flags.keys() - explicit:
+        setattr(settings, name, flags[name].quick if settings.quick else flags[name].default)
+    if not settings.quick:
+        explicit = {name for name in explicit if getattr(settings, name) != flags[name].default}
+    if settings.seed:
+        explicit.add("seed")
+    settings.device = _device(settings.device)
+    return settings, explicit
+
+
+def _integer(smallest):
+    def convert(text):
+        value = int(text)
+        if not smallest <= value < 2**32:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {smallest} up")
+        return value
+
+    convert.__name__ = "whole number"  # what argparse calls it in "invalid ... value"
+    return convert
+
+
+def _positive(text):
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+_positive.__name__ = "number"
+
+
+def _device(name):
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
+    found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= found:
+        raise UsageError(f"no device {name!r} on this machine; use --device auto")
+    return device
+
+
+def _folder(settings, explicit, dataset):
+    """The folder of a run: --out itself for the report's own, a subfolder named after the difference for all others."""
+    parts = ["quick"] * settings.quick + ["custom"] * bool(explicit) + [dataset] * (dataset not in (None, REPORT_DATASET))
+    return Path(settings.out, "-".join(parts)) if parts else Path(settings.out)
+
+
+def _stored(name, settings, explicit, images):
+    dataset = getattr(settings, "dataset", None)
+    candidates = [REPORT_DATASET, "digits"] if dataset == "auto" else [dataset]
+    paths = [_folder(settings, explicit, candidate) / f"{name}.json" for candidate in candidates]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise UsageError(f"no stored results at {paths[0]}; run without --replot first")
+    return path
+
+
+def _compute(name, run, flags, settings, explicit, images, start):
+    out = Path(settings.out)
+    nearest = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"--out {out}: {nearest} is not a folder that can be written to")
+    data = None
+    if images:
+        data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+        _fit_to_data(settings, explicit, data)
+    folder = _folder(settings, explicit, data and data.name)
+    if data and data.name != settings.dataset:
+        settings.dataset = data.name
+    results = run(settings, data) if images else run(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {
+        "experiment": name,
+        "settings": {key: getattr(settings, key) for key in ["seed", "quick", *(["dataset"] if images else []), *flags]},
+        "environment": environment(settings.device, data),
+        "seconds": time.monotonic() - start,
+        **results,
+    }
+    return folder / f"{name}.json", plain(stored)
+
+
+def _fit_to_data(settings, explicit, data):
+    """Keeps train_size and batch_size within the data: a default shrinks, a number that was asked for is an error."""
+    limit, whole = len(data.train_images), f"the {TITLES[data.name]} training set"
+    for name in ("train_size", "batch_size"):
+        value = getattr(settings, name, None)
+        if value is None:
+            continue
+        if value > limit and name in explicit:
+            raise UsageError(f"--{name.replace('_', '-')} {value} is more than {whole} has ({limit}); make it smaller")
+        setattr(settings, name, min(value, limit))
+        if name == "train_size":
+            limit, whole = settings.train_size, "the training size"
+
+
+def environment(device, data=None):
+    """Where numbers come from: versions, device, threads, data set."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    with suppress(OSError):
+        if device.type == "cpu":
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
+            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return {"python": platform.python_version(), "torch": torch.__version__, "device": str(device), "device_name": name,
+            "threads": torch.get_num_threads(), "dataset": TITLES[data.name] if data else None}
+
+
+def plain(value):
+    """Tensors, arrays and NumPy numbers as lists and numbers for JSON, floats to six significant digits."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def write_atomically(path, write):
+    """Writes a file through write(file), whole or not at all: whatever happens, the previous one stays until the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115 (closed below)
+    try:
+        with file:
+            write(file)
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(file.name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(file.name)
+        raise

@@ -1,0 +1,146 @@
+"""Networks as stacks: R independent copies of one architecture, trained side by side.
+
+Every tensor carries the runs in its leading dimension. A batch is (R, B, ...), a linear weight (R, in, out), so one
+`baddbmm` advances all runs at once. The layers take R from their weights, never from a stored number: the same model
+therefore evaluates any other number of parameter sets through `torch.func.functional_call`.
+"""
+
+from itertools import pairwise, product
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def _initial(shape, fan_in, generator):
+    """He-uniform weight and U(±1/√fan_in) bias of one run (He et al. 2015, arXiv:1502.01852)."""
+    weight = nn.init.kaiming_uniform_(torch.empty(shape), nonlinearity="relu", generator=generator)
+    bias = torch.empty(shape[0]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+    return weight, bias
+
+
+class StackedLinear(nn.Module):
+    """R linear layers: (R, B, in) -> (R, B, out). Run k is initialized from generators[k] alone."""
+
+    def __init__(self, in_features, out_features, generators):
+        super().__init__()
+        weights, biases = zip(*[_initial((out_features, in_features), in_features, g) for g in generators])
+        self.weight = nn.Parameter(torch.stack(weights).mT.contiguous())  # (R, in, out)
+        self.bias = nn.Parameter(torch.stack(biases).unsqueeze(1))  # (R, 1, out)
+
+    def forward(self, inputs):
+        return torch.baddbmm(self.bias, inputs, self.weight)
+
+
+class StackedConv2d(nn.Module):
+    """R convolutions with zero padding that keeps the size: (R, B, in, H, W) -> (R, B, out, H, W).
+
+    The runs are looped over: a convolution is bound by arithmetic on a CPU, where grouping the runs into one call is
+    slower. Images run fastest there with their channels last in memory.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel, generators):
+        super().__init__()
+        shape = (out_channels, in_channels, kernel, kernel)
+        weights, biases = zip(*[_initial(shape, in_channels * kernel**2, g) for g in generators])
+        self.weight = nn.Parameter(torch.stack(weights))  # (R, out, in, k, k)
+        self.bias = nn.Parameter(torch.stack(biases))  # (R, out)
+
+    def forward(self, inputs):
+        padding = self.weight.shape[-1] // 2
+        outputs = [
+            functional.conv2d(images.contiguous(memory_format=torch.channels_last), weight, bias, padding=padding)
+            for images, weight, bias in zip(inputs, self.weight, self.bias)
+        ]
+        return torch.cat(outputs).unflatten(0, inputs.shape[:2])
+
+
+class StackedMaxPool2d(nn.MaxPool2d):
+    """Max-pooling of a stack: (R, B, C, H, W) -> (R, B, C, H / size, W / size)."""
+
+    def forward(self, inputs):
+        return super().forward(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+
+
+def mlp(widths, generators, activation=nn.ReLU):
+    """A stack of fully connected networks, one per generator.
+
+    widths lists the features of every layer, input and output included: [784, 32, 10] has one hidden layer. Inputs
+    (R, B, ...) are flattened to (R, B, widths[0]); outputs are (R, B, widths[-1]).
+    """
+    layers = [nn.Flatten(2)]
+    for in_features, out_features in pairwise(widths):
+        layers += [StackedLinear(in_features, out_features, generators), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def cnn(blocks, kernel, hidden_widths, generators, image_size=28, classes=10):
+    """A stack of convolutional networks on one-channel square images (R, B, 1, image_size, image_size).
+
+    blocks lists the channels of the convolutions; every block ends in a 2 × 2 max-pool: [[8], [16]] is two convolutions
+    each followed by a pool, [[8, 8]] two convolutions and one pool. Linear layers of hidden_widths follow.
+    """
+    layers, channels = [], 1
+    for block in blocks:
+        for out_channels in block:
+            layers += [StackedConv2d(channels, out_channels, kernel, generators), nn.ReLU()]
+            channels = out_channels
+        # The pool goes before the last ReLU: both orders give the same numbers and this one has a quarter to rectify.
+        layers.insert(-1, StackedMaxPool2d(2))
+    features = channels * (image_size // 2 ** len(blocks)) ** 2
+    return nn.Sequential(*layers, *mlp([features, *hidden_widths, classes], generators))
+
+
+def run_count(model):
+    """The number of runs R in a stack."""
+    return next(model.parameters()).shape[0]
+
+
+def parameter_count(model):
+    """The number of parameters of one run of the stack."""
+    return sum(parameter[0].numel() for parameter in model.parameters())
+
+
+def count_parameters(build, *arguments):
+    """The parameters of the network that build(*arguments, generators) makes, without the memory for it."""
+    with torch.device("meta"):
+        return parameter_count(build(*arguments, [None]))
+
+
+def mlp_widths(depth, parameters, inputs=1, outputs=1, tolerance=0.01):
+    """Layer widths of an MLP of `depth` hidden layers with as nearly `parameters` parameters as possible.
+
+    Hidden widths differ by one at most. Raises ValueError where no choice comes within `tolerance` of the target.
+    """
+
+    def count(hidden):
+        return sum((a + 1) * b for a, b in pairwise([inputs, *hidden, outputs]))
+
+    width = 1
+    while count([width + 1] * depth) <= parameters:
+        width += 1
+    hidden = min(product((width, width + 1), repeat=depth), key=lambda widths: abs(count(widths) - parameters))
+    check_parameters(count(hidden), parameters, tolerance)
+    return [inputs, *hidden, outputs]
+
+
+def cnn_hidden_width(blocks, kernel, parameters, tolerance=0.01, largest=512):
+    """The width of a CNN's one hidden linear layer that brings it nearest to `parameters`; see `cnn`.
+
+    Raises ValueError where no width comes within `tolerance` of the target.
+    """
+
+    def count(width):
+        return count_parameters(cnn, blocks, kernel, [width])
+
+    # The count is linear in the width, so two values give them all.
+    step = count(2) - count(1)
+    width = min(max(round((parameters - count(1)) / step) + 1, 1), largest)
+    check_parameters(count(width), parameters, tolerance)
+    return width
+
+
+def check_parameters(count, target, tolerance=0.01):
+    """Raises ValueError unless count is within a share `tolerance` of target: the premise of every fair comparison."""
+    if abs(count - target) > tolerance * target:
+        raise ValueError(f"{count} parameters are not within {tolerance:.0%} of {target}")

@@ -1,0 +1,45 @@
+"""One visual language for all figures: train dashed, test solid, the runs as bands, one colour per model."""
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")  # files only: no display is needed
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart, in an order of falling contrast with white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+TRAIN, TEST = "--", "-"
+matplotlib.rcParams.update({
+    "figure.dpi": 150, "savefig.facecolor": "white", "figure.constrained_layout.use": True,
+    "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5, "figure.titlesize": 11.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4",
+    "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
+})
+
+
+def new_figure(title, results, rows, columns, height=3.0, **subplots):
+    """A figure 9 inches wide with `rows` × `columns` axes, its title, and a foot line that says what was measured."""
+    figure = Figure(figsize=(9, height * rows + 0.7))
+    axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+    figure.suptitle(title, fontweight="bold")
+    settings, environment = results["settings"], results["environment"]
+    parts = [environment["dataset"], f"{settings['runs']} runs", f"seed {settings['seed']}",
+             "quick tour, not the report's settings" if settings["quick"] else None]
+    figure.supxlabel(" · ".join(part for part in parts if part), fontsize=7.5, color="#666666", x=0.99, ha="right")
+    return figure, axes
+
+
+def draw_runs(axes, x, values, color, style=TEST, label=None, marker=None):
+    """The median of the runs as a line, their quartiles as a band, their full range as a fainter one.
+
+    values is (runs, points), x (points,).
+    """
+    low, first, median, third, high = np.quantile(np.asarray(values, dtype=float), [0, 0.25, 0.5, 0.75, 1], axis=0)
+    axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+    axes.fill_between(x, first, third, color=color, alpha=0.25, linewidth=0)
+    axes.plot(x, median, style, color=color, label=label, marker=marker, markersize=4)
+
+
+def legend_below(figure, axes, columns=4):
+    """One legend for the whole figure, below the panels, from the labelled lines of axes."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns)

@@ -1,0 +1,127 @@
+"""Writes the numbers of the README from the stored results: `python -m common.report`, or `--check` to compare only.
+
+The README holds markers, which no reader sees, around everything that is measured:
+
+    <!-- table hw1_1_mnist.table model parameters test_accuracy -->     a table of these columns (all where none are named),
+    <!-- end -->                                                         of the rows that satisfy column=value conditions
+    <!-- value hw1_1_mnist.table model=deep test_accuracy .2% -->99.32%<!-- end -->      one number, in a Python format
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MARKER = re.compile(r"<!-- (table|value) ([^\n]*?) -->(.*?)<!-- end -->", re.DOTALL)
+REQUIRED = ("experiment", "settings", "environment", "seconds", "table", "curves")
+
+
+class ResultsError(Exception):
+    """Stored results cannot be used; the message names the file."""
+
+
+def read_results(path):
+    """The stored results of one experiment. Raises ResultsError where the file is missing, damaged or of another form."""
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}; run the experiment again") from None
+    except ValueError:
+        raise ResultsError(f"{path} is damaged: not JSON; run the experiment again") from None
+    missing = [key for key in REQUIRED if not isinstance(results, dict) or key not in results]
+    if missing:
+        raise ResultsError(f"{path} has no {missing[0]!r}: not results of this version; run the experiment again")
+    return results
+
+
+def format_cell(value):
+    """A number for a table: whole numbers in full, others to four significant digits; nothing where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def format_table(rows, columns=None):
+    """Rows (a list of dicts) as an aligned Markdown table."""
+    columns = columns or list(rows[0])
+    cells = [[name.replace("_", " ") for name in columns], *[[format_cell(row[name]) for name in columns] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    numeric = [all(isinstance(row[name], (int, float, type(None))) for row in rows) for name in columns]
+    lines = ["| " + " | ".join(cell.rjust(width) if right else cell.ljust(width)
+                               for cell, width, right in zip(row, widths, numeric)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, numeric)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def select(folder, words):
+    """The rows that a marker names, and its remaining words: ["NAME.key", "column=value", ..., rest...]."""
+    experiment, _, key = words[0].partition(".")
+    selected = read_results(Path(folder, f"{experiment}.json"))
+    for part in key.split("."):
+        if part not in selected:
+            raise ResultsError(f"{experiment}.json has no {key!r}")
+        selected = selected[part]
+    conditions = [word.split("=") for word in words[1:] if "=" in word]
+    rest = [word for word in words[1:] if "=" not in word]
+    if isinstance(selected, list):
+        selected = [row for row in selected if all(str(row.get(column)) == value for column, value in conditions)]
+        if not selected:
+            raise ResultsError(f"{experiment}.json: no row of {' '.join(words)}")
+    return selected, rest
+
+
+def render(text, folder):
+    """The README's text with every marker's content written anew from the results in folder."""
+
+    def fill(match):
+        kind, instruction, _ = match.groups()
+        selected, rest = select(folder, instruction.split())
+        missing = [name for name in rest[: None if kind == "table" else -1]
+                   if isinstance(selected, list) and name not in selected[0]]
+        if missing:
+            raise ResultsError(f"{instruction}: no column {missing[0]!r}")
+        if kind == "table":
+            content = f"\n{format_table(selected, rest)}\n"
+        else:
+            if isinstance(selected, list):
+                if len(selected) != 1:
+                    raise ResultsError(f"{instruction}: {len(selected)} rows where one is needed")
+                selected = selected[0][rest[0]]
+            content = format(selected, rest[-1].replace("%%", "%"))
+        return f"<!-- {kind} {instruction} -->{content}<!-- end -->"
+
+    return MARKER.sub(fill, text)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where the README is out of step")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--figures", type=Path, default=ROOT / "figures")
+    settings = parser.parse_args(arguments)
+    try:
+        text = settings.readme.read_text(encoding="utf-8")
+        rendered = render(text, settings.figures)
+    except (ResultsError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if settings.check:
+        for before, after in zip(text.splitlines(), rendered.splitlines()):
+            if before != after:
+                print(f"error: {settings.readme} differs from the stored results; run `python -m common.report`\n"
+                      f"  is:     {before}\n  should: {after}", file=sys.stderr)
+                return 1
+        return int(text != rendered)
+    if text != rendered:
+        settings.readme.write_text(rendered, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

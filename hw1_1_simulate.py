@@ -1,0 +1,156 @@
+"""Deep or shallow: which fits a one-dimensional function better with the same number of parameters?
+
+Four ReLU networks of 571 parameters and 1 to 7 hidden layers are trained on three functions, many runs each, every
+network with the learning rate that suits it best on runs kept apart for that choice.
+
+    python hw1_1_simulate.py              # the report's figure
+    python hw1_1_simulate.py --quick      # a tour in seconds
+"""
+
+import numpy as np
+import torch
+from scipy import stats
+
+from common.experiment import Flag, main
+from common.models import check_parameters, mlp, mlp_widths, parameter_count
+from common.plotting import COLORS, draw_runs, legend_below, new_figure
+from common.statistics import holm
+from common.training import mean_squared_error, run_generators, train
+
+FLAGS = {
+    "epochs": Flag(20_000, 1_000, "training steps, each on all points"),
+    "points": Flag(128, 128, "training points, evenly spaced on [0, 1]"),
+}
+RUNS = Flag(10, 3, "reported runs of each network")
+PARAMETERS = 571
+DEPTHS = (1, 2, 4, 7)
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+SELECTION_RUNS = 3  # runs that choose the learning rate; their numbers start at FIRST_SELECTION_RUN and none is reported
+FIRST_SELECTION_RUN = 1_000_000
+TEST_POINTS = 2_000
+RECORDS = 100
+
+
+def sinc(x):
+    return torch.sinc(5 * x)  # sin(5πx) / (5πx), and 1 at x = 0
+
+
+def square_wave(x):
+    return torch.sign(torch.sin(5 * torch.pi * x))
+
+
+def sawtooth_of_sawtooth(x):
+    """Telgarsky's triangle wave, the tent map composed four times: eight teeth."""
+    for _ in range(4):
+        x = 1 - (2 * x - 1).abs()
+    return x
+
+
+FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "triangle wave": sawtooth_of_sawtooth}
+
+
+def train_stack(depth, names, run_numbers, learning_rate, settings, record=None):
+    """Trains one stack on several functions, run_numbers each; returns the model and final errors (functions, runs)."""
+    x = grid(settings.points, settings.device)
+    targets = torch.cat([FUNCTIONS[name](x).expand(len(run_numbers), -1, -1) for name in names])
+    generators = [generator for _ in names for generator in run_generators(settings.seed, run_numbers, "initialization")]
+    model = mlp(mlp_widths(depth, PARAMETERS), generators).to(settings.device)
+    check_parameters(parameter_count(model), PARAMETERS)
+    title = f"{depth} hidden, {', '.join(names)}, learning rate {learning_rate}"
+    errors = []
+
+    @torch.no_grad()
+    def measure(epoch):
+        outputs = model(x.expand(len(targets), -1, -1))
+        errors.append(mean_squared_error(outputs, targets).view(len(names), -1))
+
+    train(model, x, targets, mean_squared_error, epochs=settings.epochs, learning_rate=learning_rate, record=measure,
+          record_every=max(settings.epochs // RECORDS, 1), title=title)
+    return model, torch.stack(errors, -1).cpu().numpy()  # (functions, runs, records)
+
+
+def grid(points, device):
+    """Midpoints of equal intervals of [0, 1], (points, 1): no point falls on a jump of the square wave."""
+    return ((torch.arange(points, device=device) + 0.5) / points).unsqueeze(1)
+
+
+def choose_learning_rates(depth, settings):
+    """The learning rate of the lowest median error for each function, on runs that are not reported."""
+    run_numbers = range(FIRST_SELECTION_RUN, FIRST_SELECTION_RUN + min(SELECTION_RUNS, settings.runs))
+    medians = [np.median(train_stack(depth, list(FUNCTIONS), run_numbers, rate, settings)[1][:, :, -1], axis=1)
+               for rate in LEARNING_RATES]  # (rates, functions)
+    return {name: LEARNING_RATES[int(np.argmin(column))] for name, column in zip(FUNCTIONS, np.transpose(medians))}
+
+
+def run(settings):
+    table, curves = [], {"epochs": None, "x": None, "truth": {}, "train_mse": {}, "fit": {}}
+    test_x = grid(TEST_POINTS, settings.device)
+    for depth in DEPTHS:
+        rates = choose_learning_rates(depth, settings)
+        for rate in sorted(set(rates.values())):
+            names = [name for name in FUNCTIONS if rates[name] == rate]  # one stack for those that share a rate
+            model, errors = train_stack(depth, names, range(settings.runs), rate, settings)
+            with torch.no_grad():
+                fits = model(test_x.expand(len(names) * settings.runs, -1, -1)).view(len(names), settings.runs, -1)
+            for name, error, fit in zip(names, errors, fits):
+                truth = FUNCTIONS[name](test_x).squeeze(1)
+                final = error[:, -1]
+                median_run = int(np.argsort(final)[settings.runs // 2])
+                first, median, third = np.quantile(final, [0.25, 0.5, 0.75])
+                table.append({
+                    "function": name, "model": f"{depth} hidden", "depth": depth,
+                    "width": max(mlp_widths(depth, PARAMETERS)), "parameters": parameter_count(model),
+                    "runs": settings.runs, "learning_rate": rate, "train_mse_median": median, "train_mse_q25": first,
+                    "train_mse_q75": third, "test_mse_median": (fit - truth).square().mean(1).median(),
+                })
+                curves["train_mse"].setdefault(name, {})[depth] = error
+                curves["fit"].setdefault(name, {})[depth] = fit[median_run, ::5]
+                curves["truth"][name] = truth[::5]
+    every = max(settings.epochs // RECORDS, 1)
+    curves["epochs"] = sorted({*range(0, settings.epochs + 1, every), settings.epochs})
+    curves["x"] = test_x[::5, 0]
+    table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
+    return {"table": table, "comparisons": compare(table, curves["train_mse"]), "curves": curves}
+
+
+def compare(table, errors):
+    """The best network on each function against each other one: paired Wilcoxon tests, Holm's correction per function."""
+    rows = []
+    for name in FUNCTIONS:
+        best = min((row for row in table if row["function"] == name), key=lambda row: row["train_mse_median"])["depth"]
+        others = [depth for depth in DEPTHS if depth != best]
+        logs = {depth: np.log10(np.maximum(errors[name][depth][:, -1], 1e-300)) for depth in DEPTHS}
+        p_values = [stats.wilcoxon(logs[best], logs[other]).pvalue for other in others]
+        adjusted = holm(p_values)
+        rows += [{"function": name, "best": best, "against": other, "runs": len(logs[best]),
+                  "wins": int((logs[best] < logs[other]).sum()),
+                  "error_ratio_median": 10 ** np.median(logs[other] - logs[best]), "p_value": p_value}
+                 for other, p_value in zip(others, adjusted)]
+    return rows
+
+
+def plot(results):
+    curves = results["curves"]
+    best = {row["function"]: row["best"] for row in results["comparisons"]}
+    title = "Best depth at 571 parameters: " + ", ".join(f"{depth} on the {name}" for name, depth in best.items())
+    figure, axes = new_figure(title, results, len(FUNCTIONS), 3, height=2.3, width_ratios=(3, 3, 2))
+    for (loss_axes, fit_axes, final_axes), name in zip(axes, FUNCTIONS):
+        fit_axes.plot(curves["x"], curves["truth"][name], color="#bbbbbb", linewidth=4, label="truth")
+        for depth, color in zip(DEPTHS, COLORS):
+            errors = np.array(curves["train_mse"][name][str(depth)])
+            draw_runs(loss_axes, curves["epochs"], errors, color, label=f"{depth} hidden")
+            fit_axes.plot(curves["x"], curves["fit"][name][str(depth)], color=color, linewidth=1, label=f"{depth} hidden")
+            position = DEPTHS.index(depth)
+            spread = np.linspace(-0.2, 0.2, len(errors))
+            final_axes.plot(position + spread, errors[:, -1], "o", color=color, markersize=3)
+            final_axes.hlines(np.median(errors[:, -1]), position - 0.35, position + 0.35, color=color)
+        loss_axes.set(yscale="log", title=f"{name}: loss while training", xlabel="training steps", ylabel="training MSE")
+        fit_axes.set(title=f"{name}: the median run's fit", xlabel="x", ylabel="f(x)")
+        final_axes.set(yscale="log", title="final loss of every run", xlabel="hidden layers", ylabel="training MSE",
+                       xticks=range(len(DEPTHS)), xticklabels=DEPTHS)
+    legend_below(figure, axes[0, 1], columns=5)
+    return figure
+
+
+if __name__ == "__main__":
+    main(run, plot, FLAGS, runs=RUNS)
