@@ -12,19 +12,23 @@ from torch import nn
 from torch.nn import functional
 
 
-def _initial(shape, fan_in, generator):
-    """He-uniform weight and U(±1/√fan_in) bias of one run (He et al. 2015, arXiv:1502.01852)."""
-    weight = nn.init.kaiming_uniform_(torch.empty(shape), nonlinearity="relu", generator=generator)
+def _initial(shape, fan_in, generator, nonlinearity="relu"):
+    """Uniform weight of one run that keeps the signal's size (He et al. 2015, arXiv:1502.01852), U(±1/√fan_in) bias."""
+    weight = nn.init.kaiming_uniform_(torch.empty(shape), nonlinearity=nonlinearity, generator=generator)
     bias = torch.empty(shape[0]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
     return weight, bias
 
 
 class StackedLinear(nn.Module):
-    """R linear layers: (R, B, in) -> (R, B, out). Run k is initialized from generators[k] alone."""
+    """R linear layers: (R, B, in) -> (R, B, out). Run k is initialized from generators[k] alone.
 
-    def __init__(self, in_features, out_features, generators):
+    nonlinearity names what follows the layer, as `torch.nn.init.calculate_gain` knows it.
+    """
+
+    def __init__(self, in_features, out_features, generators, nonlinearity="relu"):
         super().__init__()
-        weights, biases = zip(*[_initial((out_features, in_features), in_features, g) for g in generators])
+        shape = (out_features, in_features)
+        weights, biases = zip(*[_initial(shape, in_features, generator, nonlinearity) for generator in generators])
         self.weight = nn.Parameter(torch.stack(weights).mT.contiguous())  # (R, in, out)
         self.bias = nn.Parameter(torch.stack(biases).unsqueeze(1))  # (R, 1, out)
 
@@ -69,9 +73,10 @@ def mlp(widths, generators, activation=nn.ReLU):
     (R, B, ...) are flattened to (R, B, widths[0]); outputs are (R, B, widths[-1]).
     """
     layers = [nn.Flatten(2)]
-    for in_features, out_features in pairwise(widths):
+    for in_features, out_features in pairwise(widths[:-1]):
         layers += [StackedLinear(in_features, out_features, generators), activation()]
-    return nn.Sequential(*layers[:-1])
+    layers.append(StackedLinear(widths[-2], widths[-1], generators, "linear"))
+    return nn.Sequential(*layers)
 
 
 def cnn(blocks, kernel, hidden_widths, generators, image_size=28, classes=10):

@@ -18,14 +18,15 @@ matplotlib.rcParams.update({
 
 
 def new_figure(title, results, rows, columns, height=3.0, **subplots):
-    """A figure 9 inches wide with `rows` × `columns` axes, its title, and a foot line that says what was measured."""
-    figure = Figure(figsize=(9, height * rows + 0.7))
+    """A figure 9 inches wide with `rows` × `columns` axes, its title, and a line below that says what was measured."""
+    figure = Figure(figsize=(9, height * rows + 0.9))
     axes = figure.subplots(rows, columns, squeeze=False, **subplots)
-    figure.suptitle(title, fontweight="bold")
+    figure.suptitle(f"{title}\n", fontweight="bold")  # the empty second line makes room for the note
     settings, environment = results["settings"], results["environment"]
-    parts = [environment["dataset"], f"{settings['runs']} runs", f"seed {settings['seed']}",
-             "quick tour, not the report's settings" if settings["quick"] else None]
-    figure.supxlabel(" · ".join(part for part in parts if part), fontsize=7.5, color="#666666", x=0.99, ha="right")
+    note = [environment["dataset"], f"{settings['runs']} runs", f"seed {settings['seed']}",
+            "quick tour, not the report's settings" if settings["quick"] else None]
+    figure.text(0.5, 1 - 0.4 / figure.get_figheight(), " · ".join(filter(None, note)), fontsize=8, color="#555555",
+                ha="center")
     return figure, axes
 
 

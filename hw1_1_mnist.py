@@ -1,0 +1,124 @@
+"""Deep or shallow: which convolutional network classifies images better with the same number of parameters?
+
+Four networks with one, two or four convolutions, two of which differ in the kernel alone: what the convolutions save,
+one hidden linear layer takes up. They are trained on MNIST and, by the same code, on scikit-learn's digits.
+
+    python hw1_1_mnist.py              # the report's figure
+    python hw1_1_mnist.py --quick      # a tour in seconds
+"""
+
+import torch
+from scipy import stats
+
+from common.data import TITLES, load_dataset
+from common.experiment import Flag, main
+from common.models import check_parameters, cnn, cnn_hidden_width, parameter_count
+from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.statistics import holm, mean_ci95
+from common.training import cross_entropy, evaluate, run_generators, train
+
+FLAGS = {
+    "epochs": Flag(10, 2, "passes through the training images of the main task"),
+    "lr": Flag(3e-3, 3e-3, "AdamW's learning rate at the start; it falls to zero along a half cosine"),
+    "batch_size": Flag(128, 128, "images per step"),
+    "train_size": Flag(60_000, 1_000, "training images, the first of the set"),
+}
+RUNS = Flag(3, 2, "repeated runs of each network")
+PARAMETERS = 32_000
+# Channels of the convolutions, block by block, each block ending in a 2 × 2 max-pool; and the kernel.
+MODELS = {
+    "1 conv 5×5": ([[8]], 5),
+    "2 conv 5×5": ([[8], [16]], 5),
+    "2 conv 3×3": ([[8], [16]], 3),
+    "4 conv 3×3": ([[8], [16], [32, 32]], 3),
+}
+SMALL_TASK_EPOCHS = 4  # the digits are a fortieth of MNIST, so their epochs are this many times as many
+MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+def train_model(name, data, epochs, settings):
+    """Trains one stack; returns its parameter count and, per measure, the values (runs, epochs + 1)."""
+    blocks, kernel = MODELS[name]
+    images, labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
+    generators = run_generators(settings.seed, settings.runs, "initialization")
+    model = cnn(blocks, kernel, [cnn_hidden_width(blocks, kernel, PARAMETERS)], generators).to(settings.device)
+    check_parameters(parameter_count(model), PARAMETERS)
+    history = {measure: [] for measure in MEASURES}
+
+    def measure(epoch):
+        for part, metrics in (("train", evaluate(model, images, labels)),
+                              ("test", evaluate(model, data.test_images, data.test_labels))):
+            for kind, values in zip(("loss", "accuracy"), metrics):
+                history[f"{part}_{kind}"].append(values)
+
+    train(model, images, labels.expand(settings.runs, -1), cross_entropy, epochs=epochs, learning_rate=settings.lr,
+          batch_size=min(settings.batch_size, len(images)), orders=run_generators(settings.seed, settings.runs, "order"),
+          optimizer=torch.optim.AdamW, record=measure, title=f"{TITLES[data.name]}, {name}")
+    return parameter_count(model), {measure: torch.stack(values, 1).cpu() for measure, values in history.items()}
+
+
+def run(settings, data):
+    tasks = [(data, settings.epochs)]
+    if data.name != "digits":
+        tasks.append((load_dataset("digits", settings.data_dir, settings.device), SMALL_TASK_EPOCHS * settings.epochs))
+    table, curves = [], {}
+    for task, epochs in tasks:
+        title = TITLES[task.name]
+        for name, (blocks, kernel) in MODELS.items():
+            parameters, history = train_model(name, task, epochs, settings)
+            curves.setdefault(title, {})[name] = history
+            final = {measure: values[:, -1] for measure, values in history.items()}
+            table.append({
+                "dataset": title, "model": name, "convolutions": sum(map(len, blocks)), "kernel": kernel,
+                "parameters": parameters, "runs": settings.runs, "epochs": epochs,
+                **{measure: final[measure].mean() for measure in MEASURES},
+                "test_accuracy_ci95": mean_ci95(final["test_accuracy"])[1],
+            })
+    return {"table": table, "comparisons": compare(curves), "curves": curves}
+
+
+def compare(curves):
+    """The best network of each task against each other one: paired t-tests over the runs, Holm's correction per task.
+
+    Run k of every network sees the examples in the same order, which makes the runs pairs.
+    """
+    rows = []
+    for dataset, histories in curves.items():
+        final = {name: history["test_accuracy"][:, -1].numpy() for name, history in histories.items()}
+        best = max(final, key=lambda name: final[name].mean())
+        others = [name for name in final if name != best]
+        p_values = holm([stats.ttest_rel(final[best], final[name]).pvalue for name in others])
+        for name, p_value in zip(others, p_values):
+            mean, half_width = mean_ci95(final[best] - final[name])
+            rows.append({"dataset": dataset, "best": best, "against": name, "accuracy_difference": mean,
+                         "difference_ci95": half_width, "p_value": p_value if p_value == p_value else None})
+    return rows
+
+
+def plot(results):
+    best = {row["dataset"]: row["best"] for row in results["comparisons"]}
+    accuracy = {(row["dataset"], row["model"]): row["test_accuracy"] for row in results["table"]}
+    title = "Best at equal size: " + ", ".join(f"{model} on {dataset} ({accuracy[dataset, model]:.1%})"
+                                               for dataset, model in best.items())
+    figure, axes = new_figure(title, results, len(best), 3, width_ratios=(3, 3, 2))
+    for (loss_axes, error_axes, final_axes), (dataset, histories) in zip(axes, results["curves"].items()):
+        for position, ((name, history), color) in enumerate(zip(histories.items(), COLORS)):
+            epochs = range(len(history["test_loss"][0]))
+            for part, style in (("train", TRAIN), ("test", TEST)):
+                label = f"{name}, {part}"
+                draw_runs(loss_axes, epochs, history[f"{part}_loss"], color, style, label)
+                errors = [[100 * (1 - value) for value in accuracies] for accuracies in history[f"{part}_accuracy"]]
+                draw_runs(error_axes, epochs, errors, color, style)
+            final = [100 * accuracies[-1] for accuracies in history["test_accuracy"]]
+            final_axes.plot([position] * len(final), final, "o", color=color, markersize=4)
+            final_axes.hlines(sum(final) / len(final), position - 0.3, position + 0.3, color=color)
+        loss_axes.set(yscale="log", title=f"{dataset}: loss", xlabel="epochs", ylabel="cross-entropy (nats)")
+        error_axes.set(yscale="log", title=f"{dataset}: error", xlabel="epochs", ylabel="1 − accuracy (%)")
+        final_axes.set(title="test accuracy, every run", ylabel="%", xticks=range(len(MODELS)),
+                       xticklabels=[name.replace(" conv ", "×\n") for name in MODELS])
+    legend_below(figure, axes[0, 0], columns=4)
+    return figure
+
+
+if __name__ == "__main__":
+    main(run, plot, FLAGS, runs=RUNS, images=True)
