@@ -7,6 +7,8 @@ one hidden linear layer takes up. They are trained on MNIST and, by the same cod
     python hw1_1_mnist.py --quick      # a tour in seconds
 """
 
+from functools import partial
+
 import torch
 from scipy import stats
 
@@ -19,12 +21,13 @@ from common.training import cross_entropy, evaluate, run_generators, train
 
 FLAGS = {
     "epochs": Flag(10, 2, "passes through the training images of the main task"),
-    "lr": Flag(3e-3, 3e-3, "AdamW's learning rate at the start; it falls to zero along a half cosine"),
+    "lr": Flag(5e-3, 5e-3, "AdamW's learning rate at the start; it falls to zero along a half cosine"),
     "batch_size": Flag(128, 128, "images per step"),
     "train_size": Flag(60_000, 1_000, "training images, the first of the set"),
 }
 RUNS = Flag(3, 2, "repeated runs of each network")
 PARAMETERS = 32_000
+WEIGHT_DECAY = 0.2  # decoupled; without it the deepest network stopped near 99.1 % on MNIST
 # Channels of the convolutions, block by block, each block ending in a 2 × 2 max-pool; and the kernel.
 MODELS = {
     "1 conv 5×5": ([[8]], 5),
@@ -43,6 +46,7 @@ def train_model(name, data, epochs, settings):
     generators = run_generators(settings.seed, settings.runs, "initialization")
     model = cnn(blocks, kernel, [cnn_hidden_width(blocks, kernel, PARAMETERS)], generators).to(settings.device)
     check_parameters(parameter_count(model), PARAMETERS)
+    optimizer = partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY)
     history = {measure: [] for measure in MEASURES}
 
     def measure(epoch):
@@ -53,7 +57,7 @@ def train_model(name, data, epochs, settings):
 
     train(model, images, labels.expand(settings.runs, -1), cross_entropy, epochs=epochs, learning_rate=settings.lr,
           batch_size=min(settings.batch_size, len(images)), orders=run_generators(settings.seed, settings.runs, "order"),
-          optimizer=torch.optim.AdamW, record=measure, title=f"{TITLES[data.name]}, {name}")
+          optimizer=optimizer, record=measure, title=f"{TITLES[data.name]}, {name}")
     return parameter_count(model), {measure: torch.stack(values, 1).cpu() for measure, values in history.items()}
 
 

@@ -25,7 +25,7 @@ class ResultsError(Exception):
 def read_results(path):
     """The stored results of one experiment. Raises ResultsError where the file is missing, damaged or of another form."""
     try:
-        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        results = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror}; run the experiment again") from None
     except ValueError:
@@ -34,6 +34,10 @@ def read_results(path):
     if missing:
         raise ResultsError(f"{path} has no {missing[0]!r}: not results of this version; run the experiment again")
     return results
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not JSON")
 
 
 def format_cell(value):

@@ -24,6 +24,29 @@ def spearman_ci95(x, y):
     return float(correlation(x, y)), float(interval.low), float(interval.high)
 
 
+def spearman_clusters_ci95(x, y, resamples=1000):
+    """Spearman's rank correlation over all members of x and y (clusters, members), with a 95 % interval: (rho, low, high).
+
+    The percentile bootstrap draws whole clusters, because members of one cluster are not independent (Field & Welsh 2007,
+    J. R. Stat. Soc. B 69). None where x or y never varies.
+    """
+
+    def correlations(index):  # (draws, clusters) -> (draws,)
+        ranks = [stats.rankdata(values[index].reshape(len(index), -1), axis=1) for values in (x, y)]
+        x_ranks, y_ranks = (rank - rank.mean(1, keepdims=True) for rank in ranks)
+        scale = np.sqrt((x_ranks**2).sum(1) * (y_ranks**2).sum(1))
+        return np.divide((x_ranks * y_ranks).sum(1), scale, out=np.full(len(index), np.nan), where=scale > 0)
+
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    clusters = np.arange(len(x))
+    rho = correlations(clusters[np.newaxis])[0]
+    if np.isnan(rho):
+        return None, None, None
+    draws = np.random.default_rng(0).choice(clusters, (resamples, len(clusters)))
+    low, high = np.nanquantile(correlations(draws), [0.025, 0.975])  # a draw of one cluster only may not vary
+    return float(rho), float(low), float(high)
+
+
 def holm(p_values):
     """Holm's adjustment of p-values for testing several hypotheses at once (Holm 1979), in the order given."""
     p_values = np.asarray(p_values, dtype=float)

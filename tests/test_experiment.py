@@ -1,0 +1,210 @@
+"""The frame: flags, files and messages, tried on an experiment small enough to watch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import experiment
+from common.experiment import Flag, UsageError, main, parse, plain, write_atomically
+from common.plotting import new_figure
+from common.training import Diverged
+
+FLAGS = {"epochs": Flag(20, 2, "passes"), "lr": Flag(0.1, 0.1, "learning rate"), "batch_size": Flag(64, 64, "images"),
+         "train_size": Flag(5_000, 500, "images")}
+RUNS = Flag(3, 2, "runs")
+
+
+def run(settings, data=None):
+    """Stands in for an experiment: one number for each run."""
+    rows = [{"run": k, "value": settings.lr * settings.epochs + k, "n": settings.train_size} for k in range(settings.runs)]
+    return {"table": rows, "curves": {"line": torch.arange(3.0) + settings.seed}}
+
+
+def plot(results):
+    figure, axes = new_figure("demo", results, 1, 1)
+    axes[0, 0].plot(results["curves"]["line"])
+    return figure
+
+
+def call(*arguments, run=run, images=False, status=None):
+    if status is None:
+        return main(run, plot, FLAGS, runs=RUNS, images=images, arguments=list(arguments))
+    with pytest.raises(SystemExit) as exit:
+        main(run, plot, FLAGS, runs=RUNS, images=images, arguments=list(arguments))
+    assert exit.value.code == status
+
+
+def test_full_settings_are_the_reports_and_all_others_go_elsewhere(tmp_path):
+    out = tmp_path / "figures"
+    call("--out", str(out))
+    report = (out / "test_experiment.json").read_bytes()
+    for arguments, folder in [(["--quick"], "quick"), (["--epochs", "3"], "custom"), (["--seed", "1"], "custom"),
+                              (["--quick", "--runs", "1"], "quick-custom"), (["--epochs", "20"], ".")]:
+        call("--out", str(out), *arguments)
+        assert (out / folder / "test_experiment.png").exists() and (out / folder / "test_experiment.json").exists()
+    changed = json.loads((out / "test_experiment.json").read_bytes())
+    assert changed["table"] == json.loads(report)["table"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "custom", "quick", "quick-custom", "test_experiment.json", "test_experiment.png"]
+
+
+def test_another_data_set_goes_to_its_own_folder_and_shrinks_defaults_only(tmp_path, capsys):
+    call("--out", str(tmp_path), "--dataset", "digits", images=True)
+    results = json.loads((tmp_path / "digits" / "test_experiment.json").read_text())
+    assert results["settings"]["train_size"] == 1_437 and results["environment"]["dataset"] == "digits (8×8)"
+    call("--out", str(tmp_path), "--dataset", "digits", "--train-size", "2000", images=True, status=2)
+    assert "--train-size 2000 is more than the digits (8×8) training set has (1437)" in capsys.readouterr().err
+    call("--out", str(tmp_path), "--dataset", "digits", "--train-size", "50", "--batch-size", "51", images=True, status=2)
+    assert "--batch-size 51 is more than the training size has (50)" in capsys.readouterr().err
+
+
+def test_results_hold_what_the_report_needs(tmp_path, capsys):
+    call("--out", str(tmp_path), "--device", "cpu")
+    results = json.loads((tmp_path / "test_experiment.json").read_text())
+    assert list(results) == ["experiment", "settings", "environment", "seconds", "table", "curves"]
+    assert results["settings"] == {"seed": 0, "quick": False, "runs": 3, "epochs": 20, "lr": 0.1, "batch_size": 64,
+                                   "train_size": 5000}
+    assert results["environment"]["torch"] == torch.__version__ and results["environment"]["device"] == "cpu"
+    assert results["curves"]["line"] == [0, 1, 2]
+    printed = capsys.readouterr().out
+    assert str(tmp_path / "test_experiment.png") in printed and "| run | value |" in printed and "time: " in printed
+
+
+def test_replot_draws_the_stored_numbers_without_training(tmp_path, capsys):
+    def refuse(settings):
+        raise AssertionError("trained")
+
+    call("--out", str(tmp_path), "--replot", run=refuse, status=2)
+    assert "no stored results" in capsys.readouterr().err
+    call("--out", str(tmp_path))
+    figure = tmp_path / "test_experiment.png"
+    first = figure.read_bytes()
+    figure.unlink()
+    call("--out", str(tmp_path), "--replot", run=refuse)
+    assert figure.read_bytes() == first
+    (tmp_path / "test_experiment.json").write_text('{"experiment": ')
+    call("--out", str(tmp_path), "--replot", run=refuse, status=2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "test_experiment.json is damaged" in error and error.count("\n") == 1
+
+
+BAD_FLAGS = [
+    ["--runs", "0"], ["--runs", "-3"], ["--epochs", "0"], ["--epochs", "1.5"], ["--lr", "0"], ["--lr", "nan"],
+    ["--lr", "inf"], ["--batch-size", "-1"], ["--train-size", "x"], ["--seed", "-1"], ["--seed", "5000000000"], ["--device", "tpu"],
+    ["--device", "cuda:99"], ["--device", ""], ["--dataset", "imagenet"], ["--no-such-flag"], ["extra"], ["--epoch", "3"],
+    ["--device", "cpu:7"],
+]
+
+
+@pytest.mark.parametrize("arguments", BAD_FLAGS, ids=" ".join)
+def test_bad_flags_give_one_line_and_status_2_before_any_work(arguments, tmp_path, capsys):
+    def refuse(settings, data):
+        raise AssertionError("worked")
+
+    call("--out", str(tmp_path / "out"), *arguments, run=refuse, images=True, status=2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+WORDS = ["--runs", "--epochs", "--lr", "--seed", "--device", "--quick", "--", "-1", "1e400"]
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=6)), max_size=4))
+def test_any_words_are_either_settings_or_one_clear_line(words):
+    if {"-h", "--help"} & set(words):
+        return
+    try:
+        settings, _ = parse({"runs": RUNS, **FLAGS}, True, "demo", words)
+    except UsageError as error:
+        assert str(error).endswith("--help") or "device" in str(error)
+    else:
+        assert settings.runs >= 1 and settings.lr > 0 and settings.seed >= 0
+
+
+def test_out_that_is_a_file_or_below_one(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/below"):
+        call("--out", str(tmp_path / out), status=2)
+        assert capsys.readouterr().err.startswith(f"error: --out {tmp_path / out}: ")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_diverged_training_leaves_the_stored_results(tmp_path, capsys):
+    call("--out", str(tmp_path))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def diverge(settings):
+        raise Diverged("demo: the loss of run 1 is not finite at epoch 2")
+
+    call("--out", str(tmp_path), run=diverge, status=1)
+    assert capsys.readouterr().err == "error: demo: the loss of run 1 is not finite at epoch 2\n"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_results_that_are_not_numbers_are_never_stored(tmp_path):
+    def not_a_number(settings):
+        return {"table": [{"value": float("nan")}], "curves": {}}
+
+    with pytest.raises(ValueError, match="JSON"):
+        call("--out", str(tmp_path), run=not_a_number)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError, SystemExit])
+def test_a_write_that_is_cut_off_keeps_the_previous_file(tmp_path, stop):
+    path = tmp_path / "results.json"
+    write_atomically(path, lambda file: file.write(b"whole"))
+
+    def cut_off(file):
+        file.write(b"ha")
+        raise stop
+
+    with pytest.raises(stop):
+        write_atomically(path, cut_off)
+    assert path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_scripts_leave_earlier_results_and_one_line(tmp_path, signal_number, status):
+    script = tmp_path / "slow.py"
+    script.write_text(textwrap.dedent("""
+        "Waits to be interrupted."
+        import time
+        from common.experiment import Flag, main
+
+        def run(settings):
+            print("working", flush=True)
+            time.sleep(60)
+
+        main(run, None, {}, runs=Flag(1, 1, "runs"))
+    """))
+    (tmp_path / "slow.json").write_text("earlier")
+    process = subprocess.Popen([sys.executable, script, "--out", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal_number)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert error == ("error: interrupted; earlier results are as they were\n" if status == 130 else "")
+    assert (tmp_path / "slow.json").read_text() == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["slow.json", "slow.py"]
+
+
+def test_plain_keeps_six_digits_and_nothing_but_numbers():
+    value = {"a": torch.tensor([1.23456789]), 3: (torch.tensor(2), 1e-17 / 3), "b": [None, "x", True]}
+    assert plain(value) == {"a": [1.23457], "3": [2, 3.33333e-18], "b": [None, "x", True]}
+
+
+def test_device_auto_without_a_gpu_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(experiment.torch.cuda, "is_available", lambda: False)
+    assert experiment._device("auto") == torch.device("cpu")

@@ -1,0 +1,86 @@
+"""The README's numbers: written from the stored results, and checked against them."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT
+
+from common.report import ResultsError, format_cell, format_table, main, read_results, render
+
+RESULTS = {
+    "experiment": "demo", "settings": {}, "environment": {}, "seconds": 12.0, "curves": {},
+    "table": [{"model": "a", "count": 1234, "loss": 0.00012, "p": None}, {"model": "b", "count": 7, "loss": 0.5, "p": 0.25}],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "demo.json").write_text(json.dumps(RESULTS))
+    return tmp_path
+
+
+def test_cells():
+    assert [format_cell(value) for value in (None, 3, 12_345, 0.25, 0.0, 1.2e-7, 123456.7, "x", True)] == [
+        "–", "3", "12,345", "0.25", "0", "1.20e-07", "1.23e+05", "x", "True"]
+
+
+def test_table_is_aligned_markdown():
+    assert format_table(RESULTS["table"], ["model", "count"]) == (
+        "| model | count |\n"
+        "|-------|------:|\n"
+        "| a     | 1,234 |\n"
+        "| b     |     7 |")
+
+
+def test_render_fills_tables_and_values(folder):
+    text = ("before <!-- table demo.table model loss model=b -->old<!-- end --> middle "
+            "<!-- value demo.table model=a loss .1e -->9<!-- end --> in <!-- value demo.seconds .0f -->?<!-- end --> s")
+    rendered = render(text, folder)
+    assert "| b     |  0.5 |\n<!-- end --> middle" in rendered and "old" not in rendered
+    assert "-->1.2e-04<!-- end --> in" in rendered and "-->12<!-- end --> s" in rendered
+    assert render(rendered, folder) == rendered
+
+
+@pytest.mark.parametrize(("marker", "message"), [
+    ("value demo.table model=c loss .2f", "no row"), ("value demo.table loss .2f", "2 rows where one is needed"),
+    ("value demo.table model=a weight .2f", "no column 'weight'"), ("table demo.rows", "no 'rows'"),
+    ("table absent.table", "absent.json"),
+])
+def test_render_refuses_what_the_results_do_not_hold(folder, marker, message):
+    with pytest.raises(ResultsError, match=message):
+        render(f"<!-- {marker} --><!-- end -->", folder)
+
+
+def test_check_fails_until_the_numbers_are_written(folder, capsys):
+    readme = folder / "README.md"
+    readme.write_text("loss <!-- value demo.table model=b loss .2f -->0.49<!-- end -->")
+    arguments = ["--readme", str(readme), "--figures", str(folder)]
+    assert main(["--check", *arguments]) == 1
+    assert "0.49" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "0.50" in readme.read_text()
+    assert main(["--check", *arguments]) == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"experiment": "demo"}', "\x00", '{"table": [NaN]}'])
+def test_damaged_results_are_named(tmp_path, content):
+    path = tmp_path / "demo.json"
+    path.write_text(content)
+    with pytest.raises(ResultsError, match=r"demo\.json .*run the experiment again"):
+        read_results(path)
+
+
+def test_the_readme_agrees_with_the_stored_results(capsys):
+    assert main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_a_changed_result_makes_the_readme_wrong(tmp_path):
+    for path in (ROOT / "figures").glob("*.json"):
+        shutil.copy(path, tmp_path)
+    path = tmp_path / "hw1_1_simulate.json"
+    results = json.loads(path.read_text())
+    for row in results["table"]:
+        row["train_mse_median"] *= 2
+    path.write_text(json.dumps(results))
+    assert main(["--check", "--figures", str(tmp_path)]) == 1
