@@ -58,8 +58,6 @@ def main(run, plot, flags, *, runs, images=False, arguments=None):
         sys.exit(_say(error, 2))
     except Diverged as error:
         sys.exit(_say(error, 1))
-    except OSError as error:
-        sys.exit(_say(f"{error.filename or 'a file'}: {error.strerror or error}", 2))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; earlier results are as they were", 130))
 
@@ -170,10 +168,7 @@ def _stored(name, settings, explicit, images):
 
 
 def _compute(name, run, flags, settings, explicit, images, start):
-    out = Path(settings.out)
-    nearest = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UsageError(f"--out {out}: {nearest} is not a folder that can be written to")
+    check_writable(Path(settings.out))
     data = None
     if images:
         data = load_dataset(settings.dataset, settings.data_dir, settings.device)
@@ -182,7 +177,6 @@ def _compute(name, run, flags, settings, explicit, images, start):
     if data and data.name != settings.dataset:
         settings.dataset = data.name
     results = run(settings, data) if images else run(settings)
-    folder.mkdir(parents=True, exist_ok=True)
     stored = {
         "experiment": name,
         "settings": {key: getattr(settings, key) for key in ["seed", "quick", *(["dataset"] if images else []), *flags]},
@@ -229,16 +223,31 @@ def plain(value):
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def write_atomically(path, write):
-    """Writes a file through write(file), whole or not at all: whatever happens, the previous one stays until the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115 (closed below)
+def check_writable(folder):
+    """Raises UsageError unless files can be written in folder, which is made where it is missing."""
     try:
-        with file:
-            write(file)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(file.name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(file.name)
-        raise
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"--out {folder} cannot be written to ({error.strerror}); name another folder") from None
+
+
+def write_atomically(path, write):
+    """Writes a file through write(file), whole or not at all: whatever happens, the previous one stays until the end.
+
+    Raises UsageError where the folder or the disk does not take it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+        try:
+            with file:
+                write(file)
+                os.fchmod(file.fileno(), 0o644)  # temporary files are for their owner alone
+            os.replace(file.name, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(file.name)
+            raise
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); what was there before is unchanged") from None
