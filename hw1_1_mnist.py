@@ -9,6 +9,7 @@ one hidden linear layer takes up. They are trained on MNIST and, by the same cod
 
 from functools import partial
 
+import numpy as np
 import torch
 from scipy import stats
 
@@ -16,7 +17,7 @@ from common.data import TITLES, load_dataset
 from common.experiment import Flag, main
 from common.models import check_parameters, cnn, cnn_hidden_width, parameter_count
 from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
-from common.statistics import holm, mean_ci95
+from common.statistics import compare_to_best, mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
 FLAGS = {
@@ -82,20 +83,14 @@ def run(settings, data):
 
 
 def compare(curves):
-    """The best network of each task against each other one: paired t-tests over the runs, Holm's correction per task.
-
-    Run k of every network sees the examples in the same order, which makes the runs pairs.
-    """
+    """The most accurate network on each task against each other one: paired t-tests, since runs share their data order."""
     rows = []
     for dataset, histories in curves.items():
-        final = {name: history["test_accuracy"][:, -1].numpy() for name, history in histories.items()}
-        best = max(final, key=lambda name: final[name].mean())
-        others = [name for name in final if name != best]
-        p_values = holm([stats.ttest_rel(final[best], final[name]).pvalue for name in others])
-        for name, p_value in zip(others, p_values):
-            mean, half_width = mean_ci95(final[best] - final[name])
-            rows.append({"dataset": dataset, "best": best, "against": name, "accuracy_difference": mean,
-                         "difference_ci95": half_width, "p_value": p_value if p_value == p_value else None})
+        accuracy = {name: history["test_accuracy"][:, -1].numpy() for name, history in histories.items()}
+        best, others = compare_to_best(accuracy, np.mean, stats.ttest_rel)
+        rows += [{"dataset": dataset, "best": best, "against": other, "accuracy_difference": difference.mean(),
+                  "difference_ci95": mean_ci95(difference)[1], "p_value": p_value}
+                 for other, difference, p_value in others]
     return rows
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 from common.experiment import Flag, main
 from common.models import check_parameters, mlp, mlp_widths, parameter_count
 from common.plotting import COLORS, draw_runs, legend_below, new_figure
-from common.statistics import holm
+from common.statistics import compare_to_best
 from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -111,31 +111,27 @@ def run(settings):
     curves["epochs"] = sorted({*range(0, settings.epochs + 1, every), settings.epochs})
     curves["x"] = test_x[::5, 0]
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
-    return {"table": table, "comparisons": compare(table, curves["train_mse"]), "curves": curves}
+    return {"table": table, "comparisons": compare(curves["train_mse"]), "curves": curves}
 
 
-def compare(table, errors):
-    """The best network on each function against each other one: paired Wilcoxon tests, Holm's correction per function."""
+def compare(errors):
+    """The network of the lowest median error on each function against each other one: paired Wilcoxon tests."""
     rows = []
     for name in FUNCTIONS:
-        best = min((row for row in table if row["function"] == name), key=lambda row: row["train_mse_median"])["depth"]
-        others = [depth for depth in DEPTHS if depth != best]
-        logs = {depth: np.log10(errors[name][depth][:, -1]) for depth in DEPTHS}
-        p_values = [stats.wilcoxon(logs[best], logs[other]).pvalue for other in others]
-        adjusted = holm(p_values)
-        rows += [{"function": name, "best": best, "against": other, "runs": len(logs[best]),
-                  "wins": int((logs[best] < logs[other]).sum()),
-                  "error_ratio_median": 10 ** np.median(logs[other] - logs[best]), "p_value": p_value}
-                 for other, p_value in zip(others, adjusted)]
+        goodness = {depth: -np.log10(errors[name][depth][:, -1]) for depth in DEPTHS}
+        best, others = compare_to_best(goodness, np.median, stats.wilcoxon)
+        rows += [{"function": name, "best": best, "against": other, "runs": len(difference),
+                  "wins": int((difference > 0).sum()), "median_error_ratio": 10 ** np.median(difference),
+                  "p_value": p_value} for other, difference, p_value in others]
     return rows
 
 
 def plot(results):
     curves = results["curves"]
     best = {row["function"]: row["best"] for row in results["comparisons"]}
-    unsettled = {row["function"] for row in results["comparisons"] if row["p_value"] >= 0.05}
-    title = f"Hidden layers of the best of {PARAMETERS} parameters: " + ", ".join(
-        f"{depth} on the {name}" + " (not against all)" * (name in unsettled) for name, depth in best.items())
+    beaten = {name: ", ".join(str(row["against"]) for row in results["comparisons"] if row["function"] == name
+                              and row["p_value"] is not None and row["p_value"] < 0.05) for name in FUNCTIONS}
+    title = f"Best depth at {PARAMETERS} parameters: " + ", ".join(f"{depth} on the {name}" for name, depth in best.items())
     figure, axes = new_figure(title, results, len(FUNCTIONS), 3, height=2.3, width_ratios=(3, 3, 2))
     for (loss_axes, fit_axes, final_axes), name in zip(axes, FUNCTIONS):
         fit_axes.plot(curves["x"], curves["truth"][name], color="#bbbbbb", linewidth=4, label="truth")
@@ -149,8 +145,8 @@ def plot(results):
             final_axes.hlines(np.median(errors[:, -1]), position - 0.35, position + 0.35, color=color)
         loss_axes.set(yscale="log", title=f"{name}: loss while training", xlabel="training steps", ylabel="training MSE")
         fit_axes.set(title=f"{name}: the median run's fit", xlabel="x", ylabel="f(x)")
-        final_axes.set(yscale="log", title="final loss of every run", xlabel="hidden layers", ylabel="training MSE",
-                       xticks=range(len(DEPTHS)), xticklabels=DEPTHS)
+        final_axes.set(yscale="log", title=f"{best[name]} beats {beaten[name] or 'none'} (p < 0.05)",
+                       xlabel="hidden layers", ylabel="training MSE", xticks=range(len(DEPTHS)), xticklabels=DEPTHS)
     legend_below(figure, axes[0, 1], columns=5)
     return figure
 

@@ -5,6 +5,7 @@ An experiment is a script with a docstring, a dict of FLAGS and two functions: `
 """
 
 import argparse
+import io
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 
 from common.data import DATASETS, TITLES, DataError, load_dataset
 from common.report import ResultsError, format_table, read_results
@@ -80,8 +82,7 @@ def _main(run, plot, flags, images, arguments):
         write_atomically(path, lambda file: file.write(text.encode()))
     results = read_results(path)  # the figure sees what is stored and nothing else
     figure_path = path.with_suffix(".png")
-    figure = plot(results)
-    write_atomically(figure_path, lambda file: figure.savefig(file, format="png"))
+    save_figure(plot(results), figure_path)
     print(format_table(results["table"]))
     print(f"\nresults: {path}\nfigure:  {figure_path}\ntime:    {time.monotonic() - start:.0f} s")
 
@@ -221,6 +222,14 @@ def plain(value):
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def save_figure(figure, path):
+    """Writes a matplotlib figure as a PNG of 256 colours: a third of the size, and no difference to the eye."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    image = Image.open(buffer).convert("RGB").quantize(256)
+    write_atomically(path, lambda file: image.save(file, format="png", optimize=True))
 
 
 def check_writable(folder):

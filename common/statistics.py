@@ -13,11 +13,24 @@ def mean_ci95(values):
     return values.mean(0), stats.t.ppf(0.975, runs - 1) * values.std(0, ddof=1) / np.sqrt(runs)
 
 
+def ci95_columns(name, values):
+    """Mean of the runs (R,) and its 95 % t-interval as columns of a row: name, name_low, name_high."""
+    mean, half = mean_ci95(values)
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def ratio_ci95_columns(name, ratios):
+    """The same for ratios (R,): their geometric mean, with the interval of their logarithms."""
+    return {key: None if log is None else np.exp(log) for key, log in ci95_columns(name, np.log(ratios)).items()}
+
+
 def spearman_ci95(x, y):
     """Spearman's rank correlation of x and y with its 95 % percentile bootstrap interval: (rho, low, high)."""
 
     def correlation(x, y):
-        return stats.spearmanr(x, y).statistic
+        # a resample that happens not to vary has no ranks to compare and shows no association
+        return stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
 
     interval = stats.bootstrap((x, y), correlation, paired=True, vectorized=False, n_resamples=1000,
                                method="percentile", random_state=0).confidence_interval
@@ -54,3 +67,20 @@ def holm(p_values):
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)).clip(max=1)
     return adjusted.tolist()
+
+
+def compare_to_best(values, center, test):
+    """The best of several models against each other one, over paired runs.
+
+    values maps each model to its runs, larger being better; center (such as np.mean) picks the best, test (such as
+    scipy.stats.ttest_rel) compares two. Returns the best and, for each other model, (model, differences of the runs,
+    p-value adjusted by Holm for the number of comparisons, None where it does not exist).
+    """
+    best = max(values, key=lambda model: center(values[model]))
+    others = [model for model in values if model != best]
+    differences = [np.asarray(values[best]) - np.asarray(values[other]) for other in others]
+    # With one run, or without any difference, there is nothing to test.
+    tested = [len(d) > 1 and np.ptp(d) > 0 for d in differences]
+    adjusted = iter(holm([test(values[best], values[other]).pvalue for other, testable in zip(others, tested) if testable]))
+    return best, [(other, d, next(adjusted) if testable else None)
+                  for other, d, testable in zip(others, differences, tested)]

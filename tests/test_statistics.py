@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.statistics import holm, mean_ci95, spearman_ci95
+from common.statistics import compare_to_best, holm, mean_ci95, spearman_ci95
 
 
 def test_mean_ci95_is_the_t_interval_of_scipy():
@@ -29,3 +29,13 @@ def test_spearman_interval_covers_a_known_correlation():
     truth = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)
     assert low < truth < high and low < rho < high and high - low < 0.2
     assert spearman_ci95(x, np.exp(x))[0] == pytest.approx(1)
+
+
+def test_compare_to_best_pairs_the_runs_and_corrects_for_their_number():
+    values = {"a": [1.0, 2.0, 3.0, 4.1], "b": [1.5, 2.4, 3.6, 4.5], "c": [0.0, 9.0, 0.0, 1.0]}
+    best, others = compare_to_best(values, np.mean, stats.ttest_rel)
+    assert best == "b" and [model for model, _, _ in others] == ["a", "c"]
+    np.testing.assert_allclose(others[0][1], [0.5, 0.4, 0.6, 0.4])
+    single = [stats.ttest_1samp(np.subtract(values["b"], values[model]), 0).pvalue for model in "ac"]
+    assert others[0][2] == pytest.approx(2 * single[0]) and others[1][2] == pytest.approx(single[1])
+    assert compare_to_best({"a": [1.0], "b": [2.0]}, np.mean, stats.ttest_rel)[1][0][2] is None
