@@ -17,6 +17,7 @@ from torch.nn import functional
 TORCHVISION_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "digits (8×8)"}
 DATASETS = ("auto", *TITLES)
+CLASSES = 10  # of every set
 
 # The four files of each set, in the order of `Dataset`: name, header in hexadecimal (magic number and dimensions), size.
 FILES = (
@@ -66,6 +67,20 @@ def load_dataset(name, data_dir, device="cpu"):
     train_images, train_labels, test_images, test_labels = (tensor.to(device) for tensor in tensors)
     mean, deviation = train_images.mean(), train_images.std()
     return Dataset(name, (train_images - mean) / deviation, train_labels, (test_images - mean) / deviation, test_labels)
+
+
+def randomize_labels(labels, share, generator):
+    """Labels (N,) of which round(share · N), chosen without replacement, are drawn anew, and the mask (N,) of these.
+
+    A new label is uniform over the classes, the true one included (Zhang et al. 2017, arXiv:1611.03530): about a tenth
+    of the chosen examples keep theirs by chance. Equal generators choose nested sets: all that a share randomizes, a
+    larger one randomizes too, and in the same way.
+    """
+    drawn = torch.randint(CLASSES, labels.shape, generator=generator)
+    mask = torch.zeros(labels.shape, dtype=torch.bool)
+    mask[torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]] = True
+    drawn, mask = drawn.to(labels.device), mask.to(labels.device)
+    return torch.where(mask, drawn, labels), mask
 
 
 def _digits():

@@ -13,16 +13,23 @@ def mean_ci95(values):
     return values.mean(0), stats.t.ppf(0.975, runs - 1) * values.std(0, ddof=1) / np.sqrt(runs)
 
 
-def ci95_columns(name, values):
-    """Mean of the runs (R,) and its 95 % t-interval as columns of a row: name, name_low, name_high."""
+def ci95_columns(name, values, limit=np.inf):
+    """Mean of the runs (R,) and its 95 % t-interval, cut at ± limit, as columns of a row: name, name_low, name_high."""
     mean, half = mean_ci95(values)
-    low, high = (None, None) if half is None else (mean - half, mean + half)
+    low, high = (None, None) if half is None else (max(mean - half, -limit), min(mean + half, limit))
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def ratio_ci95_columns(name, ratios):
     """The same for ratios (R,): their geometric mean, with the interval of their logarithms."""
     return {key: None if log is None else np.exp(log) for key, log in ci95_columns(name, np.log(ratios)).items()}
+
+
+def rank_correlations(x, y):
+    """Spearman's rank correlation of every run: (R, records) twice -> (R,), and 0 where one never varies."""
+    x, y = (stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
+    scale = np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return (x * y).sum(1) / np.where(scale > 0, scale, 1)
 
 
 def spearman_ci95(x, y):
@@ -40,24 +47,27 @@ def spearman_ci95(x, y):
 def spearman_clusters_ci95(x, y, resamples=1000):
     """Spearman's rank correlation over all members of x and y (clusters, members), with a 95 % interval: (rho, low, high).
 
-    The percentile bootstrap draws whole clusters, because members of one cluster are not independent (Field & Welsh 2007,
-    J. R. Stat. Soc. B 69). None where x or y never varies.
+    Members of a cluster are not independent, so the bootstrap draws whole clusters (Field & Welsh 2007, J. R. Stat. Soc.
+    B 69). Its standard error is taken of Fisher's z = artanh(rho), where the t-interval cannot leave ±1. None where x or
+    y never varies, or where there is one cluster only.
     """
 
-    def correlations(index):  # (draws, clusters) -> (draws,)
+    def z_of(index):  # (draws, clusters) -> (draws,)
         ranks = [stats.rankdata(values[index].reshape(len(index), -1), axis=1) for values in (x, y)]
         x_ranks, y_ranks = (rank - rank.mean(1, keepdims=True) for rank in ranks)
         scale = np.sqrt((x_ranks**2).sum(1) * (y_ranks**2).sum(1))
-        return np.divide((x_ranks * y_ranks).sum(1), scale, out=np.full(len(index), np.nan), where=scale > 0)
+        rho = np.divide((x_ranks * y_ranks).sum(1), scale, out=np.full(len(index), np.nan), where=scale > 0)
+        return np.arctanh(rho.clip(-0.9999, 0.9999))  # finite for perfect order too
 
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     clusters = np.arange(len(x))
-    rho = correlations(clusters[np.newaxis])[0]
-    if np.isnan(rho):
+    z = z_of(clusters[np.newaxis])[0]
+    if np.isnan(z) or len(clusters) < 2:
         return None, None, None
     draws = np.random.default_rng(0).choice(clusters, (resamples, len(clusters)))
-    low, high = np.nanquantile(correlations(draws), [0.025, 0.975])  # a draw of one cluster only may not vary
-    return float(rho), float(low), float(high)
+    error = np.nanstd(z_of(draws))  # a draw of a single cluster may not vary
+    half_width = stats.t.ppf(0.975, len(clusters) - 1) * error
+    return tuple(float(np.tanh(value)) for value in (z, z - half_width, z + half_width))
 
 
 def holm(p_values):

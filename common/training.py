@@ -39,14 +39,16 @@ def mean_squared_error(outputs, targets):
 
 
 def train(model, inputs, targets, loss_function, *, epochs, learning_rate, orders=None, batch_size=None,
-          optimizer=torch.optim.Adam, cosine=True, record=None, record_every=1, title="training"):
+          optimizer=torch.optim.Adam, cosine=True, record=None, record_every=1, probe=None, probe_steps=(),
+          title="training"):
     """Trains all runs of a stack side by side, in place.
 
     inputs (N, ...) are shared by the runs; targets (R, N, ...) belong to each. Without batch_size every epoch is one
     step on the whole set; with it, run k visits the examples in the order that orders[k] draws anew each epoch, the last
     batch being the smaller one where batch_size does not divide N. The learning rate falls to zero along a half cosine
     (Loshchilov & Hutter 2017, arXiv:1608.03983) unless cosine is False. record(epoch) is called before training, after
-    every record_every epochs and after the last one; training ends when it returns True.
+    every record_every epochs and after the last one; training ends when it returns True. probe(step) is called at the
+    steps of probe_steps, of which 0 is the first, when the batch's gradient is in .grad and no parameter has moved yet.
 
     The runs stay independent: they share no parameter, and optimizers that work element by element, such as Adam and
     SGD, cannot mix them. Raises Diverged where a run's loss is not finite at a record.
@@ -54,10 +56,10 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, order
     runs, examples = run_count(model), len(inputs)
     batch_size = batch_size or examples
     starts = range(0, examples, batch_size)
-    steps = epochs * len(starts)
+    steps, step, probe_steps = epochs * len(starts), 0, set(probe_steps)
     fused = {"fused": True} if inputs.device.type in ("cpu", "cuda") else {}
-    steps_taken = optimizer(model.parameters(), lr=learning_rate, **fused)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(steps_taken, steps) if cosine else None
+    updater = optimizer(model.parameters(), lr=learning_rate, **fused)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps) if cosine else None
     run_index = torch.arange(runs, device=inputs.device).unsqueeze(1)  # (R, 1)
     full_batch = inputs.expand(runs, *inputs.shape)
 
@@ -76,9 +78,12 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, order
                 else:
                     batch, batch_targets = full_batch, targets
                 losses = loss_function(model(batch), batch_targets)  # (R,)
-                steps_taken.zero_grad()
+                updater.zero_grad()
                 losses.sum().backward()
-                steps_taken.step()
+                if step in probe_steps:
+                    probe(step)
+                updater.step()
+                step += 1
                 if cosine:
                     schedule.step()
                 progress.update()

@@ -1,0 +1,87 @@
+"""Paths, planes, lines and permutations in parameter space, for paths (R, records, P) and vectors (n, P) in float64."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+
+from common.parameters import flatten, unflatten
+from common.statistics import mean_ci95
+
+
+def one_layer(paths, model, index):
+    """The parameters of one layer alone, counted from 0: paths (R, records, P) -> (R, records, p)."""
+    parameters = unflatten(paths.flatten(0, 1), model)
+    layers = list(dict.fromkeys(name.partition(".")[0] for name in parameters))  # in order, each once
+    chosen = {name: tensor for name, tensor in parameters.items() if name.partition(".")[0] == layers[index]}
+    return flatten(chosen).unflatten(0, paths.shape[:2])
+
+
+def random_walks(paths, generators):
+    """Paths with the same starts and the same length of every step, but directions that are isotropic and random."""
+    steps = paths.diff(dim=1)
+    noise = torch.stack([torch.randn(steps.shape[1:], generator=generator, dtype=steps.dtype) for generator in generators])
+    walked = (noise * (steps.norm(dim=2, keepdim=True) / noise.norm(dim=2, keepdim=True))).cumsum(1)
+    return torch.cat([paths[:, :1], paths[:, :1] + walked], dim=1)
+
+
+def fit_plane(paths):
+    """One PCA of all records of all paths (..., P), to two components. The "full" solver is exact and not random."""
+    return PCA(2, svd_solver="full").fit(paths.flatten(0, -2))
+
+
+def project(pca, paths):
+    """Coordinates of paths (..., P) on the plane of a PCA: (..., 2)."""
+    return pca.transform(paths.flatten(0, -2)).reshape(*paths.shape[:-1], 2)
+
+
+def on_plane(pca, coordinates, through):
+    """Vectors (..., P) at coordinates (..., 2) on the PCA's plane after it is moved to pass through the vector (P,)."""
+    offset = np.asarray(coordinates) - project(pca, through[None])[0]
+    return through + torch.from_numpy(offset @ pca.components_)
+
+
+def compare_with_walks(view, paths, generators):
+    """A table row for one PCA of all paths beside one of as many random walks, and both as points (R, records, 2)."""
+    row, points = {"view": view, "runs": paths.shape[0], "records": paths.shape[1], "dimensions": paths.shape[2]}, []
+    for prefix, vectors in (("", paths), ("control_", random_walks(paths, generators))):
+        pca = fit_plane(vectors)
+        row |= {f"{prefix}explained_variance_{i + 1}": pca.explained_variance_ratio_[i] for i in (0, 1)}
+        points.append(project(pca, vectors))
+    return row, *points
+
+
+def lines_between(starts, ends, alphas):
+    """Points (1 − α) start + α end of straight lines: vectors (n, P) twice, alphas (A,) -> (n, A, P)."""
+    return torch.lerp(starts[:, None], ends[:, None], torch.as_tensor(alphas)[:, None])
+
+
+def barriers(losses):
+    """Highest loss on a line less the mean of its two ends (Frankle et al. 2020, arXiv:1912.05671): (n, A) -> (n,)."""
+    return losses.amax(1) - (losses[:, 0] + losses[:, -1]) / 2
+
+
+def permuted_twins(vectors, model, generator):
+    """The same functions at other parameters (R, P): the units of every hidden linear layer in another, random order."""
+    twins = unflatten(vectors, model)
+    linear = [name.removesuffix(".weight") for name, tensor in twins.items() if name.endswith("weight") and tensor.ndim == 3]
+    for layer, following in pairwise(linear):
+        order = torch.randperm(twins[f"{layer}.weight"].shape[2], generator=generator).to(vectors.device)
+        for name, dimension in ((f"{layer}.weight", 2), (f"{layer}.bias", 2), (f"{following}.weight", 1)):
+            twins[name] = twins[name].index_select(dimension, order)
+    return flatten(twins)
+
+
+def mean_over_pairs(values, pairs):
+    """Mean of the values (n,) of pairs of runs (n, 2), and the half width of its 95 % jackknife interval over the runs.
+
+    Pairs that share a run are not independent: the jackknife leaves out one run with all its pairs at a time and treats
+    the pseudo-values as the runs' own (Tukey 1958). None for fewer than three runs.
+    """
+    values, pairs = np.asarray(values, dtype=float), np.asarray(pairs)
+    runs = pairs.max() + 1
+    if runs < 3:
+        return values.mean(), None
+    left_out = np.array([values[(pairs != run).all(1)].mean() for run in range(runs)])
+    return mean_ci95(runs * values.mean() - (runs - 1) * left_out)

@@ -1,0 +1,160 @@
+"""Do more parameters generalize worse?
+
+Networks of one hidden layer and 1 to 1,024 units, three decades of parameter counts, are trained on the same few images,
+with their true labels and with a fifth of them drawn at random. Classical statistics expects the test error to rise once
+the network can fit every training label; double descent expects it to peak there and to fall again.
+
+    python hw1_3_params.py              # the report's figure
+    python hw1_3_params.py --quick      # a tour in seconds
+"""
+
+import numpy as np
+import torch
+
+from common.data import CLASSES, randomize_labels
+from common.experiment import Flag, main
+from common.models import mlp, parameter_count
+from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.statistics import mean_ci95
+from common.training import cross_entropy, evaluate, run_generators, train
+
+FLAGS = {
+    "epochs": Flag(60, 20, "passes through the training images"),
+    "lr": Flag(3e-3, 3e-3, "Adam's learning rate at the start; it falls to zero along a half cosine"),
+    "batch_size": Flag(100, 100, "images per step"),
+    "train_size": Flag(2_000, 300, "training images, the first of the set"),
+}
+RUNS = Flag(4, 2, "repeated runs of each network")
+SHARES = (0, 0.2)  # of the training labels that are randomized
+# Closest together where 2,000 images are just fitted; few at the wide end, where nearly all of the time goes.
+WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 96, 128, 192, 256, 512, 1024)
+FITTED = 0.999  # mean training accuracy from which the labels count as fitted
+MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def train_width(width, data, settings):
+    """Trains all shares × runs of one width as one stack; returns its parameter count and the MEASURES (shares, runs)."""
+    images, true_labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
+    # Run k of every width and share draws from equal generators, which makes the runs pairs.
+    run_numbers = [*range(settings.runs)] * len(SHARES)
+    initializations, orders, label_generators = (run_generators(settings.seed, run_numbers, stream)
+                                                 for stream in ("initialization", "order", "labels"))
+    labels = torch.stack([randomize_labels(true_labels, share, generator)[0]
+                          for share, generator in zip(np.repeat(SHARES, settings.runs), label_generators)])
+    model = mlp([images[0].numel(), width, CLASSES], initializations).to(settings.device)
+    train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
+          batch_size=settings.batch_size, orders=orders, title=f"{width} hidden units")
+    values = [*evaluate(model, images, labels), *evaluate(model, data.test_images, data.test_labels)]
+    return parameter_count(model), torch.stack(values).view(len(MEASURES), len(SHARES), settings.runs).cpu().numpy()
+
+
+def interpolation_threshold(accuracies):
+    """The first width at which the mean training accuracy reaches FITTED: accuracies (runs, widths) -> index or None."""
+    reached = np.flatnonzero(accuracies.mean(0) >= FITTED)
+    return int(reached[0]) if len(reached) else None
+
+
+def find_peak(curve):
+    """The most prominent peak within a curve (widths,): indices (valley before, peak, valley after).
+
+    Prominence is the smaller of the rise from the lowest point before and the fall to the lowest point after; it is
+    negative where the curve is monotone.
+    """
+    before = np.minimum.accumulate(curve)[:-2]
+    after = np.minimum.accumulate(curve[::-1])[::-1][2:]
+    peak = 1 + int(np.argmax(curve[1:-1] - np.maximum(before, after)))
+    return int(np.argmin(curve[:peak])), peak, peak + 1 + int(np.argmin(curve[peak + 1:]))
+
+
+def held_out_peak(values):
+    """Rise to and fall from the peak, in each run at the widths that the mean of the other runs chooses: (runs,) twice.
+
+    values is (runs, widths). In the very runs that choose it, the highest of many noisy points is a peak even where
+    there is none.
+    """
+    rises, falls = [], []
+    for run in range(len(values)):
+        others = np.delete(values, run, 0) if len(values) > 1 else values
+        before, peak, after = find_peak(others.mean(0))
+        rises.append(values[run, peak] - values[run, before])
+        falls.append(values[run, peak] - values[run, after])
+    return np.array(rises), np.array(falls)
+
+
+def run(settings, data):
+    counts, values = zip(*[train_width(width, data, settings) for width in WIDTHS])
+    # (widths, measures, shares, runs) -> one array (shares, runs, widths) per measure
+    measures = dict(zip(MEASURES, np.array(values).transpose(1, 2, 3, 0)))
+    table = [{
+        "randomized": share, "width": width, "parameters": count, "runs": settings.runs,
+        **{name: measures[name][i, :, j].mean() for name in MEASURES},
+        "gap": (measures["test_loss"] - measures["train_loss"])[i, :, j].mean(),
+        "test_loss_ci95": mean_ci95(measures["test_loss"][i, :, j])[1],
+    } for i, share in enumerate(SHARES) for j, (width, count) in enumerate(zip(WIDTHS, counts))]
+    tested = {"test_loss": measures["test_loss"], "test_error": 1 - measures["test_accuracy"]}
+    return {
+        "table": table,
+        "thresholds": [describe_threshold(share, counts, measures["train_accuracy"][i], name, values[i])
+                       for i, share in enumerate(SHARES) for name, values in tested.items()],
+        "peaks": [describe_peak(share, counts, name, values[i])
+                  for i, share in enumerate(SHARES) for name, values in tested.items()],
+        "curves": {"parameters": counts, **{name: dict(zip(SHARES, values)) for name, values in measures.items()}},
+    }
+
+
+def describe_threshold(share, counts, train_accuracies, measure, values):
+    """Where the training labels are first fitted, and a measure there against that of the largest network."""
+    row = {"randomized": share, "measure": measure, "width": None, "parameters": None, "at_threshold": None,
+           "at_threshold_ci95": None, "change": None, "change_ci95": None, "largest_parameters": counts[-1]}
+    row["at_largest"], row["at_largest_ci95"] = mean_ci95(values[:, -1])
+    threshold = interpolation_threshold(train_accuracies)
+    if threshold is not None:
+        row |= {"width": WIDTHS[threshold], "parameters": counts[threshold]}
+        row["at_threshold"], row["at_threshold_ci95"] = mean_ci95(values[:, threshold])
+        row["change"], row["change_ci95"] = mean_ci95(values[:, -1] - values[:, threshold])  # paired
+    return row
+
+
+def describe_peak(share, counts, measure, values):
+    """The peak of the mean curve, and its rise and fall in runs that did not choose it; is it beyond the intervals?"""
+    before, peak, after = find_peak(values.mean(0))
+    row = {"randomized": share, "measure": measure, "width": WIDTHS[peak], "parameters": counts[peak],
+           "valley_before_parameters": counts[before], "valley_after_parameters": counts[after]}
+    row["height"], row["height_ci95"] = mean_ci95(values[:, peak])
+    for name, per_run in zip(("rise", "fall"), held_out_peak(values)):
+        row[name], row[f"{name}_ci95"] = mean_ci95(per_run)
+    row["beyond_intervals"] = all(row[f"{name}_ci95"] is not None and row[name] > row[f"{name}_ci95"]
+                                  for name in ("rise", "fall"))
+    return row
+
+
+def plot(results):
+    curves, counts = results["curves"], results["curves"]["parameters"]
+    peaks = {(row["randomized"], row["measure"]): row for row in results["peaks"]}
+    thresholds = {(row["randomized"], row["measure"]): row for row in results["thresholds"]}
+    noisy = [name.replace("_", " ") for name in ("test_loss", "test_error") if peaks[SHARES[-1], name]["beyond_intervals"]]
+    title = f"With {SHARES[-1]:.0%} random labels {' and '.join(noisy) or 'nothing'} peaks as networks grow"
+    figure, axes = new_figure(title, results, 2, 2, sharex=True, sharey="row")
+    for share, color, (loss_axes, error_axes) in zip(SHARES, COLORS, axes.T):
+        for part, style in (("train", TRAIN), ("test", TEST)):
+            label = f"{share:.0%} random labels, {part}"
+            draw_runs(loss_axes, counts, curves[f"{part}_loss"][str(share)], color, style, label)
+            draw_runs(error_axes, counts, 100 * (1 - np.array(curves[f"{part}_accuracy"][str(share)])), color, style)
+        for panel, measure, unit in ((loss_axes, "test_loss", 1), (error_axes, "test_error", 100)):
+            peak, threshold = peaks[share, measure], thresholds[share, measure]
+            found = f"peak at {peak['parameters']:,}" if peak["beyond_intervals"] else "no peak beyond the intervals"
+            panel.set(xscale="log", title=f"{share:.0%} random labels, {measure.replace('_', ' ')}: {found}")
+            if threshold["parameters"]:
+                panel.axvline(threshold["parameters"], color="#888888", linewidth=1, linestyle=":",
+                              label=f"first {FITTED:.1%} fitted")
+            if peak["beyond_intervals"]:
+                panel.plot(peak["parameters"], unit * peak["height"], "v", color="black", markersize=6)
+        error_axes.set(xlabel="parameters")
+    axes[0, 0].set(yscale="log", ylabel="cross-entropy (nats)")
+    axes[1, 0].set(ylabel="1 − accuracy (%)")
+    legend_below(figure, axes[0, 0])
+    return figure
+
+
+if __name__ == "__main__":
+    main(run, plot, FLAGS, runs=RUNS, images=True)

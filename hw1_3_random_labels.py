@@ -1,0 +1,172 @@
+"""Can a network fit random labels?
+
+One architecture is trained on the same images with none, a part or all of the labels drawn at random, once and for good,
+until every network gives at least 99.9 % of its training labels. The test set keeps its real labels. On the training
+images whose labels were randomized we also count the true labels that the network gives: are patterns learned first?
+
+    python hw1_3_random_labels.py              # the report's figure
+    python hw1_3_random_labels.py --quick      # a tour in seconds
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from common.data import CLASSES, randomize_labels
+from common.experiment import Flag, main
+from common.models import mlp, parameter_count
+from common.plotting import COLORS, TRAIN, draw_runs, legend_below, new_figure
+from common.statistics import mean_ci95
+from common.training import cross_entropy, evaluate, run_generators, train
+
+FLAGS = {
+    "epochs": Flag(100, 60, "passes through the training images at most; training ends when all networks fit their labels"),
+    "lr": Flag(0.03, 0.03, "learning rate of SGD with momentum"),
+    "batch_size": Flag(200, 100, "images per step"),
+    "train_size": Flag(10_000, 500, "training images, the first of the set"),
+}
+RUNS = Flag(3, 2, "repeated runs of each share of random labels")
+SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the training labels
+HIDDEN = (128, 512)
+# Constant, so that no schedule decides when the labels are fitted; Adam at a constant rate levels off near 98 % of them.
+OPTIMIZER = partial(torch.optim.SGD, momentum=0.9)
+FITTED = 0.999  # training accuracy that counts as fitted
+CHUNK = 250  # images at a time: few enough for all activations to stay in the cache
+
+
+@torch.no_grad()
+def predict(model, images, runs):
+    """The logits (runs, N, classes) of every network of the stack."""
+    return torch.cat([model(chunk.expand(runs, *chunk.shape)) for chunk in images.split(CHUNK)], 1)
+
+
+def train_stack(data, settings):
+    """Trains all shares × runs as one stack; returns the parameter count and measures (shares, runs, epochs + 1)."""
+    images, true_labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
+    # Without the mean image the loss is less curved, and allows a learning rate at which random labels are fitted sooner.
+    mean_image = images.mean(0)
+    images, test_images = images - mean_image, data.test_images - mean_image
+    # Run k of every share starts from the same parameters, sees the same order and randomizes nested sets: pairs.
+    run_numbers = [*range(settings.runs)] * len(SHARES)
+    initializations, orders, label_generators = (run_generators(settings.seed, run_numbers, stream)
+                                                 for stream in ("initialization", "order", "labels"))
+    randomized = [randomize_labels(true_labels, share, generator)
+                  for share, generator in zip(np.repeat(SHARES, settings.runs), label_generators)]
+    labels, masks = (torch.stack(tensors) for tensors in zip(*randomized))  # (shares · runs, N) each
+    model = mlp([images[0].numel(), *HIDDEN, CLASSES], initializations).to(settings.device)
+    history = {}
+
+    def measure(epoch):
+        logits = predict(model, images, len(labels))
+        answers = logits.argmax(2)
+        test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
+        measures = {
+            "train_loss": cross_entropy(logits, labels),
+            "train_accuracy": (answers == labels).double().mean(1),
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            # of the randomized examples only; 0 where there are none
+            "true_accuracy": ((answers == true_labels) & masks).sum(1) / masks.sum(1).clamp(min=1),
+        }
+        for name, values in measures.items():
+            history.setdefault(name, []).append(values.cpu())
+        return bool((measures["train_accuracy"] >= FITTED).all())
+
+    train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr, orders=orders,
+          batch_size=settings.batch_size, optimizer=OPTIMIZER, cosine=False, record=measure, title="five shares")
+    return parameter_count(model), {name: torch.stack(values, 1).unflatten(0, (len(SHARES), settings.runs)).numpy()
+                                    for name, values in history.items()}
+
+
+def first_fitted(accuracies):
+    """The first epoch after which the training accuracies (epochs + 1,) reach FITTED; None where none does."""
+    reached = np.flatnonzero(accuracies >= FITTED)
+    return int(reached[0]) if len(reached) else None
+
+
+def run(settings, data):
+    parameters, measures = train_stack(data, settings)
+    fitted = [[first_fitted(accuracies) for accuracies in runs] for runs in measures["train_accuracy"]]
+    table = []
+    for i, share in enumerate(SHARES):
+        final = {name: values[i, :, -1] for name, values in measures.items()}
+        table.append({
+            "randomized": share, "runs": settings.runs, "train_size": settings.train_size, "parameters": parameters,
+            "epochs_to_fit": None if None in fitted[i] else np.mean(fitted[i]),
+            **{name: final[name].mean() for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")},
+            "test_accuracy_ci95": mean_ci95(final["test_accuracy"])[1],
+        })
+    return {"table": table, "fits": compare_fits(fitted, settings), "memorization": describe_memorization(measures),
+            "curves": {"epochs_to_fit": dict(zip(SHARES, fitted)),
+                       **{name: dict(zip(SHARES, values)) for name, values in measures.items()}}}
+
+
+def compare_fits(fitted, settings):
+    """How many runs of each share fit, and how many times as many epochs they take as the same run with true labels."""
+    rows = []
+    for share, runs in zip(SHARES, fitted):
+        row = {"randomized": share, "runs": settings.runs, "runs_fitted": sum(epoch is not None for epoch in runs),
+               "epochs_to_fit": None, "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None}
+        if None not in runs:
+            row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(runs)
+            if None not in fitted[0]:
+                row["slowdown"], row["slowdown_ci95"] = mean_ci95(np.divide(runs, fitted[0]))
+        rows.append(row)
+    return rows
+
+
+def describe_memorization(measures):
+    """Peak and end of the accuracy on the true labels of randomized examples, and on the test set (Arpit et al. 2017)."""
+    rows = []
+    for i, share in enumerate(SHARES):
+        for name in ("true_accuracy", "test_accuracy")[share == 0:]:  # without random labels there is nothing to memorize
+            values = measures[name][i]  # (runs, epochs + 1)
+            peaks = values.argmax(1)
+            quantities = {"peak": values.max(1), "peak_epoch": peaks, "final": values[:, -1],
+                          "fall": values.max(1) - values[:, -1],
+                          "train_accuracy_at_peak": measures["train_accuracy"][i, range(len(peaks)), peaks]}
+            row = {"randomized": share, "measure": name}
+            for quantity, per_run in quantities.items():
+                row[quantity], row[f"{quantity}_ci95"] = mean_ci95(per_run)
+            rows.append(row)
+    return rows
+
+
+def plot(results):
+    curves, table = results["curves"], results["table"]
+    fits = [epoch for epochs in curves["epochs_to_fit"].values() for epoch in epochs]
+    fitted = "All networks" if None not in fits else f"{len(fits) - fits.count(None)} of {len(fits)} networks"
+    title = (f"{fitted} fit their training labels; with random ones test accuracy falls "
+             f"from {table[0]['test_accuracy']:.0%} to {table[-1]['test_accuracy']:.0%}")
+    figure, axes = new_figure(title, results, 2, 2)
+    (loss_axes, accuracy_axes), (true_axes, epochs_axes) = axes
+    epochs = range(len(curves["train_loss"]["0"][0]))
+    for row, color in zip(table, COLORS):
+        share = str(row["randomized"])
+        label = f"{row['randomized']:.0%} random"
+        for part, style in (("train", TRAIN), ("test", "-")):
+            draw_runs(loss_axes, epochs, curves[f"{part}_loss"][share], color, style, f"{label}, {part}")
+            draw_runs(accuracy_axes, epochs, 100 * np.array(curves[f"{part}_accuracy"][share]), color, style)
+        if row["randomized"]:
+            draw_runs(true_axes, epochs, 100 * np.array(curves["true_accuracy"][share]), color, TRAIN)
+        for epoch in curves["epochs_to_fit"][share]:  # a cross at the last epoch where a run never fits
+            height, marker = (epochs[-1], "x") if epoch is None else (epoch, "o")
+            epochs_axes.plot(100 * row["randomized"], height, marker, color=color)
+    means = [(100 * row["randomized"], row["epochs_to_fit"]) for row in table if row["epochs_to_fit"]]
+    epochs_axes.plot(*zip(*means), color="#999999", linewidth=1, zorder=1) if means else None
+    worst = min(row["train_accuracy"] for row in table)
+    loss_axes.set(yscale="log", title=f"Test loss ends at {table[0]['test_loss']:.2g} to {table[-1]['test_loss']:.2g} nats",
+                  xlabel="epochs", ylabel="cross-entropy (nats)")
+    accuracy_axes.set(title=f"Training accuracy ends at {worst:.1%} or more", xlabel="epochs", ylabel="accuracy (%)")
+    true = next(row for row in results["memorization"] if row["measure"] == "true_accuracy")
+    true_axes.set(title=f"Images with random labels, true label given: {true['peak']:.0%}, later {true['final']:.0%}",
+                  xlabel="epochs", ylabel="accuracy (%)")
+    epochs_axes.set(title=f"Epochs to fit {FITTED:.1%} of the labels", xlabel="randomized labels (%)", ylabel="epochs",
+                    xticks=[100 * share for share in SHARES], ylim=(0, None))
+    legend_below(figure, loss_axes, columns=5)
+    return figure
+
+
+if __name__ == "__main__":
+    main(run, plot, FLAGS, runs=RUNS, images=True)
