@@ -1,15 +1,18 @@
 """Writes the numbers of the README from the stored results: `python -m common.report`, or `--check` to compare only.
 
-The README holds markers, which no reader sees, around everything that is measured:
+Comments in the README, which no reader sees, stand around everything that is measured and name where it is stored: a list
+of rows in figures/NAME.json, the conditions that its rows satisfy (quoted where they hold a space), and then
 
-    <!-- table hw1_1_mnist.table model parameters test_accuracy -->     a table of these columns (all where none are named),
-    <!-- end -->                                                         of the rows that satisfy column=value conditions
-    <!-- value hw1_1_mnist.table model=deep test_accuracy .2% -->99.32%<!-- end -->      one number, in a Python format
+    <!-- table hw1_1_mnist.table dataset=MNIST model parameters -->     for a table, its columns, or none for all;
+    <!-- end -->
+    <!-- value hw1_1_mnist.table dataset=MNIST "model=1 conv 5×5" test_accuracy .2% -->     for a number, a column and its
+    <!-- end -->     Python format; one row must be left.
 """
 
 import argparse
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -64,14 +67,17 @@ def format_table(rows, columns=None):
 
 
 def select(folder, words):
-    """The rows that a marker names, and its remaining words: ["NAME.key", "column=value", ..., rest...]."""
+    """What a marker names, rows that satisfy its conditions, and its remaining words.
+
+    words are "NAME.key", then "column=value" conditions, then columns or a format. Raises ResultsError for no such thing.
+    """
     experiment, _, key = words[0].partition(".")
     selected = read_results(Path(folder, f"{experiment}.json"))
     for part in key.split("."):
         if part not in selected:
             raise ResultsError(f"{experiment}.json has no {key!r}")
         selected = selected[part]
-    conditions = [word.split("=") for word in words[1:] if "=" in word]
+    conditions = [word.split("=", 1) for word in words[1:] if "=" in word]
     rest = [word for word in words[1:] if "=" not in word]
     if isinstance(selected, list):
         selected = [row for row in selected if all(str(row.get(column)) == value for column, value in conditions)]
@@ -85,7 +91,7 @@ def render(text, folder):
 
     def fill(match):
         kind, instruction, _ = match.groups()
-        selected, rest = select(folder, instruction.split())
+        selected, rest = select(folder, shlex.split(instruction))
         missing = [name for name in rest[: None if kind == "table" else -1]
                    if isinstance(selected, list) and name not in selected[0]]
         if missing:
@@ -97,7 +103,7 @@ def render(text, folder):
                 if len(selected) != 1:
                     raise ResultsError(f"{instruction}: {len(selected)} rows where one is needed")
                 selected = selected[0][rest[0]]
-            content = format(selected, rest[-1].replace("%%", "%"))
+            content = format(selected, rest[-1])
         return f"<!-- {kind} {instruction} -->{content}<!-- end -->"
 
     return MARKER.sub(fill, text)
@@ -112,7 +118,7 @@ def main(arguments=None):
     try:
         text = settings.readme.read_text(encoding="utf-8")
         rendered = render(text, settings.figures)
-    except (ResultsError, OSError, ValueError) as error:
+    except (ResultsError, OSError, ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if settings.check:
