@@ -30,10 +30,11 @@ FLAGS = {
 }
 RUNS = Flag(200, 12, "attempts for each objective")
 WIDTHS = [1, 4, 4, 1]
-POINTS = 64
+POINTS = 40  # more than the 33 parameters, so that the network cannot just interpolate them
 LEARNING_RATE = 1e-2
 WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}  # the L2 term is half of it times ‖θ‖², as in Adam's weight_decay
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
+STATIONARY = 1e-7  # where ‖H∇‖/(‖H‖‖∇‖) falls to some √ε of float64, ‖∇‖ is at a minimum and the search at its end
 FLAT = 0.1  # largest ‖H∇‖/(‖H‖‖∇‖) called flat; a gradient of random direction has 1/√33 = 0.17
 ZERO = 1e-7  # eigenvalues count as zero up to this share of the largest; the list "search" shows the gap around it
 DISTINCT = 1e-9  # losses closer than this are one point, found again or mirrored by a symmetry of the network
@@ -68,7 +69,8 @@ def search(objective, settings):
     y = torch.sinc(5 * x)
     model, starts, stops = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
     loss = critical_points.loss_function(model, x, y, WEIGHT_DECAY[objective])
-    points = critical_points.find_critical_points(loss, starts, settings.iterations, title=f"search, {objective}")
+    points = critical_points.find_critical_points(loss, starts, settings.iterations, stationary=STATIONARY,
+                                                  title=f"search, {objective}")
     attempts = {"stop": stops.to(x.device), "start_loss": vmap(loss)(starts), "start_norm": starts.norm(dim=1),
                 "mse": vmap(critical_points.loss_function(model, x, y))(points), **critical_points.measure(loss, points)}
     accepted = attempts["gradient_norm"] <= ACCEPTED
@@ -117,7 +119,10 @@ def describe(attempts, found, distinct):
                ("gradient_norm", "flatness", "kernel_share", "kernel_dimensions", "start_norm", "norm")}
     relative = abs(found["eigenvalues"]) / abs(found["eigenvalues"]).max(1, keepdims=True)
     negative, positive = ((sign * found["eigenvalues"]).clip(min=0).sum(1) for sign in (-1, 1))
-    return [{"distinct": len(distinct), "constant": found["constant"].sum(), **medians,
+    saddle, none_lower = found["signature"][:, 2] > 0, found["sampled_ratios"][:, RADII.index(RADIUS)] == 1
+    return [{"distinct": len(distinct), "constant": found["constant"].sum(), "saddles": saddle.sum(),
+             "saddles_without_lower_neighbour": (saddle & none_lower).sum(),
+             "stationary": (rejected & (attempts["flatness"] <= STATIONARY)).sum(), **medians,
              "start_loss_lowest": attempts["start_loss"].min(), "start_loss_highest": attempts["start_loss"].max(),
              "largest_zero": relative[relative <= ZERO].max(initial=0),
              "smallest_nonzero": relative[relative > ZERO].min(initial=1),
@@ -165,10 +170,12 @@ def plot(results):
                  if (row["objective"], row["points"], row["ratio"]) == ("regularized", "varying", "eigenvalues"))
     figure, axes = new_figure(headline(trend), results, 2, 2, height=3.1)
     axes[0, 1].sharey(axes[0, 0])
+    zoom = axes[0, 0].inset_axes([0.33, 0.12, 0.52, 0.55])  # the points left of the constant predictor, enlarged
     for (objective, curves), color in zip(results["curves"].items(), COLORS):
         for constant, marker in ((False, "o"), (True, "^")):
             chosen = [row for row in results["points"] if (row["objective"], row["constant"]) == (objective, constant)]
-            for panel, ratio in zip(axes[0], ("minimal_ratio", "sampled_ratio")):
+            panels = [(axes[0, 0], "minimal_ratio"), (axes[0, 1], "sampled_ratio"), (zoom, "minimal_ratio")]
+            for panel, ratio in panels[:2] if constant else panels:
                 panel.plot([row["loss"] for row in chosen], [row[ratio] for row in chosen], marker, color=color, alpha=0.4,
                            markersize=5, label=f"{objective}: {'constant predictor' if constant else 'critical point'}")
         axes[1, 1].loglog(curves["gradient_norm"], curves["flatness"], ".", color=color, alpha=0.5)
@@ -176,6 +183,8 @@ def plot(results):
         panel.set(title=f"Share of {name}", xscale="log", xlabel="loss (L2 term included)", ylabel="minimal ratio")
         panel.set_xticks(LOSS_TICKS, LOSS_TICKS)
         panel.minorticks_off()
+    zoom.tick_params(labelsize=7)
+    axes[0, 0].indicate_inset_zoom(zoom)
     for style, spectrum in zip((":", "--", "-"), results["curves"]["regularized"]["spectra"]):
         axes[1, 0].plot(range(1, len(spectrum["eigenvalues"]) + 1), spectrum["eigenvalues"], style, marker=".",
                         color=COLORS[1], label=f"loss {spectrum['loss']:.4f}")
@@ -188,7 +197,7 @@ def plot(results):
     axes[1, 1].axhline(table["plain"]["parameters"] ** -0.5, color="#666666", linewidth=0.8, linestyle=":")
     counts = ", ".join(f"{row['accepted']} {objective}" for objective, row in table.items())
     axes[1, 1].set(title=f"Accepted, left of the line: {counts}",
-                   xlabel="norm of the gradient where the search ended", ylabel="flatness ‖H∇‖/(‖H‖‖∇‖)")
+                   xlabel="norm of the gradient where the search ended", ylabel="‖H∇‖/(‖H‖‖∇‖), dotted: random")
     legend_below(figure, axes[0, 0])
     return figure
 

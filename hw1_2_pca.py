@@ -19,14 +19,12 @@ from matplotlib.colors import LogNorm
 
 from common.experiment import Flag, main
 from common.models import cnn, run_count
-from common.parameters import flatten, unflatten
+from common.parameters import barrier, flatten, interpolate, unflatten
 from common.plotting import COLORS, draw_runs, legend_below, new_figure
 from common.training import cross_entropy, evaluate, run_generators, train
 from common.trajectory import (
-    barriers,
     compare_with_walks,
     fit_plane,
-    lines_between,
     mean_over_pairs,
     on_plane,
     one_layer,
@@ -39,7 +37,7 @@ FLAGS = {
     "train_size": Flag(2_000, 500, "training images"),
     "batch_size": Flag(64, 64, "images per mini-batch"),
     "lr": Flag(3e-3, 3e-3, "initial learning rate of Adam, falling to zero along a half cosine: the ends are settled"),
-    "probe_size": Flag(500, 100, "training images on which the surface and the lines are measured"),
+    "probe_size": Flag(1_000, 100, "training images on which the surface and the lines are measured"),
 }
 RUNS = Flag(8, 4, "trainings")
 BLOCKS, KERNEL, HIDDEN_WIDTHS = [[4], [8]], 5, [32, 32, 32]  # the output layer is the fourth linear one
@@ -102,9 +100,9 @@ def compare_ends(model, paths, predictions, losses_at, generator):
         values = {"start-to-start-distance": ((starts[pairs[:, 0]] - starts[pairs[:, 1]]).norm(dim=1), pairs),
                   "disagreement": ((predictions[pairs[:, 0]] != predictions[pairs[:, 1]]).double().mean(1), pairs)}
     for kind, (first, second, members) in kinds.items():
-        curves[kind] = losses_at(lines_between(first, second, ALPHAS))
+        curves[kind] = losses_at(interpolate(first, second, torch.as_tensor(ALPHAS)))
         values[f"{kind}-distance"] = (first - second).norm(dim=1), members
-        values[f"{kind}-barrier"] = barriers(curves[kind]), members
+        values[f"{kind}-barrier"] = barrier(ALPHAS, curves[kind]), members
     return [summarize(quantity, *pair) for quantity, pair in values.items()], curves
 
 
@@ -162,7 +160,7 @@ def plot(results):
     curves, table = results["curves"], {row["view"]: row for row in results["table"]}
     shares = [sum(table[view][f"{prefix}explained_variance_{i}"] for i in (1, 2))
               for view in ("whole-model", "own-path") for prefix in ("", "control_")]
-    title = "Variance in two components: trainings {:.0%}, random walks {:.0%}; a path of its own {:.0%} and {:.0%}"
+    title = "Variance in two components: all trainings {:.0%}, all walks {:.0%}; one training {:.0%}, one walk {:.0%}"
     figure, axes = new_figure(title.format(*shares), results, 3, 3, height=2.9)
     for column, (view, title) in enumerate(VIEW_TITLES.items()):
         draw_paths(axes[0, column], curves["paths"][view], table[view], "", curves["accuracy"])

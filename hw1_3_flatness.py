@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from common.experiment import Flag, main
 from common.models import mlp
-from common.parameters import flatten, unflatten
+from common.parameters import barrier, flatten, interpolate, unflatten
 from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
-from common.sharpness import barrier, curvature, epsilon_sharpness, interpolate, largest_eigenvalue, loss_of, rescale
+from common.sharpness import curvature, epsilon_sharpness, largest_eigenvalue, loss_of, rescale
 from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -107,11 +107,10 @@ def run(settings, data):
 
 def compare_ends(values, curvatures, distances):
     """What a line says about its ends, for every run: {name: (R,)}. values are the curves, curvatures those at 0 and 1."""
-    alphas = ALPHAS.numpy()
     squares = np.maximum(distances**2, 1e-30)  # zero where --train-size is below both batch sizes, and so is the curvature
     return {
         "distance": distances,
-        "barrier": barrier(alphas, values["train_loss"]), "test_barrier": barrier(alphas, values["test_loss"]),
+        "barrier": barrier(ALPHAS, values["train_loss"]), "test_barrier": barrier(ALPHAS, values["test_loss"]),
         "test_loss_difference": np.diff(values["test_loss"][:, ENDS])[:, 0],
         "test_accuracy_difference": np.diff(values["test_accuracy"][:, ENDS])[:, 0],
         "curvature_difference": curvatures[1] - curvatures[0],

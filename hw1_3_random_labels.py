@@ -110,7 +110,7 @@ def compare_fits(fitted, settings):
                "epochs_to_fit": None, "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None}
         if None not in runs:
             row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(runs)
-            if None not in fitted[0]:
+            if all(fitted[0]):  # neither None nor zero
                 row["slowdown"], row["slowdown_ci95"] = mean_ci95(np.divide(runs, fitted[0]))
         rows.append(row)
     return rows
@@ -120,7 +120,7 @@ def describe_memorization(measures):
     """Peak and end of the accuracy on the true labels of randomized examples, and on the test set (Arpit et al. 2017)."""
     rows = []
     for i, share in enumerate(SHARES):
-        for name in ("true_accuracy", "test_accuracy")[share == 0:]:  # without random labels there is nothing to memorize
+        for name in ("test_accuracy", "true_accuracy") if share else ("test_accuracy",):
             values = measures[name][i]  # (runs, epochs + 1)
             peaks = values.argmax(1)
             quantities = {"peak": values.max(1), "peak_epoch": peaks, "final": values[:, -1],
@@ -137,8 +137,8 @@ def plot(results):
     curves, table = results["curves"], results["table"]
     fits = [epoch for epochs in curves["epochs_to_fit"].values() for epoch in epochs]
     fitted = "All networks" if None not in fits else f"{len(fits) - fits.count(None)} of {len(fits)} networks"
-    title = (f"{fitted} fit their training labels; with random ones test accuracy falls "
-             f"from {table[0]['test_accuracy']:.0%} to {table[-1]['test_accuracy']:.0%}")
+    title = (f"{fitted} fit their training labels; test accuracy {table[0]['test_accuracy']:.0%} with true, "
+             f"{table[-1]['test_accuracy']:.0%} with random ones")
     figure, axes = new_figure(title, results, 2, 2)
     (loss_axes, accuracy_axes), (true_axes, epochs_axes) = axes
     epochs = range(len(curves["train_loss"]["0"][0]))
@@ -158,10 +158,10 @@ def plot(results):
     worst = min(row["train_accuracy"] for row in table)
     loss_axes.set(yscale="log", title=f"Test loss ends at {table[0]['test_loss']:.2g} to {table[-1]['test_loss']:.2g} nats",
                   xlabel="epochs", ylabel="cross-entropy (nats)")
-    accuracy_axes.set(title=f"Training accuracy ends at {worst:.1%} or more", xlabel="epochs", ylabel="accuracy (%)")
+    accuracy_axes.set(title=f"Training accuracy ends at {worst:.2%} or more", xlabel="epochs", ylabel="accuracy (%)")
     true = next(row for row in results["memorization"] if row["measure"] == "true_accuracy")
-    true_axes.set(title=f"Images with random labels, true label given: {true['peak']:.0%}, later {true['final']:.0%}",
-                  xlabel="epochs", ylabel="accuracy (%)")
+    true_axes.set(title=f"True labels of randomized images: {true['peak']:.0%} early, {true['final']:.0%} at the end",
+                  xlabel="epochs", ylabel="of the randomized images (%)")
     epochs_axes.set(title=f"Epochs to fit {FITTED:.1%} of the labels", xlabel="randomized labels (%)", ylabel="epochs",
                     xticks=[100 * share for share in SHARES], ylim=(0, None))
     legend_below(figure, loss_axes, columns=5)

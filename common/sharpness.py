@@ -1,4 +1,4 @@
-"""How sharply a loss reacts to its input and to the parameters: measures of sensitivity and flatness, lines, rescaling.
+"""How sharply a loss reacts to its input and to the parameters: measures of sensitivity and flatness, rescaling.
 
 What concerns the parameters takes a loss as one function of flat vectors, (R, P) -> (R,), the same for every run: see
 `loss_of`. The sum over the runs then has all their gradients, so one backward pass gives them side by side.
@@ -105,23 +105,6 @@ def input_sensitivity(model, parameters, images, labels=None, chunk=500):
         gradients = [torch.autograd.grad(output, batch, retain_graph=True)[0].flatten(2) for output in outputs]
         total += sum(gradient.square().sum(2) for gradient in gradients).sqrt().sum(1)
     return total / len(images)
-
-
-def interpolate(first, second, alphas):
-    """The points (1 − α) first + α second of vectors (P,) for alphas (A,): (A, P); at α = 0 and 1 exactly the vectors."""
-    alphas = alphas.to(first).unsqueeze(1)
-    return (1 - alphas) * first + alphas * second
-
-
-def barrier(alphas, losses):
-    """The most by which losses (R, A) along a line exceed the straight line between its ends on 0 ≤ α ≤ 1: (R,).
-
-    alphas (A,) rise and include 0 and 1. The definition of Entezari et al. 2022 (arXiv:2110.06296); zero for a loss that
-    is convex along the line.
-    """
-    inside = (alphas >= 0) & (alphas <= 1)
-    alphas, losses = alphas[inside], losses[:, inside]
-    return (losses - (1 - alphas) * losses[:, :1] - alphas * losses[:, -1:]).max(1)
 
 
 def rescale(vectors, model, scale):

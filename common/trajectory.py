@@ -1,4 +1,4 @@
-"""Paths, planes, lines and permutations in parameter space, for paths (R, records, P) and vectors (n, P) in float64."""
+"""Paths, planes and permutations in parameter space, for paths (R, records, P) and vectors (n, P) in float64."""
 
 from itertools import pairwise
 
@@ -50,16 +50,6 @@ def compare_with_walks(view, paths, generators):
         row |= {f"{prefix}explained_variance_{i + 1}": pca.explained_variance_ratio_[i] for i in (0, 1)}
         points.append(project(pca, vectors))
     return row, *points
-
-
-def lines_between(starts, ends, alphas):
-    """Points (1 − α) start + α end of straight lines: vectors (n, P) twice, alphas (A,) -> (n, A, P)."""
-    return torch.lerp(starts[:, None], ends[:, None], torch.as_tensor(alphas)[:, None])
-
-
-def barriers(losses):
-    """Highest loss on a line less the mean of its two ends (Frankle et al. 2020, arXiv:1912.05671): (n, A) -> (n,)."""
-    return losses.amax(1) - (losses[:, 0] + losses[:, -1]) / 2
 
 
 def permuted_twins(vectors, model, generator):

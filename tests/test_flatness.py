@@ -10,8 +10,8 @@ from torch.func import functional_call
 import hw1_3_flatness
 from common.data import Dataset
 from common.models import mlp
-from common.parameters import flatten, unflatten
-from common.sharpness import barrier, curvature, interpolate, largest_eigenvalue, loss_of, rescale
+from common.parameters import barrier, flatten, interpolate, unflatten
+from common.sharpness import curvature, largest_eigenvalue, loss_of, rescale
 from common.training import evaluate, run_generators
 
 ALPHAS = hw1_3_flatness.ALPHAS

@@ -1,12 +1,14 @@
 """Gradients, Hessians, the search for critical points and both minimal ratios, against closed forms."""
 
 import math
+from argparse import Namespace
 from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
+import hw1_2_minratio
 from common.critical_points import (
     classify,
     derivatives,
@@ -20,6 +22,7 @@ from common.critical_points import (
     sampled_ratios,
     signature,
 )
+from common.experiment import UsageError
 from common.models import mlp
 from common.parameters import flatten
 
@@ -194,3 +197,8 @@ def test_measure_and_classify_agree_with_a_quadratic_that_is_known():
     measured = measure(loss, point)
     assert measured["gradient_norm"].item() == pytest.approx((matrix @ point[0]).norm().item())
     assert measured["loss"].item() == pytest.approx((point[0] @ matrix @ point[0] / 2).item())
+
+
+def test_a_device_without_float64_is_refused():
+    with pytest.raises(UsageError, match="float64"):
+        hw1_2_minratio.run(Namespace(device=torch.device("mps")))

@@ -4,13 +4,11 @@ import numpy as np
 import torch
 
 from common.models import cnn, mlp
-from common.parameters import flatten, unflatten
+from common.parameters import barrier, flatten, interpolate, unflatten
 from common.statistics import mean_ci95
 from common.training import run_generators
 from common.trajectory import (
-    barriers,
     fit_plane,
-    lines_between,
     mean_over_pairs,
     on_plane,
     one_layer,
@@ -75,15 +73,16 @@ def test_the_walks_of_a_run_depend_on_that_run_alone():
 def test_lines_and_barrier_on_quadratics():
     starts, ends = random_paths(runs=1, records=4)[0], random_paths(runs=2, records=4)[1]
     alphas = np.linspace(0, 1, 5)
-    lines = lines_between(starts, ends, alphas)
+    lines = interpolate(starts, ends, torch.as_tensor(alphas))
     torch.testing.assert_close(lines[:, 1], 0.75 * starts + 0.25 * ends)
     # f(θ) = −‖θ − m‖² with m half-way is 0 at its top and −d²/4 at both ends; the convex −f has no barrier at all.
     middle, squared = (starts + ends) / 2, (starts - ends).square().sum(1)
     losses = -(lines - middle[:, None]).square().sum(2)
-    torch.testing.assert_close(barriers(losses), squared / 4)
-    torch.testing.assert_close(barriers(-losses), torch.zeros(4).double())
-    # On a straight slope the highest point is an end: half the difference of the ends.
-    torch.testing.assert_close(barriers(torch.tensor([[0.0, 1.0, 2.0]])), torch.tensor([1.0]))
+    torch.testing.assert_close(barrier(alphas, losses), squared / 4)
+    torch.testing.assert_close(barrier(alphas, -losses), torch.zeros(4).double())
+    # A slope has none either, and a bump on it counts from the line between the ends.
+    losses = torch.tensor([[2.0, 1.0, 0.0], [0.0, 5.0, 2.0]])
+    torch.testing.assert_close(barrier(np.array([0, 0.5, 1]), losses), torch.tensor([0.0, 4.0]), check_dtype=False)
 
 
 def test_a_twin_is_another_point_and_the_same_function():
