@@ -23,8 +23,3 @@ def loss_and_gradient(model, inputs, targets, loss_function, chunk=2_000):
         loss = loss + share * losses.detach().double()
         gradient = gradient + share * flatten(dict(zip(parameters, pieces))).double()
     return loss, gradient
-
-
-def gradient_norms(model, inputs, targets, loss_function, chunk=2_000):
-    """Euclidean norms (R,) of the full gradient of every run; see `loss_and_gradient`."""
-    return loss_and_gradient(model, inputs, targets, loss_function, chunk)[1].norm(dim=1)
