@@ -87,6 +87,8 @@ def search(objective, settings):
 def run(settings):
     if settings.device.type == "mps":
         raise UsageError("curvature needs float64, which mps does not have; use --device cpu")
+    # Matrices this small gain little from a second thread, and on a busy machine it costs ten times what it brings.
+    torch.set_num_threads(1)
     results = {"table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [], "curves": {}}
     for objective in WEIGHT_DECAY:
         attempts, found = search(objective, settings)

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 
 from common.data import CLASSES, randomize_labels
 from common.experiment import Flag, main
@@ -31,6 +32,7 @@ SHARES = (0, 0.2)  # of the training labels that are randomized
 # Closest together where 2,000 images are just fitted; few at the wide end, where most of the time goes.
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 96, 128, 192, 256, 512, 1024)
 OPTIMIZER = partial(torch.optim.SGD, momentum=0.9)
+SMOOTHED = 3  # neighbouring widths whose mean stands for each when a peak is sought: one noisy width is no peak
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -102,7 +104,7 @@ def run(settings, data):
         "table": table,
         "thresholds": [describe_threshold(share, counts, measures["train_accuracy"][i], name, values[i])
                        for i, share in enumerate(SHARES) for name, values in tested.items()],
-        "peaks": [describe_peak(share, counts, name, values[i])
+        "peaks": [describe_peak(share, counts, name, uniform_filter1d(values[i], SMOOTHED, axis=1, mode="nearest"))
                   for i, share in enumerate(SHARES) for name, values in tested.items()],
         "curves": {"parameters": counts, **{name: dict(zip(SHARES, values)) for name, values in measures.items()}},
     }

@@ -116,16 +116,27 @@ def compare_fits(fitted, settings):
     return rows
 
 
+def peak_epochs(values):
+    """For each run of values (runs, epochs + 1) the epoch at which the mean of the other runs is highest: (runs,).
+
+    The highest of a run's own noisy values would lie above the others even where the network learns nothing.
+    """
+    if len(values) == 1:
+        return values.argmax(1)
+    return np.array([np.delete(values, run, 0).mean(0).argmax() for run in range(len(values))])
+
+
 def describe_memorization(measures):
     """Peak and end of the accuracy on the true labels of randomized examples, and on the test set (Arpit et al. 2017)."""
     rows = []
     for i, share in enumerate(SHARES):
         for name in ("test_accuracy", "true_accuracy") if share else ("test_accuracy",):
             values = measures[name][i]  # (runs, epochs + 1)
-            peaks = values.argmax(1)
-            quantities = {"peak": values.max(1), "peak_epoch": peaks, "final": values[:, -1],
-                          "fall": values.max(1) - values[:, -1],
-                          "train_accuracy_at_peak": measures["train_accuracy"][i, range(len(peaks)), peaks]}
+            epochs = peak_epochs(values)
+            at_peak = range(len(epochs)), epochs
+            quantities = {"peak": values[at_peak], "peak_epoch": epochs, "final": values[:, -1],
+                          "fall": values[at_peak] - values[:, -1],
+                          "train_accuracy_at_peak": measures["train_accuracy"][i][at_peak]}
             row = {"randomized": share, "measure": name}
             for quantity, per_run in quantities.items():
                 row[quantity], row[f"{quantity}_ci95"] = mean_ci95(per_run)

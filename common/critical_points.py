@@ -62,7 +62,7 @@ def find_critical_points(loss, starts, iterations, target=1e-12, stationary=1e-7
     float64, closer than which no minimum of a function can be located.
 
     All starts advance together because a derivative at one point costs nearly what it costs at a hundred: calling
-    scipy.optimize.least_squares (method "lm") for one start after the other takes four to seven times as long.
+    scipy.optimize.least_squares (method "lm") for one start after the other takes about ten times as long.
     """
     gradient, hessian = derivatives(loss)
     points = starts.clone()

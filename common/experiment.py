@@ -82,7 +82,13 @@ def _main(run, plot, flags, images, arguments):
         write_atomically(path, lambda file: file.write(text.encode()))
     results = read_results(path)  # the figure sees what is stored and nothing else
     figure_path = path.with_suffix(".png")
-    save_figure(plot(results), figure_path)
+    try:
+        figure = plot(results)
+    except (LookupError, TypeError, ValueError) as error:
+        if not settings.replot:
+            raise
+        raise ResultsError(f"{path} does not fit this version ({error!r}); run the experiment again") from None
+    save_figure(figure, figure_path)
     print(format_table(results["table"]))
     print(f"\nresults: {path}\nfigure:  {figure_path}\ntime:    {time.monotonic() - start:.0f} s")
 

@@ -95,10 +95,14 @@ def test_replot_draws_the_stored_numbers_without_training(tmp_path, capsys):
     figure.unlink()
     call("--out", str(tmp_path), "--replot", run=refuse)
     assert figure.read_bytes() == first
-    (tmp_path / "test_experiment.json").write_text('{"experiment": ')
-    call("--out", str(tmp_path), "--replot", run=refuse, status=2)
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and "test_experiment.json is damaged" in error and error.count("\n") == 1
+    stored = tmp_path / "test_experiment.json"
+    older = stored.read_text().replace('"line"', '"lines"')
+    for content, reason in [('{"experiment": ', "is damaged"), (older, "does not fit this version"), ("{}", "has no")]:
+        stored.write_text(content)
+        call("--out", str(tmp_path), "--replot", run=refuse, status=2)
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {stored} {reason}") and error.count("\n") == 1
+        assert figure.read_bytes() == first
 
 
 BAD_FLAGS = [
