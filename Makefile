@@ -18,7 +18,7 @@ report: .venv/installed
 
 test: .venv/installed-dev
 	$(python) -m ruff check .
-	$(python) -m pytest
+	OMP_NUM_THREADS=1 $(python) -m pytest -n auto
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
