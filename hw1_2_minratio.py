@@ -79,7 +79,7 @@ def search(objective, settings):
     unit_vectors = [critical_points.directions(settings.neighbours, points.shape[1], g) for g in generators]
     found |= critical_points.classify(loss, points[accepted], unit_vectors, RADII, ZERO)
     outputs = functional_call(model, unflatten(points[accepted], model), (x.expand(len(generators), -1, -1),))
-    found["constant"] = outputs.std(1).flatten() < CONSTANT * y.std()
+    found["constant"] = (outputs.amax(1) - outputs.amin(1)).flatten() < CONSTANT * (y.max() - y.min())
     found["point"] = critical_points.number_distinct(found["loss"], DISTINCT)
     return ({name: values.cpu().numpy() for name, values in part.items()} for part in (attempts, found))
 
