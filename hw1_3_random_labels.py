@@ -29,7 +29,8 @@ FLAGS = {
 RUNS = Flag(3, 2, "repeated runs of each share of random labels")
 SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the training labels
 HIDDEN = (128, 512)
-# Constant, so that no schedule decides when the labels are fitted; Adam at a constant rate levels off near 98 % of them.
+# Constant, so that no schedule decides when the labels are fitted. In trials Adam at 1e-3 had fitted 96 to 98 % of random
+# labels after 60 epochs.
 OPTIMIZER = partial(torch.optim.SGD, momentum=0.9)
 FITTED = 0.999  # training accuracy that counts as fitted
 CHUNK = 250  # images at a time: few enough for all activations to stay in the cache
@@ -44,7 +45,7 @@ def predict(model, images, runs):
 def train_stack(data, settings):
     """Trains all shares × runs as one stack; returns the parameter count and measures (shares, runs, epochs + 1)."""
     images, true_labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
-    # Without the mean image the loss is less curved, and allows a learning rate at which random labels are fitted sooner.
+    # In trials random labels were fitted sooner without the mean image (why: LeCun et al. 1998, Efficient BackProp).
     mean_image = images.mean(0)
     images, test_images = images - mean_image, data.test_images - mean_image
     # Run k of every share starts from the same parameters, sees the same order and randomizes nested sets: pairs.
