@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.ndimage import uniform_filter1d
 
-from common.data import CLASSES, randomize_labels
+from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
 from common.plotting import COLORS, TEST, TRAIN, draw_runs, new_figure
@@ -39,16 +39,11 @@ MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 def train_width(width, data, settings):
     """Trains all shares × runs of one width as one stack; returns its parameter count and the MEASURES (shares, runs)."""
-    images, true_labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
-    # In trials narrow networks reached a lower training loss without the mean image (LeCun et al. 1998, Efficient BackProp).
-    mean_image = images.mean(0)
-    images, test_images = images - mean_image, data.test_images - mean_image
     # Run k of every width and share draws from equal generators, which makes the runs pairs.
     run_numbers = [*range(settings.runs)] * len(SHARES)
     initializations, orders, label_generators = (run_generators(settings.seed, run_numbers, stream)
                                                  for stream in ("initialization", "order", "labels"))
-    labels = torch.stack([randomize_labels(true_labels, share, generator)[0]
-                          for share, generator in zip(np.repeat(SHARES, settings.runs), label_generators)])
+    images, test_images, labels, _ = randomized_task(data, settings.train_size, SHARES, label_generators)
     model = mlp([images[0].numel(), width, CLASSES], initializations).to(settings.device)
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size, orders=orders, optimizer=OPTIMIZER, title=f"{width} hidden units")

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from common.data import CLASSES, randomize_labels
+from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
 from common.plotting import COLORS, TRAIN, draw_runs, legend_below, new_figure
@@ -44,17 +44,12 @@ def predict(model, images, runs):
 
 def train_stack(data, settings):
     """Trains all shares × runs as one stack; returns the parameter count and measures (shares, runs, epochs + 1)."""
-    images, true_labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
-    # In trials random labels were fitted sooner without the mean image (why: LeCun et al. 1998, Efficient BackProp).
-    mean_image = images.mean(0)
-    images, test_images = images - mean_image, data.test_images - mean_image
     # Run k of every share starts from the same parameters, sees the same order and randomizes nested sets: pairs.
     run_numbers = [*range(settings.runs)] * len(SHARES)
     initializations, orders, label_generators = (run_generators(settings.seed, run_numbers, stream)
                                                  for stream in ("initialization", "order", "labels"))
-    randomized = [randomize_labels(true_labels, share, generator)
-                  for share, generator in zip(np.repeat(SHARES, settings.runs), label_generators)]
-    labels, masks = (torch.stack(tensors) for tensors in zip(*randomized))  # (shares · runs, N) each
+    images, test_images, labels, masks = randomized_task(data, settings.train_size, SHARES, label_generators)
+    true_labels = data.train_labels[: settings.train_size]
     model = mlp([images[0].numel(), *HIDDEN, CLASSES], initializations).to(settings.device)
     history = {}
 
