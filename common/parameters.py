@@ -8,6 +8,11 @@ def flatten(parameters):
     return torch.cat([tensor.detach().flatten(1) for tensor in parameters.values()], dim=1)
 
 
+def parameter_vectors(model):
+    """The parameters of every run of a stack as they are now, detached: (R, P)."""
+    return flatten(dict(model.named_parameters()))
+
+
 def unflatten(vectors, model):
     """Vectors (R, P) -> a dict of stacked tensors in the shapes of model, for `functional_call` and `evaluate`.
 

@@ -3,12 +3,15 @@
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 matplotlib.use("Agg")  # files only: no display is needed
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart, in an order of falling contrast with white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # one for each colour, which grey prints and some eyes do not show
 TRAIN, TEST = "--", "-"
+GREY = "#777777"  # what belongs to no model
 matplotlib.rcParams.update({
     "figure.dpi": 150, "savefig.facecolor": "white", "figure.constrained_layout.use": True,
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5, "figure.titlesize": 11.5,
@@ -33,14 +36,32 @@ def new_figure(title, results, rows, columns, height=3.0, **subplots):
 def draw_runs(axes, x, values, color, style=TEST, label=None, marker=None):
     """The median of the runs as a line, their quartiles as a band, their full range as a fainter one.
 
-    values is (runs, points), x (points,).
+    values is (runs, points), x (points,). Markers stand at every point of a short line and at equal distances on a long one.
     """
     low, first, median, third, high = np.quantile(np.asarray(values, dtype=float), [0, 0.25, 0.5, 0.75, 1], axis=0)
     axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
     axes.fill_between(x, first, third, color=color, alpha=0.25, linewidth=0)
-    axes.plot(x, median, style, color=color, label=label, marker=marker, markersize=4)
+    axes.plot(x, median, style, color=color, label=label, marker=marker, markersize=4,
+              markevery=0.15 if len(median) > 12 else None)
 
 
-def legend_below(figure, axes, columns=4):
-    """One legend for the whole figure, below the panels, from the labelled lines of axes."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns)
+def legend_below(figure, *panels, columns=4, train_test=False):
+    """One legend for the whole figure, below its panels, from their labelled lines; each label once.
+
+    train_test adds what the dashed and the solid lines are.
+    """
+    entries = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels())}
+    for label, style in {"training": TRAIN, "test": TEST}.items() if train_test else ():
+        entries[label] = Line2D([], [], color=GREY, linestyle=style)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+
+
+def stored_row(rows, **columns):
+    """The first of the stored rows with these values. Raises LookupError where there is none."""
+    found = [row for row in rows if all(row[name] == value for name, value in columns.items())]
+    return found[0]
+
+
+def number(value, form):
+    """A number for a title, in Python's format `form` with a true minus sign, or a dash where there is none."""
+    return "–" if value is None else format(value, form).replace("-", "−")

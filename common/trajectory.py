@@ -75,3 +75,10 @@ def mean_over_pairs(values, pairs):
         return values.mean(), None
     left_out = np.array([values[(pairs != run).all(1)].mean() for run in range(runs)])
     return mean_ci95(runs * values.mean() - (runs - 1) * left_out)
+
+
+def summarize_pairs(quantity, values, pairs):
+    """A row: the mean of the values (n,) of pairs of runs (n, 2) with its 95 % interval, the smallest and the largest."""
+    mean, half = mean_over_pairs(values, pairs)
+    return {"quantity": quantity, "values": len(values), "mean": mean, "low": None if half is None else mean - half,
+            "high": None if half is None else mean + half, "smallest": min(values), "largest": max(values)}
