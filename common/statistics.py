@@ -25,23 +25,16 @@ def ratio_ci95_columns(name, ratios):
     return {key: None if log is None else np.exp(log) for key, log in ci95_columns(name, np.log(ratios)).items()}
 
 
-def rank_correlations(x, y):
-    """Spearman's rank correlation of every run: (R, records) twice -> (R,), and 0 where one never varies."""
-    x, y = (stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
-    scale = np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    return (x * y).sum(1) / np.where(scale > 0, scale, 1)
+def spearman(x, y):
+    """Spearman's rank correlation of x and y (n,), and 0 where one never varies and thus shows none."""
+    return stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
 
 
 def spearman_ci95(x, y):
     """Spearman's rank correlation of x and y with its 95 % percentile bootstrap interval: (rho, low, high)."""
-
-    def correlation(x, y):
-        # a resample that happens not to vary has no ranks to compare and shows no association
-        return stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
-
-    interval = stats.bootstrap((x, y), correlation, paired=True, vectorized=False, n_resamples=1000,
+    interval = stats.bootstrap((x, y), spearman, paired=True, vectorized=False, n_resamples=1000,
                                method="percentile", random_state=0).confidence_interval
-    return float(correlation(x, y)), float(interval.low), float(interval.high)
+    return float(spearman(x, y)), float(interval.low), float(interval.high)
 
 
 def spearman_clusters_ci95(x, y, resamples=1000):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.statistics import compare_to_best, holm, mean_ci95, spearman_ci95
+from common.statistics import compare_to_best, holm, mean_ci95, spearman, spearman_ci95
 
 
 def test_mean_ci95_is_the_t_interval_of_scipy():
@@ -29,6 +29,11 @@ def test_spearman_interval_covers_a_known_correlation():
     truth = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)
     assert low < truth < high and low < rho < high and high - low < 0.2
     assert spearman_ci95(x, np.exp(x))[0] == pytest.approx(1)
+
+
+def test_what_never_varies_has_a_rank_correlation_of_zero():
+    assert spearman(np.ones(4), np.arange(4.0)) == spearman(np.arange(4.0), np.ones(4)) == 0
+    assert spearman(np.arange(4.0), -np.arange(4.0)) == pytest.approx(-1)
 
 
 def test_compare_to_best_pairs_the_runs_and_corrects_for_their_number():
