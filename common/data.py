@@ -6,9 +6,9 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import URLError
 
 import torch
 from torch.nn import functional
@@ -65,6 +65,9 @@ def load_dataset(name, data_dir, device="cpu"):
             name = "digits"
     tensors = _digits() if name == "digits" else _idx_files(name, Path(data_dir))
     train_images, train_labels, test_images, test_labels = (tensor.to(device) for tensor in tensors)
+    if train_images.min() == train_images.max():  # they cannot be standardized
+        raise DataError(f"the training images of {TITLES[name]} in {data_dir} are damaged (all black, or all of one grey); "
+                        "delete or replace them")
     mean, deviation = train_images.mean(), train_images.std()
     return Dataset(name, (train_images - mean) / deviation, train_labels, (test_images - mean) / deviation, test_labels)
 
@@ -157,7 +160,7 @@ def _download(name, data_dir, folder, problems):
     import torchvision
 
     damaged = [f"{path} is {reason}" for path, reason in problems if reason != "missing"]
-    existed = data_dir.exists()
+    existed = os.path.exists(data_dir)
     previous_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
@@ -171,7 +174,7 @@ def _download(name, data_dir, folder, problems):
             folder.mkdir(parents=True, exist_ok=True)
             for path in fetched:
                 os.replace(path, folder / path.name)
-    except (RuntimeError, URLError, OSError) as error:
+    except (RuntimeError, OSError, HTTPException) as error:
         if not existed:
             with suppress(OSError):
                 data_dir.rmdir()

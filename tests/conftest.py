@@ -1,13 +1,35 @@
-"""What several test files need: real MNIST where it is at hand, and files of its form made up on the spot."""
+"""What several test files need: real MNIST where it is at hand, files of its form made up on the spot, and a server."""
 
+import gzip
+import os
+import pickle
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 from common import data
 
 ROOT = Path(__file__).parent.parent
+# The same examples every time and everywhere: a test that passed here does not fail elsewhere by chance. No deadline,
+# since a busy machine is no fault; a fixture's folder is shared by the examples of a test, which leave it as it was.
+hypothesis.settings.register_profile(
+    "steady", derandomize=True, deadline=None, database=None, max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+hypothesis.settings.load_profile("steady")
+# Files like those of data.FILES, but of 200 training and 100 test images, which are read in a moment.
+SMALL_FILES = (
+    ("train-images-idx3-ubyte", "00000803 000000c8 0000001c 0000001c", 16 + 200 * 28 * 28),
+    ("train-labels-idx1-ubyte", "00000801 000000c8", 8 + 200),
+    ("t10k-images-idx3-ubyte", "00000803 00000064 0000001c 0000001c", 16 + 100 * 28 * 28),
+    ("t10k-labels-idx1-ubyte", "00000801 00000064", 8 + 100),
+)
 
 
 @pytest.fixture
@@ -28,10 +50,58 @@ def made_up_mnist(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def write_idx_files(folder):
+@pytest.fixture
+def small_sets(tmp_path, monkeypatch):
+    """A data folder with small whole files of MNIST, whose checksums pass, and Fashion-MNIST, which has none on disk."""
+    monkeypatch.setattr(data, "FILES", SMALL_FILES)
+    for name in ("MNIST", "FashionMNIST"):
+        write_idx_files(tmp_path / "data" / name / "raw")
+    checksums = tuple(checksum(tmp_path / "data" / "MNIST" / "raw" / name) for name, _, _ in SMALL_FILES)
+    monkeypatch.setattr(data, "MNIST_MD5", checksums)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A mirror on this machine with the archives of a small set: its folder, its address, and a list of what was asked."""
+    asked = []
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda handler, *_: asked.append(handler.path))
+    monkeypatch.setenv("no_proxy", "*")
+    folder = tmp_path / "served"
+    write_idx_files(folder, SMALL_FILES)
+    for name, _, _ in SMALL_FILES:
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes(), 1))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{listening.server_address[1]}/", asked
+        listening.shutdown()
+
+
+@pytest.fixture
+def bomb(tmp_path):
+    """The bytes of a pickle that makes a folder wherever it is read, and that folder."""
+    crater = tmp_path / "crater"
+    pickled = f"cos\nmkdir\n(V{crater}\ntR.".encode()
+    pickle.loads(pickled)
+    crater.rmdir()  # it was made: the pickle is live
+    return pickled, crater
+
+
+@pytest.fixture
+def obeying():
+    """The start of a command that obeys the permissions of files, as every user's does but root's."""
+    if os.geteuid():
+        return []
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if not shutil.which("setpriv") or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("root may write everywhere, and setpriv cannot change that here")
+    return command
+
+
+def write_idx_files(folder, files=None):
     folder.mkdir(parents=True)
     generator = torch.Generator().manual_seed(0)
-    for name, header, size in data.FILES:
+    for name, header, size in files or data.FILES:
         header = bytes.fromhex(header)
         largest = 10 if "labels" in name else 256
         content = torch.randint(largest, (size - len(header),), dtype=torch.uint8, generator=generator)

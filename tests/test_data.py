@@ -1,13 +1,18 @@
 """The data sets: what they hold, when they are refused, and what `auto` does. No test reaches a network."""
 
+import gzip
+import shutil
 import socket
+import threading
 import time
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import checksum, write_idx_files
+from conftest import SMALL_FILES, checksum, write_idx_files
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from common import data
@@ -86,6 +91,21 @@ def test_a_server_that_never_answers_counts_as_no_network(tmp_path, monkeypatch)
     assert socket.getdefaulttimeout() is None  # the limit holds for the download alone
 
 
+def test_a_server_that_talks_nonsense_counts_as_no_network(tmp_path, monkeypatch):
+    def answer():
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1_000)
+            connection.sendall(b"nonsense\n\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
+        threading.Thread(target=answer).start()
+        with pytest.raises(MissingData, match="nonsense"):
+            load_dataset("mnist", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
 def damage(path, how):
     content = path.read_bytes()
     if how == "truncated":
@@ -142,3 +162,75 @@ def test_a_damaged_download_is_not_moved_in(tmp_path, monkeypatch):
     with pytest.raises(MissingData, match="the download is damaged"):
         load_dataset("mnist", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_with_a_wrong_checksum_is_refused(tmp_path, server, monkeypatch):
+    # Fashion-MNIST, since nothing but the checksum of its archives guards it
+    served, address, asked = server
+    archives = [f"{name}.gz" for name, _, _ in SMALL_FILES]
+    monkeypatch.setattr(data, "FILES", SMALL_FILES)
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", [address])
+    resources = [(archive, checksum(served / archive)) for archive in archives]
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", resources)
+    assert len(load_dataset("fashion-mnist", tmp_path / "right").train_images) == 200
+    whole = (served / "t10k-labels-idx1-ubyte").read_bytes()
+    (served / archives[3]).write_bytes(gzip.compress(whole[:-1] + bytes([9 - whole[-1]])))
+    asked.clear()
+    with pytest.raises(MissingData, match=r"could not be downloaded \(.*t10k-labels"):
+        load_dataset("fashion-mnist", tmp_path / "wrong")
+    assert f"/{archives[3]}" in asked and not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_no_pickle_is_read(small_sets, no_network, bomb, name):
+    pickled, crater = bomb
+    folder = small_sets / data.TORCHVISION_CLASSES[name]
+    (folder / "processed").mkdir()  # where releases long past kept the set as pickles, and would prefer them
+    for file in ("training.pt", "test.pt"):
+        (folder / "processed" / file).write_bytes(pickled)
+    assert len(load_dataset(name, small_sets).train_images) == 200
+    for file, _, size in SMALL_FILES:
+        for content in (pickled, pickled.ljust(size)):
+            whole = (folder / "raw" / file).read_bytes()
+            (folder / "raw" / file).write_bytes(content)
+            with pytest.raises(DataError, match="damaged"):
+                load_dataset(name, small_sets)
+            (folder / "raw" / file).write_bytes(whole)
+    shutil.rmtree(folder / "raw")
+    with pytest.raises(MissingData):
+        load_dataset(name, small_sets)
+    assert not crater.exists()
+
+
+@pytest.mark.parametrize("pixel", [0, 7, 255])
+def test_images_without_a_picture_are_damaged(small_sets, pixel):
+    path = small_sets / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:16] + bytes([pixel]) * (200 * 28 * 28))
+    with pytest.raises(DataError, match="all of one grey"):
+        load_dataset("fashion-mnist", small_sets)
+
+
+# Where a file is changed, the bytes that come there, and how many go: None for as many, so that the size is kept.
+CHANGES = st.tuples(st.integers(0, 20) | st.integers(0, 200_000), st.binary(max_size=20) | st.just(bytes(200_000)),
+                    st.none() | st.integers(0, 20) | st.just(200_000))
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@given(file=st.sampled_from(SMALL_FILES), change=CHANGES)
+def test_any_bytes_are_refused_or_a_whole_set(small_sets, no_network, name, file, change):
+    path = small_sets / data.TORCHVISION_CLASSES[name] / "raw" / file[0]
+    whole, (start, added, removed) = path.read_bytes(), change
+    changed = whole[:start] + added + whole[start + (len(added) if removed is None else removed) :]
+    path.write_bytes(changed)
+    try:
+        _, train_images, train_labels, test_images, test_labels = load_dataset(name, small_sets)
+    except DataError as error:
+        assert str(path) in str(error) and path.read_bytes() == changed != whole
+    else:
+        assert name != "mnist" or changed == whole
+        assert train_images.shape == (200, 1, 28, 28) and test_images.shape == (100, 1, 28, 28)
+        assert train_images.isfinite().all() and test_images.isfinite().all()
+        for labels, count in ((train_labels, 200), (test_labels, 100)):
+            assert labels.shape == (count,) and labels.dtype == torch.int64 and set(labels.tolist()) <= set(range(10))
+    finally:
+        path.write_bytes(whole)
