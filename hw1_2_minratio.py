@@ -13,13 +13,13 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from common import critical_points
 from common.experiment import Flag, UsageError, main
 from common.models import mlp, parameter_count
-from common.parameters import flatten, unflatten
-from common.plotting import COLORS, legend_below, new_figure
+from common.parameters import parameter_vectors, unflatten
+from common.plotting import COLORS, GREY, MARKERS, legend_below, new_figure, number, stored_row
 from common.statistics import spearman_ci95
 from common.training import mean_squared_error, run_generators, train
 
@@ -40,39 +40,36 @@ ZERO = 1e-7  # eigenvalues count as zero up to this share of the largest; the li
 DISTINCT = 1e-9  # losses closer than this are one point, found again or mirrored by a symmetry of the network
 CONSTANT = 1e-3  # the outputs of a constant predictor vary by less than this share of what the targets do
 RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the neighbours, 0 being the limit; parameter vectors have norms around 4
-RADIUS = 1e-2  # the one in the figure and in the list "points"
-FEWEST = 10  # points that a correlation needs
-LOSS_TICKS = (0.015, 0.02, 0.03, 0.05, 0.08)
+RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
+POINT_COLUMNS = ("point", "loss", "gradient_norm", "minimal_ratio", "sampled_ratio", "constant")  # of the list "points"
 
 
 def train_and_stop(x, y, weight_decay, settings):
-    """Stops each training at a random step, early ones more often: model, parameters (R, P), steps (R,)."""
+    """Stops each training at a random step, early ones more often: model and parameters (R, P)."""
     model = mlp(WIDTHS, run_generators(settings.seed, settings.runs, "initialization"), nn.Tanh).double().to(x.device)
     uniform = torch.cat([torch.rand(1, generator=g) for g in run_generators(settings.seed, settings.runs, "order")])
     # The square, because the loss falls fastest at first: a tenth of the trainings stop within a hundredth of the steps.
-    stops = ((settings.epochs + 1) * uniform**2).long()
+    stops = ((settings.epochs + 1) * uniform**2).long().to(x.device)
     starts = torch.zeros(settings.runs, parameter_count(model)).to(x)
 
     def record(epoch):
-        stopping = (stops == epoch).to(x.device)
-        starts[stopping] = flatten(dict(model.named_parameters()))[stopping]
+        starts[stops == epoch] = parameter_vectors(model)[stops == epoch]
 
     train(model, x, y.expand(settings.runs, -1, -1), mean_squared_error, epochs=settings.epochs, record=record,
           learning_rate=LEARNING_RATE, cosine=False, optimizer=partial(torch.optim.Adam, weight_decay=weight_decay),
           title=f"training, weight decay {weight_decay}")
-    return model, starts, stops
+    return model, starts
 
 
 def search(objective, settings):
     """Trains and searches: what is known of all attempts, and of the accepted points, as dicts of arrays, one row each."""
     x = ((torch.arange(POINTS, dtype=torch.float64, device=settings.device) + 0.5) / POINTS).unsqueeze(1)
     y = torch.sinc(5 * x)
-    model, starts, stops = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
+    model, starts = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
     loss = critical_points.loss_function(model, x, y, WEIGHT_DECAY[objective])
     points = critical_points.find_critical_points(loss, starts, settings.iterations, stationary=STATIONARY,
                                                   title=f"search, {objective}")
-    attempts = {"stop": stops.to(x.device), "start_loss": vmap(loss)(starts), "start_norm": starts.norm(dim=1),
-                "mse": vmap(critical_points.loss_function(model, x, y))(points), **critical_points.measure(loss, points)}
+    attempts = critical_points.measure(loss, points)
     accepted = attempts["gradient_norm"] <= ACCEPTED
     found = {name: values[accepted] for name, values in attempts.items()}
     generators = run_generators(settings.seed, accepted.nonzero().flatten().tolist(), "probe")
@@ -92,11 +89,12 @@ def run(settings):
     results = {"table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [], "curves": {}}
     for objective in WEIGHT_DECAY:
         attempts, found = search(objective, settings)
+        found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
         distinct = np.unique(found["point"], return_index=True)[1]  # one of each, by rising loss
         varying = distinct[~found["constant"][distinct]]
         parts = {"table": count(attempts, found), "search": describe(attempts, found, distinct),
                  "correlations": correlations(found, distinct, varying), "radius_sweep": radius_sweep(found, distinct),
-                 "points": list_points(found)}
+                 "points": [{name: found[name][k] for name in POINT_COLUMNS} for k in range(len(found["loss"]))]}
         for name, rows in parts.items():
             results[name] += [{"objective": objective, **row} for row in rows]
         examples = varying[sorted({0, len(varying) // 2, len(varying) - 1})] if len(varying) else []
@@ -115,17 +113,16 @@ def count(attempts, found):
 
 
 def describe(attempts, found, distinct):
-    """Where the searches started, medians over those that failed, and what the accepted points' eigenvalues look like."""
+    """Where the searches that failed ended, in medians, and what the accepted points' eigenvalues look like."""
     rejected = attempts["gradient_norm"] > ACCEPTED
-    medians = {f"rejected_{name}": np.median(attempts[name][rejected]) if rejected.any() else None for name in
-               ("gradient_norm", "flatness", "kernel_share", "kernel_dimensions", "start_norm", "norm")}
+    medians = {f"rejected_{name}": np.median(attempts[name][rejected]) if rejected.any() else None
+               for name in ("gradient_norm", "flatness", "kernel_share", "kernel_dimensions")}
     relative = abs(found["eigenvalues"]) / abs(found["eigenvalues"]).max(1, keepdims=True)
     negative, positive = ((sign * found["eigenvalues"]).clip(min=0).sum(1) for sign in (-1, 1))
-    saddle, none_lower = found["signature"][:, 2] > 0, found["sampled_ratios"][:, RADII.index(RADIUS)] == 1
+    saddle = found["signature"][:, 2] > 0
     return [{"distinct": len(distinct), "constant": found["constant"].sum(), "saddles": saddle.sum(),
-             "saddles_without_lower_neighbour": (saddle & none_lower).sum(),
+             "saddles_without_lower_neighbour": (saddle & (found["sampled_ratio"] == 1)).sum(),
              "stationary": (rejected & (attempts["flatness"] <= STATIONARY)).sum(), **medians,
-             "start_loss_lowest": attempts["start_loss"].min(), "start_loss_highest": attempts["start_loss"].max(),
              "largest_zero": relative[relative <= ZERO].max(initial=0),
              "smallest_nonzero": relative[relative > ZERO].min(initial=1),
              "negative_to_positive": mean(negative / positive)}]
@@ -134,7 +131,7 @@ def describe(attempts, found, distinct):
 def correlations(found, distinct, varying):
     """Both minimal ratios against the loss, over all accepted points, one of each, and one of each that is not constant."""
     subsets = {"all": np.arange(len(found["point"])), "distinct": distinct, "varying": varying}
-    ratios = {"eigenvalues": found["minimal_ratio"], "neighbours": found["sampled_ratios"][:, RADII.index(RADIUS)]}
+    ratios = {"eigenvalues": found["minimal_ratio"], "neighbours": found["sampled_ratio"]}
     return [{"points": name, "ratio": definition, "count": len(chosen),
              **correlate(found["point"][chosen], ratio[chosen])}  # numbered by rising loss, and alike where it is alike
             for name, chosen in subsets.items() for definition, ratio in ratios.items()]
@@ -145,21 +142,12 @@ def radius_sweep(found, distinct):
     exact = found["minimal_ratio"][distinct]
     return [{"radius": radius, "points": len(distinct), "minimal_ratio_mean": mean(exact),
              "sampled_ratio_mean": mean(sampled), "sampled_ratio_lowest": sampled.min(initial=1),
-             "difference_mean": mean(abs(sampled - exact)), "agreement": correlate(exact, sampled)["spearman"],
-             **correlate(found["point"][distinct], sampled)}
+             "difference_mean": mean(abs(sampled - exact)), **correlate(found["point"][distinct], sampled)}
             for radius, sampled in zip(RADII, found["sampled_ratios"][distinct].T)]
 
 
-def list_points(found):
-    columns = ("point", "loss", "mse", "gradient_norm", "minimal_ratio", "constant", "stop", "start_loss")
-    return [{**{name: found[name][k] for name in columns}, "sampled_ratio": found["sampled_ratios"][k, RADII.index(RADIUS)],
-             **dict(zip(("positive", "zero", "negative"), found["signature"][k]))} for k in range(len(found["loss"]))]
-
-
 def correlate(x, y):
-    """Spearman's correlation with its interval, or None for each where the points are too few or do not vary."""
-    enough = len(x) >= FEWEST and np.ptp(x) > 0 and np.ptp(y) > 0
-    return dict(zip(("spearman", "spearman_low", "spearman_high"), spearman_ci95(x, y) if enough else (None,) * 3))
+    return dict(zip(("spearman", "spearman_low", "spearman_high"), spearman_ci95(x, y)))
 
 
 def mean(values):
@@ -167,49 +155,41 @@ def mean(values):
 
 
 def plot(results):
-    table, search_rows = ({row["objective"]: row for row in results[key]} for key in ("table", "search"))
-    trend = next(row for row in results["correlations"]
-                 if (row["objective"], row["points"], row["ratio"]) == ("regularized", "varying", "eigenvalues"))
-    figure, axes = new_figure(headline(trend), results, 2, 2, height=3.1)
-    axes[0, 1].sharey(axes[0, 0])
-    zoom = axes[0, 0].inset_axes([0.33, 0.12, 0.52, 0.55])  # the points left of the constant predictor, enlarged
-    for (objective, curves), color in zip(results["curves"].items(), COLORS):
-        for constant, marker in ((False, "o"), (True, "^")):
-            chosen = [row for row in results["points"] if (row["objective"], row["constant"]) == (objective, constant)]
-            panels = [(axes[0, 0], "minimal_ratio"), (axes[0, 1], "sampled_ratio"), (zoom, "minimal_ratio")]
-            for panel, ratio in panels[:2] if constant else panels:
-                panel.plot([row["loss"] for row in chosen], [row[ratio] for row in chosen], marker, color=color, alpha=0.4,
-                           markersize=5, label=f"{objective}: {'constant predictor' if constant else 'critical point'}")
-        axes[1, 1].loglog(curves["gradient_norm"], curves["flatness"], ".", color=color, alpha=0.5)
-    for panel, name in zip(axes[0], ("positive eigenvalues", f"higher neighbours at radius {RADIUS}")):
-        panel.set(title=f"Share of {name}", xscale="log", xlabel="loss (L2 term included)", ylabel="minimal ratio")
-        panel.set_xticks(LOSS_TICKS, LOSS_TICKS)
-        panel.minorticks_off()
-    zoom.tick_params(labelsize=7)
-    axes[0, 0].indicate_inset_zoom(zoom)
-    for style, spectrum in zip((":", "--", "-"), results["curves"]["regularized"]["spectra"]):
-        axes[1, 0].plot(range(1, len(spectrum["eigenvalues"]) + 1), spectrum["eigenvalues"], style, marker=".",
-                        color=COLORS[1], label=f"loss {spectrum['loss']:.4f}")
-    axes[1, 0].set_yscale("symlog", linthresh=1e-4)
-    axes[1, 0].legend(loc="lower right")
-    share = search_rows["regularized"]["negative_to_positive"] or 0
-    axes[1, 0].set(title=f"Negative eigenvalues sum to {share:.2%} of the positive", xlabel="rank of the eigenvalue",
-                   ylabel="Hessian eigenvalue")
-    axes[1, 1].axvline(ACCEPTED, color="#666666", linewidth=0.8)
-    axes[1, 1].axhline(table["plain"]["parameters"] ** -0.5, color="#666666", linewidth=0.8, linestyle=":")
-    counts = ", ".join(f"{row['accepted']} {objective}" for objective, row in table.items())
-    axes[1, 1].set(title=f"Accepted, left of the line: {counts}",
-                   xlabel="norm of the gradient where the search ended", ylabel="‖H∇‖/(‖H‖‖∇‖), dotted: random")
-    legend_below(figure, axes[0, 0])
+    trend, sampled = (stored_row(results["correlations"], objective="regularized", points="varying", ratio=ratio)
+                      for ratio in ("eigenvalues", "neighbours"))
+    rho, low, high = (number(trend[name], ".2f") for name in ("spearman", "spearman_low", "spearman_high"))
+    figure, axes = new_figure(f"Minimal ratio and loss at {trend['count']} distinct critical points: rank correlation {rho} "
+                              f"({low} to {high})", results, 2, 2, height=3.2)
+    (varying_axes, all_axes), (spectrum_axes, search_axes) = axes
+    varying = [row for row in results["points"] if row["objective"] == "regularized" and not row["constant"]]
+    for ratio, marker, fill, label in (("minimal_ratio", "o", COLORS[1], "positive eigenvalues"),
+                                       ("sampled_ratio", "D", "none", f"higher neighbours at radius {RADIUS}")):
+        varying_axes.plot([row["loss"] for row in varying], [row[ratio] for row in varying], marker, color=COLORS[1],
+                          markerfacecolor=fill, alpha=0.6, label=f"share of {label}")
+    varying_axes.set(title=f"Output varies: eigenvalues {rho}, neighbours {number(sampled['spearman'], '.2f')}",
+                     xlabel="loss (L2 term included)", ylabel="minimal ratio")
+    for (objective, curves), color, marker in zip(results["curves"].items(), COLORS, ("x", "o")):
+        points = [row for row in results["points"] if row["objective"] == objective]
+        all_axes.plot([row["loss"] for row in points], [row["minimal_ratio"] for row in points], marker, color=color,
+                      alpha=0.6, label=f"{objective} loss")
+        search_axes.loglog(curves["gradient_norm"], curves["flatness"], marker, color=color, alpha=0.5, markersize=4)
+    constant = [row["minimal_ratio"] for row in results["points"] if row["constant"]]
+    extremes = f"ratio {min(constant):.2f} to {max(constant):.2f}" if constant else "none found"
+    all_axes.set(title=f"Constant predictors break the rule: {extremes}", xlabel="loss (L2 term included)",
+                 ylabel="share of positive eigenvalues")
+    for spectrum, marker in zip(results["curves"]["regularized"]["spectra"], MARKERS[2:]):
+        spectrum_axes.plot(range(1, len(spectrum["eigenvalues"]) + 1), spectrum["eigenvalues"], marker=marker, linewidth=0.8,
+                           markersize=4, color=COLORS[1], label=f"point of loss {spectrum['loss']:.4f}")
+    share = stored_row(results["search"], objective="regularized")["negative_to_positive"]
+    spectrum_axes.set_yscale("symlog", linthresh=1e-4)
+    spectrum_axes.set(title=f"Negative eigenvalues sum to {number(share, '.2%')} of the positive",
+                      xlabel="rank of the eigenvalue", ylabel="Hessian eigenvalue")
+    search_axes.axvline(ACCEPTED, color=GREY, linewidth=1)
+    counts = ", ".join(f"{row['accepted']} {row['objective']}" for row in results["table"])
+    search_axes.set(title=f"Accepted, left of the line: {counts}", xlabel="norm of the gradient where the search ended",
+                    ylabel="flatness ‖H∇‖/(‖H‖‖∇‖)")
+    legend_below(figure, varying_axes, all_axes, spectrum_axes, columns=3)
     return figure
-
-
-def headline(trend):
-    if trend["spearman"] is None:
-        return "Minimal ratio against loss: too few critical points for a trend"
-    verb = "falls" if trend["spearman_high"] < 0 else "rises" if trend["spearman_low"] > 0 else "shows no clear trend"
-    return (f"Minimal ratio {verb} with the loss at {trend['count']} distinct critical points "
-            f"(ρ = {trend['spearman']:.2f}, constant predictor apart)".replace("-", "−"))
 
 
 if __name__ == "__main__":

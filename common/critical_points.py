@@ -130,8 +130,8 @@ def measure(loss, points):
     """What tells critical from gradient-flat points: a dict of tensors (R,) by name."""
     gradients, hessians = (derivative(points) for derivative in derivatives(loss))
     share, dimensions = kernel_share(gradients, hessians)
-    return {"loss": vmap(loss)(points), "norm": points.norm(dim=1), "gradient_norm": gradients.norm(dim=1),
-            "flatness": flatness(gradients, hessians), "kernel_share": share, "kernel_dimensions": dimensions}
+    return {"loss": vmap(loss)(points), "gradient_norm": gradients.norm(dim=1), "flatness": flatness(gradients, hessians),
+            "kernel_share": share, "kernel_dimensions": dimensions}
 
 
 def classify(loss, points, unit_vectors, radii, tolerance):

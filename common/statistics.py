@@ -30,8 +30,13 @@ def spearman(x, y):
     return stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
 
 
-def spearman_ci95(x, y):
-    """Spearman's rank correlation of x and y with its 95 % percentile bootstrap interval: (rho, low, high)."""
+def spearman_ci95(x, y, fewest=10):
+    """Spearman's rank correlation of x and y (n,) with its 95 % percentile bootstrap interval: (rho, low, high).
+
+    None where one never varies, or where there are fewer than `fewest` points.
+    """
+    if len(x) < fewest or not np.ptp(x) or not np.ptp(y):
+        return None, None, None
     interval = stats.bootstrap((x, y), spearman, paired=True, vectorized=False, n_resamples=1000,
                                method="percentile", random_state=0).confidence_interval
     return float(spearman(x, y)), float(interval.low), float(interval.high)

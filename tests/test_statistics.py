@@ -29,6 +29,7 @@ def test_spearman_interval_covers_a_known_correlation():
     truth = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)
     assert low < truth < high and low < rho < high and high - low < 0.2
     assert spearman_ci95(x, np.exp(x))[0] == pytest.approx(1)
+    assert spearman_ci95(x[:9], noise[:9]) == spearman_ci95(x, np.ones(300)) == (None, None, None)
 
 
 def test_what_never_varies_has_a_rank_correlation_of_zero():
