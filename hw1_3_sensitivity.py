@@ -15,8 +15,8 @@ import torch
 
 from common.experiment import Flag, main
 from common.models import mlp
-from common.parameters import flatten, unflatten
-from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.parameters import parameter_vectors, unflatten
+from common.plotting import COLORS, GREY, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.sharpness import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_of
 from common.statistics import mean_ci95, spearman_clusters_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
@@ -35,16 +35,12 @@ BATCH_SIZES = tuple(2**power for power in range(4, 14))  # 16 … 8,192; those b
 WIDTHS = [784, 64, 10]
 EPSILON = 1e-3  # Keskar's box
 REGIMES = {"equal_epochs": "equal epochs", "equal_loss": "equal loss"}
-MEASURES = {  # what might predict generalization, and how it is called
-    "batch_size": "batch size", "sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpness": "ε-sharpness",
-    "largest_eigenvalue": "eigenvalue",
-}
-LABELS = {"sensitivity": "mean ‖∂ℓ/∂x‖ (nats per unit of x)", "jacobian": "mean ‖∂p/∂x‖ (1 per unit of x)",
-          "sharpness": "ε-sharpness (%)", "largest_eigenvalue": "largest eigenvalue"}
-TARGETS = {"gap": "the loss gap", "accuracy_gap": "the accuracy gap", "test_loss": "the test loss"}
+# What might predict generalization, as it is called in the figure, and what it might predict.
+MEASURES = {"batch_size": "batch size", "sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpness": "ε-sharpness",
+            "largest_eigenvalue": "eigenvalue"}
+TARGETS = ("gap", "accuracy_gap", "test_loss")
 COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap", "sensitivity", "sensitivity_ci95",
-           "sharpness", "largest_eigenvalue", "jacobian", "accuracy_gap", "test_loss_ci95", "gap_ci95", "accuracy_gap_ci95",
-           "sharpness_ci95", "largest_eigenvalue_ci95", "jacobian_ci95")
+           "sharpness", "largest_eigenvalue", "jacobian", "accuracy_gap")
 
 
 def train_stack(batch_size, images, labels, settings):
@@ -53,11 +49,11 @@ def train_stack(batch_size, images, labels, settings):
     Epochs are 0 for a run that has not reached the target loss.
     """
     model = mlp(WIDTHS, run_generators(settings.seed, settings.runs, "initialization")).to(settings.device)
-    vectors = {regime: flatten(dict(model.named_parameters())) for regime in REGIMES}
+    vectors = {regime: parameter_vectors(model) for regime in REGIMES}
     epochs = {regime: torch.zeros(settings.runs, dtype=torch.int64, device=settings.device) for regime in REGIMES}
 
     def keep(epoch):
-        current = flatten(dict(model.named_parameters()))
+        current = parameter_vectors(model)
         if epoch == settings.epochs:
             vectors["equal_epochs"], epochs["equal_epochs"][:] = current, epoch
         arrived = (evaluate(model, images, labels)[0] <= settings.target_loss) & (epochs["equal_loss"] == 0)
@@ -105,7 +101,7 @@ def run(settings, data):
             table.append({"regime": regime, "batch_size": batch_size, "runs": settings.runs, **summarize(values),
                           "reached": reached})
     table.sort(key=lambda row: list(REGIMES).index(row["regime"]))
-    return {"table": table, "correlations": correlate(curves), "comparisons": compare(curves), "curves": curves}
+    return {"table": table, "correlations": correlate(curves), "curves": curves}
 
 
 def summarize(values):
@@ -129,56 +125,48 @@ def correlate(curves):
     return rows
 
 
-def compare(curves):
-    """The largest batch size against the smallest, run by run: the mean difference and its 95 % interval's half width."""
-    rows = []
-    for (regime, values), name in product(curves.items(), ("test_accuracy", *TARGETS, *LABELS)):
-        if values:
-            small, large = values[name][0], values[name][-1]
-            difference, half_width = mean_ci95(large - small)
-            rows.append({"regime": regime, "quantity": name, "smallest": values["batch_size"][0][0],
-                         "largest": values["batch_size"][-1][0], "smallest_mean": small.mean(), "largest_mean": large.mean(),
-                         "difference": difference, "difference_ci95": half_width})
-    return rows
-
-
 def plot(results):
-    rows = results["correlations"]
-    rhos = {row["regime"]: row["rho"] for row in rows if row["measure"] == "largest_eigenvalue" and row["target"] == "gap"}
-    title = "Sharpness against loss gap: rank correlation " + ", ".join(
-        f"{rho:+.2f} at {REGIMES[regime]}" for regime, rho in rhos.items() if rho is not None)
-    figure, axes = new_figure(title, results, 3, 3, height=2.4)
-    panels = dict(zip(LABELS, axes.flat[2:6]))
-    ticks = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"][::2]
-    for regime, color in zip(REGIMES, COLORS):
-        values = {name: np.transpose(value) for name, value in results["curves"][regime].items()}
-        if not values:
-            continue
-        sizes = values["batch_size"][0]
-        for name, panel in panels.items():
-            draw_runs(panel, sizes, values[name], color, TEST, marker="o")
-        for panel, quantity, factor in zip(axes[0], ("loss", "accuracy"), (1, 100)):
-            for name, style in (("train", TRAIN), ("test", TEST)):
-                draw_runs(panel, sizes, factor * values[f"{name}_{quantity}"], color, style, f"{name}, {REGIMES[regime]}")
-    axes[0, 0].set(title="loss: the gap is solid minus dashed", ylabel="cross-entropy (nats)")
-    axes[0, 1].set(title="accuracy", ylabel="accuracy (%)")
-    for name, panel in panels.items():
-        panel.set(title=MEASURES[name], ylabel=LABELS[name], yscale="linear" if "∂" in LABELS[name] else "log")
-    for panel in axes.flat[:6]:
+    sensitivity, sharpness = (number(stored_row(results["correlations"], regime="equal_loss", target="test_loss",
+                                                measure=measure)["rho"], ".2f") for measure in ("sensitivity", "sharpness"))
+    figure, axes = new_figure(f"Rank correlation with the test loss at equal training loss: sensitivity {sensitivity}, "
+                              f"ε-sharpness {sharpness}", results, 3, 2, height=2.7)
+    curves = {regime: {name: np.transpose(value) for name, value in values.items()}  # (R, batch sizes)
+              for regime, values in results["curves"].items() if values}
+    panels = (("test_loss", "cross-entropy (nats)", ".2f", 1), ("test_accuracy", "accuracy (%)", ".1f", 100),
+              ("sensitivity", "mean ‖∂ℓ/∂x‖ (nats per unit of x)", ".2f", 1), ("sharpness", "ε-sharpness (%)", ".1f", 1))
+    for panel, (quantity, label, form, unit) in zip(axes.flat, panels):
+        spans = []
+        for (regime, values), color, marker in zip(curves.items(), COLORS, MARKERS):
+            sizes = values["batch_size"][0]
+            draw_runs(panel, sizes, unit * values[quantity], color, TEST, REGIMES[regime], marker)
+            if quantity.startswith("test"):
+                draw_runs(panel, sizes, unit * values[quantity.replace("test", "train")], color, TRAIN, None, marker)
+            medians = unit * np.median(values[quantity], axis=0)
+            spans.append(f"{medians.min():{form}} to {medians.max():{form}}")
         panel.set_xscale("log", base=2)
-        panel.set(xlabel="batch size", xticks=ticks, xticklabels=ticks)
-    for panel, target in zip(axes[2], TARGETS):
-        for offset, regime, color in zip((0.15, -0.15), REGIMES, COLORS):
-            found = [row for row in rows if (row["regime"], row["target"]) == (regime, target) and row["rho"] is not None]
-            places = [list(MEASURES)[::-1].index(row["measure"]) + offset for row in found]
-            panel.hlines(places, [row["rho_low"] for row in found], [row["rho_high"] for row in found], color=color)
-            panel.plot([row["rho"] for row in found], places, "o", color=color, markersize=4)
-        panel.axvline(0, color="#999999", linewidth=0.8)
-        panel.set(xlim=(-1.05, 1.05), title=f"what goes with {TARGETS[target]}", xlabel="rank correlation",
-                  yticks=range(len(MEASURES)), yticklabels=[])
-    axes[2, 0].set_yticklabels(list(MEASURES.values())[::-1])
-    legend_below(figure, axes[0, 0])
+        name = MEASURES.get(quantity, quantity.replace("_", " "))
+        panel.set(title=f"{name}: {', at equal loss '.join(spans)}", xlabel="batch size", ylabel=label,
+                  xticks=sizes[::2], xticklabels=sizes[::2])
+    axes[1, 1].set_yscale("log")
+    for panel, target in zip(axes[2], ("test_loss", "accuracy_gap")):
+        draw_correlations(panel, results["correlations"], target)
+    legend_below(figure, axes[0, 0], train_test=True)
     return figure
+
+
+def draw_correlations(axes, rows, target):
+    """What goes with the target: rank correlations of all measures with their 95 % intervals, in both regimes."""
+    names, title = list(MEASURES)[::-1], target.replace("_", " ")
+    for offset, regime, color, marker in zip((0.15, -0.15), REGIMES, COLORS, MARKERS):
+        found = [row for row in rows if (row["regime"], row["target"]) == (regime, target) and row["rho"] is not None]
+        places = [names.index(row["measure"]) + offset for row in found]
+        axes.hlines(places, [row["rho_low"] for row in found], [row["rho_high"] for row in found], color=color)
+        axes.plot([row["rho"] for row in found], places, marker, color=color, markersize=5)
+    axes.axvline(0, color=GREY, linewidth=1)
+    closest = max(found, key=lambda row: abs(row["rho"]), default={"measure": "batch_size", "rho": None})
+    axes.set(title=f"{title} at equal loss: {MEASURES[closest['measure']]} {number(closest['rho'], '.2f')}",
+             xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), xlabel=f"rank correlation with the {title}",
+             yticks=range(len(names)), yticklabels=[MEASURES[name] for name in names])
 
 
 if __name__ == "__main__":
