@@ -16,7 +16,7 @@ import torch
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
-from common.plotting import COLORS, TRAIN, draw_runs, legend_below, new_figure
+from common.plotting import COLORS, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure, number
 from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -130,48 +130,43 @@ def describe_memorization(measures):
             values = measures[name][i]  # (runs, epochs + 1)
             epochs = peak_epochs(values)
             at_peak = range(len(epochs)), epochs
-            quantities = {"peak": values[at_peak], "peak_epoch": epochs, "final": values[:, -1],
-                          "fall": values[at_peak] - values[:, -1],
-                          "train_accuracy_at_peak": measures["train_accuracy"][i][at_peak]}
-            row = {"randomized": share, "measure": name}
-            for quantity, per_run in quantities.items():
-                row[quantity], row[f"{quantity}_ci95"] = mean_ci95(per_run)
-            rows.append(row)
+            (peak, peak_ci95), (final, final_ci95) = mean_ci95(values[at_peak]), mean_ci95(values[:, -1])
+            rows.append({"randomized": share, "measure": name, "peak": peak, "peak_ci95": peak_ci95,
+                         "peak_epoch": epochs.mean(), "final": final, "final_ci95": final_ci95,
+                         "train_accuracy_at_peak": measures["train_accuracy"][i][at_peak].mean()})
     return rows
 
 
 def plot(results):
     curves, table = results["curves"], results["table"]
-    fits = [epoch for epochs in curves["epochs_to_fit"].values() for epoch in epochs]
-    fitted = "All networks" if None not in fits else f"{len(fits) - fits.count(None)} of {len(fits)} networks"
-    title = (f"{fitted} fit their training labels; test accuracy {table[0]['test_accuracy']:.0%} with true, "
-             f"{table[-1]['test_accuracy']:.0%} with random ones")
-    figure, axes = new_figure(title, results, 2, 2)
+    fitted, trained = (sum(row[name] for row in results["fits"]) for name in ("runs_fitted", "runs"))
+    true, random = (f"{table[i]['test_accuracy']:.0%}" for i in (0, -1))
+    title = f"{fitted} of {trained} networks fit their labels; test accuracy {true} with true, {random} with random ones"
+    figure, axes = new_figure(title, results, 2, 2, height=3.2)
     (loss_axes, accuracy_axes), (true_axes, epochs_axes) = axes
     epochs = range(len(curves["train_loss"]["0"][0]))
-    for row, color in zip(table, COLORS):
+    for row, color, marker in zip(table, COLORS, MARKERS):
         share = str(row["randomized"])
         label = f"{row['randomized']:.0%} random"
-        for part, style in (("train", TRAIN), ("test", "-")):
-            draw_runs(loss_axes, epochs, curves[f"{part}_loss"][share], color, style, f"{label}, {part}")
-            draw_runs(accuracy_axes, epochs, 100 * np.array(curves[f"{part}_accuracy"][share]), color, style)
+        for part, style in (("train", TRAIN), ("test", TEST)):
+            draw_runs(loss_axes, epochs, curves[f"{part}_loss"][share], color, style, label, marker)
+            draw_runs(accuracy_axes, epochs, 100 * np.array(curves[f"{part}_accuracy"][share]), color, style, None, marker)
         if row["randomized"]:
-            draw_runs(true_axes, epochs, 100 * np.array(curves["true_accuracy"][share]), color, TRAIN)
-        for epoch in curves["epochs_to_fit"][share]:  # a cross at the last epoch where a run never fits
-            height, marker = (epochs[-1], "x") if epoch is None else (epoch, "o")
-            epochs_axes.plot(100 * row["randomized"], height, marker, color=color)
-    means = [(100 * row["randomized"], row["epochs_to_fit"]) for row in table if row["epochs_to_fit"]]
-    epochs_axes.plot(*zip(*means), color="#999999", linewidth=1, zorder=1) if means else None
-    worst = min(row["train_accuracy"] for row in table)
+            draw_runs(true_axes, epochs, 100 * np.array(curves["true_accuracy"][share]), color, TRAIN, None, marker)
+        for epoch in curves["epochs_to_fit"][share]:  # open at the last epoch where a run never fits
+            height, fill = (epochs[-1], "none") if epoch is None else (epoch, color)
+            epochs_axes.plot(100 * row["randomized"], height, marker, color=color, markerfacecolor=fill, markersize=5)
     loss_axes.set(yscale="log", title=f"Test loss ends at {table[0]['test_loss']:.2g} to {table[-1]['test_loss']:.2g} nats",
                   xlabel="epochs", ylabel="cross-entropy (nats)")
-    accuracy_axes.set(title=f"Training accuracy ends at {worst:.2%} or more", xlabel="epochs", ylabel="accuracy (%)")
+    accuracy_axes.set(title=f"Training accuracy ends at {min(row['train_accuracy'] for row in table):.2%} or more",
+                      xlabel="epochs", ylabel="accuracy (%)")
     true = next(row for row in results["memorization"] if row["measure"] == "true_accuracy")
     true_axes.set(title=f"True labels of randomized images: {true['peak']:.0%} early, {true['final']:.0%} at the end",
                   xlabel="epochs", ylabel="of the randomized images (%)")
-    epochs_axes.set(title=f"Epochs to fit {FITTED:.1%} of the labels", xlabel="randomized labels (%)", ylabel="epochs",
-                    xticks=[100 * share for share in SHARES], ylim=(0, None))
-    legend_below(figure, loss_axes, columns=5)
+    slowdown = number(results["fits"][-1]["slowdown"], ".1f")
+    epochs_axes.set(title=f"Random labels take {slowdown} times the epochs of true ones", xlabel="randomized labels (%)",
+                    ylabel=f"epochs to fit {FITTED:.1%}", xticks=[100 * share for share in SHARES], ylim=(0, None))
+    legend_below(figure, loss_axes, columns=7, train_test=True)
     return figure
 
 
