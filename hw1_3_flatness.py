@@ -8,14 +8,16 @@ from two. Then one solution is rescaled without changing its function, and its s
     python hw1_3_flatness.py --quick --dataset digits     # a tour in seconds, without a download
 """
 
+from math import ceil
+
 import numpy as np
 import torch
 from torch.func import functional_call
 
 from common.experiment import Flag, main
 from common.models import mlp
-from common.parameters import barrier, flatten, interpolate, unflatten
-from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.parameters import barrier, interpolate, parameter_vectors, unflatten
+from common.plotting import COLORS, GREY, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure, stored_row
 from common.sharpness import curvature, epsilon_sharpness, largest_eigenvalue, loss_of, rescale
 from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
@@ -42,7 +44,7 @@ def train_stack(images, labels, batch_size, learning_rate, settings):
     train(model, images, labels.expand(runs, -1), cross_entropy, epochs=settings.epochs, learning_rate=learning_rate,
           batch_size=batch_size, orders=run_generators(settings.seed, runs, "order"),
           title=f"batch size {batch_size}, learning rate {learning_rate}")
-    return model, flatten(dict(model.named_parameters()))
+    return model, parameter_vectors(model)
 
 
 def measure(model, vectors, sets):
@@ -91,32 +93,18 @@ def run(settings, data):
         for initialization, partners in PARTNERS.items():
             first, second = base[:-1], others[partners]
             values = curves[comparison][initialization] = measure_lines(model, first, second, sets)
-            direction = second.double() - first.double()
-            curvatures = [curvature(loss, end.double(), direction).cpu().numpy() for end in (first, second)]
-            differences = summarize(compare_ends(values, curvatures, direction.norm(dim=1).cpu().numpy()))
             pair = {"comparison": comparison, "initialization": initialization, "runs": settings.runs}
-            comparisons.append(pair | differences)
-            for index, options, bends in zip(ENDS, (BASE, changed), curvatures):
-                table.append(pair | {"end": options[comparison]}
-                             | {name: value[:, index].mean() for name, value in values.items()}
-                             | {"barrier": differences["barrier"], **summarize({"curvature": bends})}
-                             | {"updates": settings.epochs * -(-len(images) // options["batch_size"])})
+            rise = summarize({"barrier": barrier(ALPHAS, values["train_loss"])})
+            comparisons.append(pair | rise)
+            direction = second.double() - first.double()
+            for index, options, end in zip(ENDS, (BASE, changed), (first, second)):
+                bends = curvature(loss, end.double(), direction).cpu().numpy()
+                table.append(pair | {"end": options[comparison], "barrier": rise["barrier"],
+                                     "updates": settings.epochs * ceil(len(images) / options["batch_size"]),
+                                     **{name: value[:, index].mean() for name, value in values.items()},
+                                     **summarize({"curvature": bends})})
     rescaling, curves["rescaling"] = measure_rescaled(model, base[:-1], sharpness_loss, sets)
     return {"table": table, "comparisons": comparisons, "solutions": solutions, "rescaling": rescaling, "curves": curves}
-
-
-def compare_ends(values, curvatures, distances):
-    """What a line says about its ends, for every run: {name: (R,)}. values are the curves, curvatures those at 0 and 1."""
-    squares = np.maximum(distances**2, 1e-30)  # zero where --train-size is below both batch sizes, and so is the curvature
-    return {
-        "distance": distances,
-        "barrier": barrier(ALPHAS, values["train_loss"]), "test_barrier": barrier(ALPHAS, values["test_loss"]),
-        "test_loss_difference": np.diff(values["test_loss"][:, ENDS])[:, 0],
-        "test_accuracy_difference": np.diff(values["test_accuracy"][:, ENDS])[:, 0],
-        "curvature_difference": curvatures[1] - curvatures[0],
-        # per unit of length in the space of parameters, at α = 0 and at α = 1
-        "curvature_per_length_0": curvatures[0] / squares, "curvature_per_length_1": curvatures[1] / squares,
-    }
 
 
 def measure_rescaled(model, vectors, loss, sets):
@@ -139,36 +127,37 @@ def measure_rescaled(model, vectors, loss, sets):
 
 
 def plot(results):
-    curves, alphas = results["curves"], np.array(results["curves"]["alpha"])
-    barriers = {name: [row["barrier"] for row in results["comparisons"] if row["initialization"] == name]
-                for name in PARTNERS}
-    title = "Loss barriers (batch size, learning rate): " + "; ".join(
-        ", ".join(f"{value:.2g}" for value in barriers[name]) + text
-        for name, text in zip(PARTNERS, (" nats from one start", " from two")))
-    figure, axes = new_figure(title, results, 2, 3, height=2.9)
-    for column, comparison in zip(axes.T, CHANGES):
-        for initialization, color in zip(PARTNERS, COLORS):
-            values = curves[comparison][initialization]
-            for panel, quantity, factor in zip(column, ("loss", "accuracy"), (1, 100)):
-                for name, style in (("train", TRAIN), ("test", TEST)):
-                    draw_runs(panel, alphas, factor * np.array(values[f"{name}_{quantity}"]), color, style,
-                              f"{name}, {initialization} initialization")
+    curves, alphas = results["curves"], results["curves"]["alpha"]
+    barriers = {(row["comparison"], row["initialization"]): row["barrier"] for row in results["comparisons"]}
+    one, two = (" and ".join(f"{barriers[comparison, name]:.2g}" for comparison in CHANGES) for name in PARTNERS)
+    figure, axes = new_figure(f"From one start barriers of {one} nats, from two starts {two}", results, 3, 2, height=2.7)
+    for panels, comparison in zip(axes.T, CHANGES):
         ends = [row["end"] for row in results["table"] if row["comparison"] == comparison][:2]
-        for panel in column:
-            panel.set(xlabel="α", xticks=[-1, 0, 1, 2], xticklabels=["−1", f"0\n{ends[0]:,}", f"1\n{ends[1]:,}", "2"])
+        lowest = {}
+        for (initialization, values), color, marker in zip(curves[comparison].items(), COLORS, MARKERS):
+            for panel, quantity, unit in zip(panels, ("loss", "accuracy"), (1, 100)):
+                for part, style in (("train", TRAIN), ("test", TEST)):
+                    draw_runs(panel, alphas, unit * np.array(values[f"{part}_{quantity}"]), color, style,
+                              f"{initialization} initialization", marker)
+            between = np.median(values["test_accuracy"], axis=0)[ENDS[0] : ENDS[1] + 1]
+            lowest[initialization] = between.min()
+        name = comparison.replace("_", " ").capitalize()
+        panels[0].set(title=f"{name}: barrier {barriers[comparison, 'same']:.2g} from one start, "
+                            f"{barriers[comparison, 'different']:.2g} from two", yscale="log", ylabel="cross-entropy (nats)")
+        panels[1].set(title=f"{name}: test accuracy falls to {lowest['same']:.0%} and {lowest['different']:.0%}",
+                      ylabel="accuracy (%)", ylim=(0, 101))
+        for panel in panels[:2]:
+            panel.set(xlabel=f"α: {comparison.replace('_', ' ')} {ends[0]:,} at 0, {ends[1]:,} at 1", xticks=[-1, 0, 1, 2])
             for alpha in (0, 1):
-                panel.axvline(alpha, color="#999999", linewidth=0.8)
-        name = comparison.replace("_", " ")
-        column[0].set(yscale="log", title=f"loss: {name} {ends[0]:,} to {ends[1]:,}", ylabel="cross-entropy (nats)")
-        column[1].set(title=f"accuracy: {name} {ends[0]:,} to {ends[1]:,}", ylabel="accuracy (%)", ylim=(0, 101))
-    labels = {"largest_eigenvalue": "largest eigenvalue", "sharpness": "ε-sharpness (%)"}
-    for panel, (name, label) in zip(axes[:, 2], labels.items()):
-        draw_runs(panel, SCALES, np.transpose(curves["rescaling"][name]), COLORS[2], marker="o")
-        panel.set(xscale="log", yscale="log", title="one function, rescaled", xlabel="scale c of the first layer",
-                  ylabel=label)
+                panel.axvline(alpha, color=GREY, linewidth=1)
+    smallest, unscaled = (stored_row(results["rescaling"], scale=scale) for scale in (SCALES[0], 1))
+    for panel, name, label in zip(axes[2], ("largest_eigenvalue", "sharpness"), ("largest eigenvalue", "ε-sharpness (%)")):
+        draw_runs(panel, SCALES, np.transpose(curves["rescaling"][name]), COLORS[2], marker=MARKERS[2])
+        panel.set(title=f"One function, c = 1/{1 / SCALES[0]:g}: {label.partition(' (')[0]} × {smallest[name] / unscaled[name]:,.0f}",
+                  xlabel="first layer times c, second divided by c", ylabel=label, xscale="log", yscale="log")
         panel.set_xticks(SCALES, [f"{scale:g}" if scale >= 1 else f"1/{1 / scale:g}" for scale in SCALES])
         panel.minorticks_off()
-    legend_below(figure, axes[0, 0])
+    legend_below(figure, axes[0, 0], train_test=True)
     return figure
 
 
