@@ -16,7 +16,7 @@ from scipy import stats
 from common.data import TITLES, load_dataset
 from common.experiment import Flag, main
 from common.models import check_parameters, cnn, cnn_hidden_width, parameter_count
-from common.plotting import COLORS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.plotting import COLORS, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure
 from common.statistics import compare_to_best, mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -96,29 +96,34 @@ def compare(curves):
 
 def plot(results):
     best = {row["dataset"]: row["best"] for row in results["comparisons"]}
-    accuracy = {(row["dataset"], row["model"]): row["test_accuracy"] for row in results["table"]}
-    beaten = {dataset: sum(row["dataset"] == dataset and row["p_value"] is not None and row["p_value"] < 0.05
-                           for row in results["comparisons"]) for dataset in best}
-    title = "Most accurate at equal size: " + ", ".join(f"{model} on {dataset} ({accuracy[dataset, model]:.1%})"
-                                                        for dataset, model in best.items())
-    figure, axes = new_figure(title, results, len(best), 3, width_ratios=(3, 3, 2))
+    table = {(row["dataset"], row["model"]): row for row in results["table"]}
+    title = "Most accurate at equal size: " + ", ".join(
+        f"{model} on {dataset} ({table[dataset, model]['test_accuracy']:.1%})" for dataset, model in best.items())
+    figure, axes = new_figure(title, results, len(best), 3)
     for (loss_axes, error_axes, final_axes), (dataset, histories) in zip(axes, results["curves"].items()):
-        for position, ((name, history), color) in enumerate(zip(histories.items(), COLORS)):
+        for position, ((name, history), color, marker) in enumerate(zip(histories.items(), COLORS, MARKERS)):
             epochs = range(len(history["test_loss"][0]))
             for part, style in (("train", TRAIN), ("test", TEST)):
-                label = f"{name}, {part}"
-                draw_runs(loss_axes, epochs, history[f"{part}_loss"], color, style, label)
-                errors = [[100 * (1 - value) for value in accuracies] for accuracies in history[f"{part}_accuracy"]]
-                draw_runs(error_axes, epochs, errors, color, style)
+                draw_runs(loss_axes, epochs, history[f"{part}_loss"], color, style, name, marker)
+                errors = 100 * (1 - np.array(history[f"{part}_accuracy"]))
+                draw_runs(error_axes, epochs, errors, color, style, name, marker)
             final = [100 * accuracies[-1] for accuracies in history["test_accuracy"]]
-            final_axes.plot([position] * len(final), final, "o", color=color, markersize=4)
+            final_axes.plot([position] * len(final), final, marker, color=color, markersize=5)
             final_axes.hlines(sum(final) / len(final), position - 0.3, position + 0.3, color=color)
-        loss_axes.set(yscale="log", title=f"{dataset}: loss", xlabel="epochs", ylabel="cross-entropy (nats)")
-        error_axes.set(yscale="log", title=f"{dataset}: error", xlabel="epochs", ylabel="1 − accuracy (%)")
-        final_axes.set(title=f"{best[dataset]} beats {beaten[dataset]} of {len(MODELS) - 1}\n(p < 0.05)",
-                       ylabel="test accuracy (%)", xticks=range(len(MODELS)),
-                       xticklabels=[name.replace(" conv ", "×\n") for name in MODELS])
-    legend_below(figure, axes[0, 0], columns=4)
+        losses, accuracies = ([table[dataset, name][measure] for name in histories]
+                              for measure in ("test_loss", "test_accuracy"))
+        loss_axes.set(yscale="log", title=f"{dataset}: test loss {min(losses):.2g} to {max(losses):.2g}", xlabel="epochs",
+                      ylabel="cross-entropy (nats)")
+        error_axes.set_yscale("symlog", linthresh=0.1)  # linear below 0.1 %, since training errors reach zero
+        error_axes.yaxis.set_major_formatter("{x:g}")
+        error_axes.set(title=f"{dataset}: test error {1 - max(accuracies):.1%} to {1 - min(accuracies):.1%}",
+                       xlabel="epochs", ylabel="1 − accuracy (%)")
+        beaten = sum(row["dataset"] == dataset and row["p_value"] is not None and row["p_value"] < 0.05
+                     for row in results["comparisons"])
+        final_axes.set(title=f"{best[dataset]} beats {beaten} of {len(MODELS) - 1}", xlabel="network (beats: p < 0.05)",
+                       ylabel="final test accuracy (%)", xticks=range(len(MODELS)),
+                       xticklabels=[name.replace(" conv ", " ×\n") for name in MODELS])
+    legend_below(figure, axes[0, 0], columns=6, train_test=True)
     return figure
 
 
