@@ -13,7 +13,7 @@ from scipy import stats
 
 from common.experiment import Flag, main
 from common.models import check_parameters, mlp, mlp_widths, parameter_count
-from common.plotting import COLORS, draw_runs, legend_below, new_figure
+from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.statistics import compare_to_best
 from common.training import mean_squared_error, run_generators, train
 
@@ -135,21 +135,26 @@ def plot(results):
     beaten = {name: ", ".join(str(row["against"]) for row in results["comparisons"] if row["function"] == name
                               and row["p_value"] is not None and row["p_value"] < 0.05) for name in FUNCTIONS}
     title = f"Best depth at {PARAMETERS} parameters: " + ", ".join(f"{depth} on the {name}" for name, depth in best.items())
-    figure, axes = new_figure(title, results, len(FUNCTIONS), 3, height=2.3, width_ratios=(3, 3, 2))
+    figure, axes = new_figure(title, results, len(FUNCTIONS), 3, height=2.4)
     for (loss_axes, fit_axes, final_axes), name in zip(axes, FUNCTIONS):
-        fit_axes.plot(curves["x"], curves["truth"][name], color="#bbbbbb", linewidth=4, label="truth")
-        for depth, color in zip(DEPTHS, COLORS):
+        fit_axes.plot(curves["x"], curves["truth"][name], color="#cccccc", linewidth=5, label="truth")
+        for depth, color, marker in zip(DEPTHS, COLORS, MARKERS):
             errors = np.array(curves["train_mse"][name][str(depth)])
-            draw_runs(loss_axes, curves["epochs"], errors, color, label=f"{depth} hidden")
-            fit_axes.plot(curves["x"], curves["fit"][name][str(depth)], color=color, linewidth=1, label=f"{depth} hidden")
+            label = f"{depth} hidden"
+            draw_runs(loss_axes, curves["epochs"], errors, color, TRAIN, label, marker)
             position = DEPTHS.index(depth)
+            fit_axes.plot(curves["x"], curves["fit"][name][str(depth)], color=color, linewidth=1, label=label, marker=marker,
+                          markersize=4, markevery=(15 * position, 60))
             spread = np.linspace(-0.2, 0.2, len(errors))
-            final_axes.plot(position + spread, errors[:, -1], "o", color=color, markersize=3)
+            final_axes.plot(position + spread, errors[:, -1], marker, color=color, markersize=3)
             final_axes.hlines(np.median(errors[:, -1]), position - 0.35, position + 0.35, color=color)
-        loss_axes.set(yscale="log", title=f"{name}: loss while training", xlabel="training steps", ylabel="training MSE")
-        fit_axes.set(title=f"{name}: the median run's fit", xlabel="x", ylabel="f(x)")
+        row = stored_row(results["table"], function=name, depth=best[name])
+        train, test = (number(row[f"{part}_mse_median"], ".1e") for part in ("train", "test"))
+        loss_axes.set(yscale="log", title=f"{name}: {best[name]} hidden ends at {train}", xlabel="training steps",
+                      ylabel="training MSE")
+        fit_axes.set(title=f"{best[name]} hidden: test MSE {test}", xlabel="x", ylabel="f(x), median run")
         final_axes.set(yscale="log", title=f"{best[name]} beats {beaten[name] or 'none'} (p < 0.05)",
-                       xlabel="hidden layers", ylabel="training MSE", xticks=range(len(DEPTHS)), xticklabels=DEPTHS)
+                       xlabel="hidden layers", ylabel="final training MSE", xticks=range(len(DEPTHS)), xticklabels=DEPTHS)
     legend_below(figure, axes[0, 1], columns=5)
     return figure
 
