@@ -17,7 +17,7 @@ from scipy.ndimage import uniform_filter1d
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
-from common.plotting import COLORS, TEST, TRAIN, draw_runs, new_figure
+from common.plotting import COLORS, GREY, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure
 from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -144,24 +144,24 @@ def plot(results):
                 for kind in ("loss", "error")]
     title = f"With {SHARES[-1]:.0%} random labels " + ", ".join(verdicts) + " as networks grow"
     figure, axes = new_figure(title, results, 2, 2, sharex=True, sharey="row")
-    for share, color, (loss_axes, error_axes) in zip(SHARES, COLORS, axes.T):
-        for part, style in (("train", TRAIN), ("test", TEST)):
-            label = f"{share:.0%} random, {part}"
-            draw_runs(loss_axes, counts, curves[f"{part}_loss"][str(share)], color, style, label)
-            draw_runs(error_axes, counts, 100 * (1 - np.array(curves[f"{part}_accuracy"][str(share)])), color, style)
-        for panel, measure, unit in ((loss_axes, "test_loss", 1), (error_axes, "test_error", 100)):
-            peak, threshold = peaks[share, measure], thresholds[share, measure]
-            found = f"peak at {peak['parameters']:,}" if peak["beyond_intervals"] else "no peak beyond the intervals"
-            panel.set(xscale="log", title=f"{share:.0%} random labels, {measure.replace('_', ' ')}: {found}")
+    for share, color, marker, panels in zip(SHARES, COLORS, MARKERS, axes.T):
+        for panel, kind, unit in zip(panels, ("loss", "error"), (1, 100)):
+            for part, style in (("train", TRAIN), ("test", TEST)):
+                values = np.array(curves[f"{part}_{'loss' if kind == 'loss' else 'accuracy'}"][str(share)])
+                draw_runs(panel, counts, unit * (values if kind == "loss" else 1 - values), color, style,
+                          f"{share:.0%} random labels", marker)
+            peak, threshold = peaks[share, f"test_{kind}"], thresholds[share, f"test_{kind}"]
+            found = f"peaks at {peak['parameters']:,}" if peak["beyond_intervals"] else "no clear peak"
+            end = f"{threshold['at_largest']:{'.2f' if kind == 'loss' else '.1%'}}"
+            panel.set(xscale="log", title=f"{share:.0%} random: test {kind} {found}, ends at {end}")
             if threshold["parameters"]:
-                panel.axvline(threshold["parameters"], color="#888888", linewidth=1, label=f"first {FITTED:.1%} fitted")
+                panel.axvline(threshold["parameters"], color=GREY, linewidth=1, label=f"first {FITTED:.1%} fitted")
             if peak["beyond_intervals"]:
-                panel.plot(peak["parameters"], unit * peak["height"], "vk", label="peak")
-        error_axes.set(xlabel="parameters")
+                panel.plot(peak["parameters"], unit * peak["height"], "*k", markersize=10, label="peak", linestyle="none")
+        panels[1].set(xlabel="parameters")
     axes[0, 0].set(ylabel="cross-entropy (nats)")
     axes[1, 0].set(ylabel="1 − accuracy (%)")
-    lines = {label: line for panel in axes[0] for line, label in zip(*panel.get_legend_handles_labels())}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower left", ncols=6)
+    legend_below(figure, *axes.flat, columns=6, train_test=True)
     return figure
 
 
