@@ -150,12 +150,14 @@ def plot(results):
             panel.set(xlabel=f"α: {comparison.replace('_', ' ')} {ends[0]:,} at 0, {ends[1]:,} at 1", xticks=[-1, 0, 1, 2])
             for alpha in (0, 1):
                 panel.axvline(alpha, color=GREY, linewidth=1)
+    names = [f"{scale:g}" if scale >= 1 else f"1/{1 / scale:g}" for scale in SCALES]
     smallest, unscaled = (stored_row(results["rescaling"], scale=scale) for scale in (SCALES[0], 1))
     for panel, name, label in zip(axes[2], ("largest_eigenvalue", "sharpness"), ("largest eigenvalue", "ε-sharpness (%)")):
         draw_runs(panel, SCALES, np.transpose(curves["rescaling"][name]), COLORS[2], marker=MARKERS[2])
-        panel.set(title=f"One function, c = 1/{1 / SCALES[0]:g}: {label.partition(' (')[0]} × {smallest[name] / unscaled[name]:,.0f}",
+        factor = f"{smallest[name] / unscaled[name]:,.0f}"
+        panel.set(title=f"One function, c = {names[0]}: {label.partition(' (')[0]} × {factor}",
                   xlabel="first layer times c, second divided by c", ylabel=label, xscale="log", yscale="log")
-        panel.set_xticks(SCALES, [f"{scale:g}" if scale >= 1 else f"1/{1 / scale:g}" for scale in SCALES])
+        panel.set_xticks(SCALES, names)
         panel.minorticks_off()
     legend_below(figure, axes[0, 0], train_test=True)
     return figure
