@@ -16,7 +16,7 @@ from scipy import stats
 from common.data import TITLES, load_dataset
 from common.experiment import Flag, main
 from common.models import check_parameters, cnn, cnn_hidden_width, parameter_count
-from common.plotting import COLORS, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.plotting import COLORS, MARKERS, draw_train_test, legend_below, new_figure
 from common.statistics import compare_to_best, mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -103,10 +103,9 @@ def plot(results):
     for (loss_axes, error_axes, final_axes), (dataset, histories) in zip(axes, results["curves"].items()):
         for position, ((name, history), color, marker) in enumerate(zip(histories.items(), COLORS, MARKERS)):
             epochs = range(len(history["test_loss"][0]))
-            for part, style in (("train", TRAIN), ("test", TEST)):
-                draw_runs(loss_axes, epochs, history[f"{part}_loss"], color, style, name, marker)
-                errors = 100 * (1 - np.array(history[f"{part}_accuracy"]))
-                draw_runs(error_axes, epochs, errors, color, style, name, marker)
+            errors = {f"{part}_error": 1 - np.array(history[f"{part}_accuracy"]) for part in ("train", "test")}
+            draw_train_test(loss_axes, epochs, history, "loss", color, name, marker)
+            draw_train_test(error_axes, epochs, errors, "error", color, name, marker, unit=100)
             final = [100 * accuracies[-1] for accuracies in history["test_accuracy"]]
             final_axes.plot([position] * len(final), final, marker, color=color, markersize=5)
             final_axes.hlines(sum(final) / len(final), position - 0.3, position + 0.3, color=color)

@@ -15,9 +15,10 @@ import torch
 from matplotlib.colors import LogNorm
 
 from common.experiment import Flag, main
-from common.models import cnn, run_count
+from common.models import cnn
 from common.parameters import barrier, interpolate, parameter_vectors, unflatten
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure, stored_row
+from common.prediction import predict
 from common.training import cross_entropy, evaluate, run_generators, train
 from common.trajectory import compare_with_walks, fit_plane, on_plane, one_layer, permuted_twins, project, summarize_pairs
 
@@ -87,13 +88,6 @@ def compare_ends(paths, twins, predictions, losses_at):
     return rows, curves
 
 
-@torch.no_grad()
-def predict(model, images):
-    """The class that every run assigns to each image: images (N, ...) -> (R, N)."""
-    batches = (batch.expand(run_count(model), *batch.shape) for batch in images.split(500))
-    return torch.cat([model(batch).argmax(2) for batch in batches], 1).cpu()
-
-
 def run(settings, data):
     model, epochs, paths, loss, accuracy = record_paths(settings, data)
     probe_size = min(settings.train_size, settings.probe_size)
@@ -114,7 +108,7 @@ def run(settings, data):
     own = [compare_with_walks("own-path", path[None], [generator])[0] for path, generator in zip(paths, generators())]
     own = {column: [row[column] for row in own] for column in own[0] if "explained" in column}
     table.append(table[0] | {"view": "own-path", **{column: np.mean(values) for column, values in own.items()}})
-    predictions = predict(model, data.test_images)
+    predictions = predict(model, data.test_images).argmax(2).cpu()
     differences, lines = compare_ends(paths, permuted_twins(paths[:, -1], model, generators()[0]), predictions, losses_at)
     by_run = {"start_loss": loss[:, 0], "end_loss": loss[:, -1], "train_accuracy": accuracy[:, -1],
               "test_accuracy": (predictions == data.test_labels.cpu()).double().mean(1),

@@ -12,14 +12,14 @@ from math import ceil
 
 import numpy as np
 import torch
-from torch.func import functional_call
 
 from common.experiment import Flag, main
 from common.models import mlp
 from common.parameters import barrier, interpolate, parameter_vectors, unflatten
-from common.plotting import COLORS, GREY, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure, stored_row
+from common.plotting import COLORS, GREY, MARKERS, draw_runs, draw_train_test, legend_below, new_figure, stored_row
+from common.prediction import predict
 from common.sharpness import curvature, epsilon_sharpness, largest_eigenvalue, loss_of, rescale
-from common.statistics import mean_ci95
+from common.statistics import mean_columns
 from common.training import cross_entropy, evaluate, run_generators, train
 
 FLAGS = {
@@ -70,12 +70,6 @@ def measure_solutions(model, vectors, loss, sets):
     return measure(model, vectors, sets) | {name: value.cpu().numpy() for name, value in sharpness.items()}
 
 
-def summarize(values):
-    """Means over the runs of {name: (R,)} with the half widths of their 95 % intervals, as columns."""
-    means = {name: mean_ci95(value) for name, value in values.items()}
-    return {name + suffix: mean[i] for name, mean in means.items() for i, suffix in enumerate(("", "_ci95"))}
-
-
 def run(settings, data):
     images, labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
@@ -84,17 +78,17 @@ def run(settings, data):
     sharpness_loss = loss_of(model, images[: settings.sharpness_images], labels[: settings.sharpness_images])
     table, comparisons, curves = [], [], {"alpha": ALPHAS}
     solved = {"runs": settings.runs + 1}
-    solutions = [BASE | solved | summarize(measure_solutions(model, base, sharpness_loss, sets))]
+    solutions = [BASE | solved | mean_columns(measure_solutions(model, base, sharpness_loss, sets))]
     for comparison, value in CHANGES.items():
         changed = BASE | {comparison: min(value, len(images))}  # no batch is larger than the set; no learning rate is near
         others = train_stack(images, labels, **changed, settings=settings)[1]
-        solutions.append(changed | solved | summarize(measure_solutions(model, others, sharpness_loss, sets)))
+        solutions.append(changed | solved | mean_columns(measure_solutions(model, others, sharpness_loss, sets)))
         curves[comparison] = {}
         for initialization, partners in PARTNERS.items():
             first, second = base[:-1], others[partners]
             values = curves[comparison][initialization] = measure_lines(model, first, second, sets)
             pair = {"comparison": comparison, "initialization": initialization, "runs": settings.runs}
-            rise = summarize({"barrier": barrier(ALPHAS, values["train_loss"])})
+            rise = mean_columns({"barrier": barrier(ALPHAS, values["train_loss"])})
             comparisons.append(pair | rise)
             direction = second.double() - first.double()
             for index, options, end in zip(ENDS, (BASE, changed), (first, second)):
@@ -102,24 +96,21 @@ def run(settings, data):
                 table.append(pair | {"end": options[comparison], "barrier": rise["barrier"],
                                      "updates": settings.epochs * ceil(len(images) / options["batch_size"]),
                                      **{name: value[:, index].mean() for name, value in values.items()},
-                                     **summarize({"curvature": bends})})
+                                     **mean_columns({"curvature": bends})})
     rescaling, curves["rescaling"] = measure_rescaled(model, base[:-1], sharpness_loss, sets)
     return {"table": table, "comparisons": comparisons, "solutions": solutions, "rescaling": rescaling, "curves": curves}
 
 
 def measure_rescaled(model, vectors, loss, sets):
     """Rescales every run of vectors (R, P) by each of SCALES: one row each, and the curves {name: (scales, R)}."""
-    images = sets["test"][0]
-
-    @torch.no_grad()
     def outputs(points):
-        return functional_call(model, unflatten(points, model), (images.expand(len(points), *images.shape),))
+        return predict(model, sets["test"][0], unflatten(points, model))
 
     rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
     for scale in SCALES:
         scaled = rescale(vectors, model, scale)
         values = measure_solutions(model, scaled, loss, sets)
-        rows.append({"scale": scale, "runs": len(vectors), **summarize(values),
+        rows.append({"scale": scale, "runs": len(vectors), **mean_columns(values),
                      "largest_output_change": (outputs(scaled) - outputs(vectors)).abs().max()})
         for name, curve in curves.items():
             curve.append(values[name])
@@ -136,11 +127,8 @@ def plot(results):
         lowest = {}
         for (initialization, values), color, marker in zip(curves[comparison].items(), COLORS, MARKERS):
             for panel, quantity, unit in zip(panels, ("loss", "accuracy"), (1, 100)):
-                for part, style in (("train", TRAIN), ("test", TEST)):
-                    draw_runs(panel, alphas, unit * np.array(values[f"{part}_{quantity}"]), color, style,
-                              f"{initialization} initialization", marker)
-            between = np.median(values["test_accuracy"], axis=0)[ENDS[0] : ENDS[1] + 1]
-            lowest[initialization] = between.min()
+                draw_train_test(panel, alphas, values, quantity, color, f"{initialization} initialization", marker, unit)
+            lowest[initialization] = np.median(values["test_accuracy"], axis=0)[ENDS[0] : ENDS[1] + 1].min()
         name = comparison.replace("_", " ").capitalize()
         panels[0].set(title=f"{name}: barrier {barriers[comparison, 'same']:.2g} from one start, "
                             f"{barriers[comparison, 'different']:.2g} from two", yscale="log", ylabel="cross-entropy (nats)")

@@ -17,7 +17,7 @@ from scipy.ndimage import uniform_filter1d
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
-from common.plotting import COLORS, GREY, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure
+from common.plotting import COLORS, GREY, MARKERS, draw_train_test, legend_below, new_figure
 from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -145,11 +145,10 @@ def plot(results):
     title = f"With {SHARES[-1]:.0%} random labels " + ", ".join(verdicts) + " as networks grow"
     figure, axes = new_figure(title, results, 2, 2, sharex=True, sharey="row")
     for share, color, marker, panels in zip(SHARES, COLORS, MARKERS, axes.T):
+        values = {f"{part}_loss": curves[f"{part}_loss"][str(share)] for part in ("train", "test")}
+        values |= {f"{part}_error": 1 - np.array(curves[f"{part}_accuracy"][str(share)]) for part in ("train", "test")}
         for panel, kind, unit in zip(panels, ("loss", "error"), (1, 100)):
-            for part, style in (("train", TRAIN), ("test", TEST)):
-                values = np.array(curves[f"{part}_{'loss' if kind == 'loss' else 'accuracy'}"][str(share)])
-                draw_runs(panel, counts, unit * (values if kind == "loss" else 1 - values), color, style,
-                          f"{share:.0%} random labels", marker)
+            draw_train_test(panel, counts, values, kind, color, f"{share:.0%} random labels", marker, unit)
             peak, threshold = peaks[share, f"test_{kind}"], thresholds[share, f"test_{kind}"]
             found = f"peaks at {peak['parameters']:,}" if peak["beyond_intervals"] else "no clear peak"
             end = f"{threshold['at_largest']:{'.2f' if kind == 'loss' else '.1%'}}"

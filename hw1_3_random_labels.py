@@ -16,8 +16,9 @@ import torch
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
-from common.plotting import COLORS, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure, number
-from common.statistics import mean_ci95
+from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, draw_train_test, legend_below, new_figure, number
+from common.prediction import predict
+from common.statistics import mean_ci95, mean_columns
 from common.training import cross_entropy, evaluate, run_generators, train
 
 FLAGS = {
@@ -33,13 +34,6 @@ HIDDEN = (128, 512)
 # labels after 60 epochs.
 OPTIMIZER = partial(torch.optim.SGD, momentum=0.9)
 FITTED = 0.999  # training accuracy that counts as fitted
-CHUNK = 250  # images at a time: few enough for all activations to stay in the cache
-
-
-@torch.no_grad()
-def predict(model, images, runs):
-    """The logits (runs, N, classes) of every network of the stack."""
-    return torch.cat([model(chunk.expand(runs, *chunk.shape)) for chunk in images.split(CHUNK)], 1)
 
 
 def train_stack(data, settings):
@@ -54,7 +48,7 @@ def train_stack(data, settings):
     history = {}
 
     def measure(epoch):
-        logits = predict(model, images, len(labels))
+        logits = predict(model, images)
         answers = logits.argmax(2)
         test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
         measures = {
@@ -130,9 +124,8 @@ def describe_memorization(measures):
             values = measures[name][i]  # (runs, epochs + 1)
             epochs = peak_epochs(values)
             at_peak = range(len(epochs)), epochs
-            (peak, peak_ci95), (final, final_ci95) = mean_ci95(values[at_peak]), mean_ci95(values[:, -1])
-            rows.append({"randomized": share, "measure": name, "peak": peak, "peak_ci95": peak_ci95,
-                         "peak_epoch": epochs.mean(), "final": final, "final_ci95": final_ci95,
+            rows.append({"randomized": share, "measure": name, "peak_epoch": epochs.mean(),
+                         **mean_columns({"peak": values[at_peak], "final": values[:, -1]}),
                          "train_accuracy_at_peak": measures["train_accuracy"][i][at_peak].mean()})
     return rows
 
@@ -148,11 +141,11 @@ def plot(results):
     for row, color, marker in zip(table, COLORS, MARKERS):
         share = str(row["randomized"])
         label = f"{row['randomized']:.0%} random"
-        for part, style in (("train", TRAIN), ("test", TEST)):
-            draw_runs(loss_axes, epochs, curves[f"{part}_loss"][share], color, style, label, marker)
-            draw_runs(accuracy_axes, epochs, 100 * np.array(curves[f"{part}_accuracy"][share]), color, style, None, marker)
+        values = {name: np.array(by_share[share]) for name, by_share in curves.items() if name != "epochs_to_fit"}
+        draw_train_test(loss_axes, epochs, values, "loss", color, label, marker)
+        draw_train_test(accuracy_axes, epochs, values, "accuracy", color, label, marker, unit=100)
         if row["randomized"]:
-            draw_runs(true_axes, epochs, 100 * np.array(curves["true_accuracy"][share]), color, TRAIN, None, marker)
+            draw_runs(true_axes, epochs, 100 * values["true_accuracy"], color, TRAIN, label, marker)
         for epoch in curves["epochs_to_fit"][share]:  # open at the last epoch where a run never fits
             height, fill = (epochs[-1], "none") if epoch is None else (epoch, color)
             epochs_axes.plot(100 * row["randomized"], height, marker, color=color, markerfacecolor=fill, markersize=5)

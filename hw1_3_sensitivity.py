@@ -16,9 +16,9 @@ import torch
 from common.experiment import Flag, main
 from common.models import mlp
 from common.parameters import parameter_vectors, unflatten
-from common.plotting import COLORS, GREY, MARKERS, TEST, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
+from common.plotting import COLORS, GREY, MARKERS, draw_runs, draw_train_test, legend_below, new_figure, number, stored_row
 from common.sharpness import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_of
-from common.statistics import mean_ci95, spearman_clusters_ci95
+from common.statistics import mean_columns, spearman_clusters_ci95
 from common.training import cross_entropy, evaluate, run_generators, train
 
 FLAGS = {
@@ -33,7 +33,6 @@ FLAGS = {
 RUNS = Flag(5, 3, "runs of each batch size")
 BATCH_SIZES = tuple(2**power for power in range(4, 14))  # 16 … 8,192; those beyond the training set are the whole of it
 WIDTHS = [784, 64, 10]
-EPSILON = 1e-3  # Keskar's box
 REGIMES = {"equal_epochs": "equal epochs", "equal_loss": "equal loss"}
 # What might predict generalization, as it is called in the figure, and what it might predict.
 MEASURES = {"batch_size": "batch size", "sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpness": "ε-sharpness",
@@ -78,7 +77,7 @@ def measure(model, vectors, images, labels, data, sharpness_images):
         "gap": test_loss - train_loss, "accuracy_gap": train_accuracy - test_accuracy,
         "sensitivity": input_sensitivity(model, parameters, data.test_images, data.test_labels),
         "jacobian": input_sensitivity(model, parameters, data.test_images),
-        "sharpness": epsilon_sharpness(loss, vectors.double(), EPSILON),
+        "sharpness": epsilon_sharpness(loss, vectors.double()),
         "largest_eigenvalue": largest_eigenvalue(loss, vectors.double()),
     }
     return {name: value.cpu().numpy() for name, value in values.items()}
@@ -98,17 +97,11 @@ def run(settings, data):
                 values["batch_size"] = np.full(settings.runs, batch_size)
             for name, value in values.items():
                 curves[regime].setdefault(name, []).append(value)  # (batch sizes, R)
-            table.append({"regime": regime, "batch_size": batch_size, "runs": settings.runs, **summarize(values),
-                          "reached": reached})
+            means = mean_columns(values)
+            table.append({"regime": regime, "batch_size": batch_size, "runs": settings.runs, "reached": reached,
+                          **{name: means.get(name) for name in COLUMNS}})
     table.sort(key=lambda row: list(REGIMES).index(row["regime"]))
     return {"table": table, "correlations": correlate(curves), "curves": curves}
-
-
-def summarize(values):
-    """COLUMNS from the runs' values {name: (R,)}: means and the half widths of their 95 % intervals; None without values."""
-    if not values:
-        return dict.fromkeys(COLUMNS)
-    return {name: mean_ci95(values[name.removesuffix("_ci95")])[name.endswith("_ci95")] for name in COLUMNS}
 
 
 def correlate(curves):
@@ -138,9 +131,10 @@ def plot(results):
         spans = []
         for (regime, values), color, marker in zip(curves.items(), COLORS, MARKERS):
             sizes = values["batch_size"][0]
-            draw_runs(panel, sizes, unit * values[quantity], color, TEST, REGIMES[regime], marker)
             if quantity.startswith("test"):
-                draw_runs(panel, sizes, unit * values[quantity.replace("test", "train")], color, TRAIN, None, marker)
+                draw_train_test(panel, sizes, values, quantity.removeprefix("test_"), color, REGIMES[regime], marker, unit)
+            else:
+                draw_runs(panel, sizes, values[quantity], color, marker=marker)
             medians = unit * np.median(values[quantity], axis=0)
             spans.append(f"{medians.min():{form}} to {medians.max():{form}}")
         panel.set_xscale("log", base=2)
@@ -164,7 +158,7 @@ def draw_correlations(axes, rows, target):
         axes.plot([row["rho"] for row in found], places, marker, color=color, markersize=5)
     axes.axvline(0, color=GREY, linewidth=1)
     closest = max(found, key=lambda row: abs(row["rho"]), default={"measure": "batch_size", "rho": None})
-    axes.set(title=f"{title} at equal loss: {MEASURES[closest['measure']]} {number(closest['rho'], '.2f')}",
+    axes.set(title=f"At equal loss closest: {MEASURES[closest['measure']]}, {number(closest['rho'], '.2f')}",
              xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), xlabel=f"rank correlation with the {title}",
              yticks=range(len(names)), yticklabels=[MEASURES[name] for name in names])
 

@@ -45,6 +45,12 @@ def draw_runs(axes, x, values, color, style=TEST, label=None, marker=None):
               markevery=0.15 if len(median) > 12 else None)
 
 
+def draw_train_test(axes, x, values, quantity, color, label, marker, unit=1):
+    """Both values["train_…"] and values["test_…"] of a quantity, (runs, points), times unit: dashed and solid."""
+    for part, style in (("train", TRAIN), ("test", TEST)):
+        draw_runs(axes, x, unit * np.asarray(values[f"{part}_{quantity}"]), color, style, label, marker)
+
+
 def legend_below(figure, *panels, columns=4, train_test=False):
     """One legend for the whole figure, below its panels, from their labelled lines; each label once.
 

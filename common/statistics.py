@@ -13,6 +13,12 @@ def mean_ci95(values):
     return values.mean(0), stats.t.ppf(0.975, runs - 1) * values.std(0, ddof=1) / np.sqrt(runs)
 
 
+def mean_columns(values):
+    """Means of the runs of {name: (R,)} with the half widths of their 95 % t-intervals, as columns name and name_ci95."""
+    means = {name: mean_ci95(runs) for name, runs in values.items()}
+    return {name + suffix: mean[i] for name, mean in means.items() for i, suffix in enumerate(("", "_ci95"))}
+
+
 def ci95_columns(name, values, limit=np.inf):
     """Mean of the runs (R,) and its 95 % t-interval, cut at ± limit, as columns of a row: name, name_low, name_high."""
     mean, half = mean_ci95(values)
