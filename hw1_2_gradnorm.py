@@ -20,7 +20,7 @@ from common.derivatives import loss_and_gradient
 from common.experiment import Flag, UsageError, main
 from common.models import mlp, mlp_widths
 from common.parameters import flatten
-from common.plotting import COLORS, GREY, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number
+from common.plotting import COLORS, GREY, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.statistics import ci95_columns, ratio_ci95_columns, spearman
 from common.training import cross_entropy, mean_squared_error, run_generators, train
 from hw1_1_simulate import PARAMETERS, grid, sinc
@@ -156,36 +156,29 @@ def smooth(values):
 
 
 def plot(results):
-    ratios = {(row["task"], row["model"], row["quantity"]): number(row["ratio"], ",.2g") for row in results["ratios"]}
-    swings = [row["ratio"] for row in results["ratios"] if row["model"] == "4-hidden" and "q95" in row["quantity"]]
-    figure, axes = new_figure("Late on sinc the loss varies by a factor of {:.1f}, its gradient's norm by {:,.0f} (4 layers)"
-                              .format(*swings), results, 2, 2, height=3.2)
-    for (loss_axes, norm_axes), (task, models) in zip(axes.T, results["curves"].items()):
-        for name, curve in models.items():
-            color, marker = LOOKS[name]
-            steps = np.array(curve["steps"]) + 1
-            for panel, key in ((loss_axes, "loss"), (norm_axes, "norm")):
-                values = smooth(np.array(curve[key]))
+    ratios = {(row["model"], row["quantity"]): number(row["ratio"], ",.0f" if row["ratio"] >= 100 else ".2g")
+              for row in results["ratios"]}
+    loss, norm = (ratios["4-hidden", f"second_half_q95_over_q05_{key}"] for key in ("loss", "norm"))
+    title = f"Late on sinc the loss varies by a factor of {loss}, its gradient's norm by {norm} (4 layers)"
+    figure, axes = new_figure(title, results, 2, 2, height=3.2)
+    for panels, (task, models), network, deepest in zip(axes.T, results["curves"].items(), ("4-hidden", "3-hidden"),
+                                                        ("7-hidden", "3-hidden")):
+        for panel, key, label in zip(panels, ("loss", "norm"), ("training loss", "norm of the full gradient")):
+            for name, curve in models.items():
+                color, marker = LOOKS[name]
+                steps, values = np.array(curve["steps"]) + 1, smooth(np.array(curve[key]))
                 if name.endswith("cosine"):  # its band would hide that of the same network at a constant rate
                     values = np.median(values, axis=0, keepdims=True)
                 draw_runs(panel, steps, values, color, TRAIN, f"{task}: {name.replace('-', ' ')}", marker)
-        deepest = "7-hidden" if task == "sinc" else "3-hidden"
-        loss, norm = (ratios[task, deepest, f"second_half_over_last_early_{key}"] for key in ("loss", "norm"))
-        loss_axes.set(title=f"{task}, {deepest}, late: loss × {loss}, norm × {norm}", ylabel="training loss")
-        early, late = (mean_correlation(results["phases"], task, phase) for phase in ("early", "late"))
-        norm_axes.set(title=f"{task}: rank correlation with the loss {early} early, {late} late",
-                      ylabel="norm of the full gradient")
-        for panel in (loss_axes, norm_axes):
-            panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)")
+            panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
             panel.axvline(EARLY * steps[-1], color=GREY, linewidth=1)
+        loss, norm = (ratios[deepest, f"second_half_over_last_early_{key}"] for key in ("loss", "norm"))
+        panels[0].set_title(f"{task}, {deepest}, late: loss × {loss}, norm × {norm}")
+        early, late = (number(stored_row(results["phases"], model=network, phase=phase)["rank_correlation"], ".2f")
+                       for phase in ("early", "late"))
+        panels[1].set_title(f"{task}, {network}: rank correlation {early} early, {late} late")
     legend_below(figure, *axes[0], columns=3)
     return figure
-
-
-def mean_correlation(phases, task, phase):
-    """Mean rank correlation of loss and norm over a task's networks of constant learning rate, as text."""
-    return number(np.mean([row["rank_correlation"] for row in phases if row["task"] == task and row["phase"] == phase
-                           and not row["model"].endswith("cosine")]), ".2f")
 
 
 if __name__ == "__main__":

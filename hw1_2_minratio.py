@@ -108,8 +108,7 @@ def count(attempts, found):
     rejected = attempts["gradient_norm"] > ACCEPTED
     return [{"attempts": len(rejected), "accepted": (~rejected).sum(),
              "gradient_flat": (rejected & (attempts["flatness"] <= FLAT)).sum(),
-             "max_gradient_norm": found["gradient_norm"].max(initial=0), "parameters": found["eigenvalues"].shape[1],
-             **correlate(found["point"], found["minimal_ratio"])}]
+             "max_gradient_norm": found["gradient_norm"].max(initial=0), "parameters": found["eigenvalues"].shape[1]}]
 
 
 def describe(attempts, found, distinct):
@@ -166,7 +165,7 @@ def plot(results):
                                        ("sampled_ratio", "D", "none", f"higher neighbours at radius {RADIUS}")):
         varying_axes.plot([row["loss"] for row in varying], [row[ratio] for row in varying], marker, color=COLORS[1],
                           markerfacecolor=fill, alpha=0.6, label=f"share of {label}")
-    varying_axes.set(title=f"Output varies: eigenvalues {rho}, neighbours {number(sampled['spearman'], '.2f')}",
+    varying_axes.set(title=f"Rank correlation by eigenvalues {rho}, by neighbours {number(sampled['spearman'], '.2f')}",
                      xlabel="loss (L2 term included)", ylabel="minimal ratio")
     for (objective, curves), color, marker in zip(results["curves"].items(), COLORS, ("x", "o")):
         points = [row for row in results["points"] if row["objective"] == objective]
