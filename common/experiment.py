@@ -55,6 +55,8 @@ def main(run, plot, flags, *, runs, images=False, arguments=None):
     """
     # A polite kill unwinds like any error, so that no temporary file stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A terminal that lacks a letter gets its code: hours of training do not end in a traceback over a dash.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _main(run, plot, {"runs": runs, **flags}, images, arguments)
     except (UsageError, DataError, ResultsError) as error:
@@ -66,7 +68,7 @@ def main(run, plot, flags, *, runs, images=False, arguments=None):
 
 
 def _say(message, status):
-    print(f"error: {message}", file=sys.stderr)
+    print("error:", " ".join(str(message).splitlines()), file=sys.stderr)  # one line, whatever the user's words hold
     return status
 
 
@@ -96,13 +98,14 @@ def _main(run, plot, flags, images, arguments):
     results = read_results(path)  # the figure sees what is stored and nothing else
     figure_path = path.with_suffix(".png")
     try:
-        figure = plot(results)
-    except (LookupError, TypeError, ValueError) as error:
+        image, table = render(plot(results)), format_table(results["table"])
+    except Exception as error:
         if not settings.replot:
             raise
+        # Stored results of another version, or changed by hand, can fail a figure in any way.
         raise ResultsError(f"{path} does not fit this version ({error!r}); run the experiment again") from None
-    save_figure(figure, figure_path)
-    print(format_table(results["table"]))
+    write_atomically(figure_path, lambda file: file.write(image))
+    print(table)
     print(f"\nresults: {path}\nfigure:  {figure_path}\ntime:    {time.monotonic() - start:.0f} s")
 
 
@@ -181,7 +184,7 @@ def _stored(name, settings, explicit, images):
     dataset = getattr(settings, "dataset", None)
     candidates = [REPORT_DATASET, "digits"] if dataset == "auto" else [dataset]
     paths = [_folder(settings, explicit, candidate) / f"{name}.json" for candidate in candidates]
-    path = next((path for path in paths if path.exists()), None)
+    path = next(filter(os.path.exists, paths), None)
     if path is None:
         raise UsageError(f"no stored results at {paths[0]}; run without --replot first")
     return path
@@ -194,6 +197,7 @@ def _compute(name, run, flags, settings, explicit, images, start):
         data = load_dataset(settings.dataset, settings.data_dir, settings.device)
         _fit_to_data(settings, explicit, data)
     folder = _folder(settings, explicit, data and data.name)
+    check_writable(folder)
     if data and data.name != settings.dataset:
         settings.dataset = data.name
     results = run(settings, data) if images else run(settings)
@@ -243,12 +247,12 @@ def plain(value):
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def save_figure(figure, path):
-    """Writes a matplotlib figure as a PNG of 256 colours: a third of the size, and no difference to the eye."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    image = Image.open(buffer).convert("RGB").quantize(256)
-    write_atomically(path, lambda file: image.save(file, format="png", optimize=True))
+def render(figure):
+    """A matplotlib figure as the bytes of a PNG of 256 colours: a third of the size, and no difference to the eye."""
+    drawn, reduced = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(256).save(reduced, format="png", optimize=True)
+    return reduced.getvalue()
 
 
 def check_writable(folder):

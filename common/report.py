@@ -31,7 +31,7 @@ def read_results(path):
         results = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise ResultsError(f"{path}: {error.strerror}; run the experiment again") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter from brackets nested by the thousand
         raise ResultsError(f"{path} is damaged: not JSON; run the experiment again") from None
     missing = [key for key in REQUIRED if not isinstance(results, dict) or key not in results]
     if missing:
@@ -86,24 +86,35 @@ def select(folder, words):
     return selected, rest
 
 
+def _content(kind, instruction, folder):
+    selected, rest = select(folder, shlex.split(instruction))
+    file = f"{instruction.partition('.')[0]}.json"
+    missing = [name for name in rest[: None if kind == "table" else -1]
+               if isinstance(selected, list) and name not in selected[0]]
+    if missing:
+        raise ResultsError(f"{file}: no column {missing[0]!r} for the marker {instruction!r}")
+    if kind == "table":
+        return f"\n{format_table(selected, rest)}\n"
+    if isinstance(selected, list):
+        if len(selected) != 1:
+            raise ResultsError(f"{file}: {len(selected)} rows where one is needed for the marker {instruction!r}")
+        selected = selected[0][rest[0]]
+    return format(selected, rest[-1])
+
+
 def render(text, folder):
     """The README's text with every marker's content written anew from the results in folder."""
 
     def fill(match):
         kind, instruction, _ = match.groups()
-        selected, rest = select(folder, shlex.split(instruction))
-        missing = [name for name in rest[: None if kind == "table" else -1]
-                   if isinstance(selected, list) and name not in selected[0]]
-        if missing:
-            raise ResultsError(f"{instruction}: no column {missing[0]!r}")
-        if kind == "table":
-            content = f"\n{format_table(selected, rest)}\n"
-        else:
-            if isinstance(selected, list):
-                if len(selected) != 1:
-                    raise ResultsError(f"{instruction}: {len(selected)} rows where one is needed")
-                selected = selected[0][rest[0]]
-            content = format(selected, rest[-1])
+        try:
+            content = _content(kind, instruction, folder)
+        except ResultsError:
+            raise
+        except Exception as error:
+            # Results of another version, or changed by hand, can fail a marker in any way.
+            file = f"{instruction.partition('.')[0]}.json"
+            raise ResultsError(f"{file} does not fit the marker {instruction!r} ({error!r})") from None
         return f"<!-- {kind} {instruction} -->{content}<!-- end -->"
 
     return MARKER.sub(fill, text)
@@ -118,7 +129,8 @@ def main(arguments=None):
     try:
         text = settings.readme.read_text(encoding="utf-8")
         rendered = render(text, settings.figures)
-    except (ResultsError, OSError, ValueError, TypeError) as error:
+        encoded = rendered.encode()
+    except (ResultsError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if settings.check:
@@ -129,7 +141,7 @@ def main(arguments=None):
                 return 1
         return int(text != rendered)
     if text != rendered:
-        settings.readme.write_text(rendered, encoding="utf-8")
+        settings.readme.write_bytes(encoded)
     return 0
 
 

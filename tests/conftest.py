@@ -1,6 +1,7 @@
 """What several test files need: real MNIST where it is at hand, files of its form made up on the spot, and a server."""
 
 import gzip
+import json
 import os
 import pickle
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from common import data
 
@@ -96,6 +98,27 @@ def obeying():
     if not shutil.which("setpriv") or subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("root may write everywhere, and setpriv cannot change that here")
     return command
+
+
+REMOVED = "removed"  # in place of a value
+STEPS = st.lists(st.integers(0, 20), min_size=1, max_size=5)
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=5)
+
+
+def change(results, steps, value):
+    """A copy of stored results in which one place is REMOVED or holds another value; steps lead there, level by level."""
+    results = here = json.loads(json.dumps(results))
+    for depth, step in enumerate(steps, 1):
+        keys = list(here) if isinstance(here, dict) else range(len(here))
+        key = keys[step % len(keys)]
+        if depth == len(steps) or not (isinstance(here[key], (dict, list)) and here[key]):
+            break
+        here = here[key]
+    here[key] = value
+    if value == REMOVED:
+        del here[key]
+    return results
 
 
 def write_idx_files(folder, files=None):

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -11,14 +12,17 @@ import sys
 import textwrap
 import time
 
+import matplotlib
 import pytest
 import torch
-from conftest import ROOT
-from hypothesis import given
+from conftest import JSON, REMOVED, ROOT, STEPS, change
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+import hw1_3_params
 from common import experiment
-from common.experiment import Flag, UsageError, main, parse, plain, write_atomically
+from common.experiment import Flag, UsageError, main, plain, write_atomically
 from common.plotting import new_figure
 from common.training import Diverged
 
@@ -96,8 +100,12 @@ def test_replot_draws_the_stored_numbers_without_training(tmp_path, capsys):
     call("--out", str(tmp_path), "--replot", run=refuse)
     assert figure.read_bytes() == first
     stored = tmp_path / "test_experiment.json"
-    older = stored.read_text().replace('"line"', '"lines"')
-    for content, reason in [('{"experiment": ', "is damaged"), (older, "does not fit this version"), ("{}", "has no")]:
+    whole = stored.read_text()
+    damaged = ['{"experiment": ', "[" * 100_000, ""]
+    others = [whole.replace('"line"', '"lines"'), whole.replace('"seed"', '"seeds"'),
+              *[re.sub(r'"table": .*\]', f'"table": {value}', whole) for value in ("[]", "null", '[{"run": 1}, 2]')]]
+    for content, reason in [*[(content, "is damaged") for content in damaged], ("{}", "has no"),
+                            *[(content, "does not fit this version") for content in others]]:
         stored.write_text(content)
         call("--out", str(tmp_path), "--replot", run=refuse, status=2)
         error = capsys.readouterr().err
@@ -105,11 +113,36 @@ def test_replot_draws_the_stored_numbers_without_training(tmp_path, capsys):
         assert figure.read_bytes() == first
 
 
+def test_stored_results_are_never_unpickled(tmp_path, bomb, capsys):
+    pickled, crater = bomb
+    (tmp_path / "test_experiment.json").write_bytes(pickled)
+    call("--out", str(tmp_path), "--replot", status=2)
+    assert "is damaged" in capsys.readouterr().err and not crater.exists()
+
+
+@settings(max_examples=15)  # half of them are drawn, which takes a while
+@given(steps=STEPS, value=JSON | st.just(REMOVED))
+def test_a_real_figure_with_any_change_of_its_results_is_drawn_or_refused(tmp_path, monkeypatch, capsys, steps, value):
+    monkeypatch.setitem(matplotlib.rcParams, "figure.dpi", 30)
+    results = json.loads((ROOT / "figures" / "hw1_3_params.json").read_text())
+    stored, figure = tmp_path / "hw1_3_params.json", tmp_path / "hw1_3_params.png"
+    stored.write_text(json.dumps(change(results, steps, value)))
+    figure.unlink(missing_ok=True)
+    try:
+        main(hw1_3_params.run, hw1_3_params.plot, hw1_3_params.FLAGS, runs=hw1_3_params.RUNS, images=True,
+             arguments=["--replot", "--out", str(tmp_path)])
+    except SystemExit as exit:
+        error = capsys.readouterr().err
+        assert exit.code == 2 and error.startswith(f"error: {stored} ") and error.count("\n") == 1 and not figure.exists()
+    else:
+        Image.open(figure).load()
+
+
 BAD_FLAGS = [
     ["--runs", "0"], ["--runs", "-3"], ["--epochs", "0"], ["--epochs", "1.5"], ["--lr", "0"], ["--lr", "nan"],
     ["--lr", "inf"], ["--batch-size", "-1"], ["--train-size", "x"], ["--seed", "-1"], ["--seed", "5000000000"],
     ["--device", "tpu"], ["--device", "cuda:99"], ["--device", ""], ["--dataset", "imagenet"],
-    ["--no-such-flag"], ["extra"], ["--epoch", "3"], ["--device", "cpu:7"],
+    ["--no-such-flag"], ["extra"], ["two\nlines"], ["--epoch", "3"], ["--device", "cpu:7"],
 ]
 
 
@@ -124,19 +157,25 @@ def test_bad_flags_give_one_line_and_status_2_before_any_work(arguments, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-WORDS = ["--runs", "--epochs", "--lr", "--seed", "--device", "--quick", "--", "-1", "1e400"]
+WORDS = ["--runs", "--epochs", "--lr", "--seed", "--device", "--dataset", "--quick", "--replot", "-h", "--help", "--", "-1",
+         "2", "0.5", "1e400", "cpu", "digits", "\n"]
 
 
 @given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=6)), max_size=4))
-def test_any_words_are_either_settings_or_one_clear_line(words):
-    if {"-h", "--help"} & set(words):
-        return
-    try:
-        settings, _ = parse({"runs": RUNS, **FLAGS}, True, "demo", words)
-    except UsageError as error:
-        assert str(error).endswith("--help") or "device" in str(error)
-    else:
+def test_any_words_are_help_or_settings_or_one_clear_line(tmp_path, capsys, words):
+    def reach(settings, data):
         assert settings.runs >= 1 and settings.lr > 0 and settings.seed >= 0
+        raise Diverged("reached")
+
+    with pytest.raises(SystemExit) as exit:
+        call("--out", str(tmp_path), "--dataset", "digits", *words, run=reach, images=True)
+    output, error = capsys.readouterr()
+    if exit.value.code == 0:
+        assert output.startswith("usage: ") and error == ""
+    elif exit.value.code == 1:
+        assert error == "error: reached\n"
+    else:
+        assert exit.value.code == 2 and error.startswith("error: ") and len(error.splitlines()) == 1
 
 
 def test_out_that_is_a_file_or_below_one(tmp_path, capsys):

@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import JSON, REMOVED, ROOT, STEPS, change
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.report import ResultsError, format_cell, format_table, main, read_results, render
 
@@ -63,12 +65,43 @@ def test_check_fails_until_the_numbers_are_written(folder, capsys):
     assert main(["--check", *arguments]) == 0
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"experiment": "demo"}', "\x00", '{"table": [NaN]}'])
-def test_damaged_results_are_named(tmp_path, content):
-    path = tmp_path / "demo.json"
-    path.write_text(content)
+README = ("<!-- value demo.seconds .0f --><!-- end --> <!-- value demo.table model=b loss .2f --><!-- end -->"
+          "<!-- table demo.table model loss p --><!-- end --><!-- table demo.table --><!-- end -->")
+
+
+def write_report(folder, results, capsys):
+    """The exit status, what the report says, and whether the README is as it was; results is a text, bytes or a dict."""
+    readme = folder / "README.md"
+    readme.write_text(README)
+    content = json.dumps(results) if isinstance(results, dict) else results
+    (folder / "demo.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    status = main(["--readme", str(readme), "--figures", str(folder)])
+    return status, capsys.readouterr().err, readme.read_text() == README
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"experiment": "demo"}', "\x00", '{"table": [NaN]}', b"\xff",
+                                     "[" * 100_000], ids=range(9))
+def test_damaged_results_are_named(tmp_path, content, capsys):
+    status, error, kept = write_report(tmp_path, content, capsys)
+    assert status == 2 and kept
+    assert error.startswith(f"error: {tmp_path / 'demo.json'} ") and error.endswith("run the experiment again\n")
     with pytest.raises(ResultsError, match=r"demo\.json .*run the experiment again"):
-        read_results(path)
+        read_results(tmp_path / "demo.json")
+
+
+def test_results_are_never_unpickled(tmp_path, bomb, capsys):
+    pickled, crater = bomb
+    status, error, _ = write_report(tmp_path, pickled, capsys)
+    assert status == 2 and "demo.json is damaged" in error and not crater.exists()
+
+
+@given(steps=STEPS, value=JSON | st.just(REMOVED))
+def test_results_with_any_change_are_written_or_named(tmp_path, capsys, steps, value):
+    status, error, kept = write_report(tmp_path, change(RESULTS, steps, value), capsys)
+    if status == 0:
+        assert not kept and error == ""
+    else:
+        assert status == 2 and kept and error.startswith("error: ") and "demo.json" in error and error.count("\n") == 1
 
 
 def test_the_readme_agrees_with_the_stored_results(capsys):
