@@ -79,8 +79,8 @@ def _keep_freed_memory():
     """
     with suppress(AttributeError, OSError, TypeError):  # other C libraries know no mallopt
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        mallopt(-1, 2**27)  # M_TRIM_THRESHOLD: bytes that may lie free, more than any step here uses
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: larger pieces, whole data sets, are returned at once as before
 
 
 def _main(run, plot, flags, images, arguments):

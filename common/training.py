@@ -105,7 +105,7 @@ def check_finite(losses, title, epoch):
 
 
 @torch.no_grad()
-def evaluate(model, images, labels, parameters=None, chunk=250):
+def evaluate(model, images, labels, parameters=None, chunk=100):
     """Mean cross-entropy and accuracy of every run over a whole set, in evaluation mode: two float64 tensors (R,).
 
     images (N, ...) are shared; labels are (N,), or (R, N) where each run has its own. With parameters, a dict of stacked

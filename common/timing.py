@@ -1,0 +1,45 @@
+"""Timing pieces of work fairly: interleaved, repeated, and beside the machine's own matrix product."""
+
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import trange
+
+MATRIX_SIZE = 2_048  # large enough for the processor's full rate, a tenth of a second on two cores
+
+
+def time_interleaved(works, device, repeats, title="timing"):
+    """Seconds of each of works {name: function without arguments}, {name: [seconds, ...]}, `repeats` times each.
+
+    All take turns within every repetition, so that whatever else the machine does meets them alike; a first round, which
+    warms caches and allocators up, does not count.
+    """
+    seconds = {name: [] for name in works}
+    for repetition in trange(repeats + 1, desc=title, unit="round", leave=False, disable=None):
+        for name, work in works.items():
+            _wait_for(device)
+            start = time.perf_counter()
+            work()
+            _wait_for(device)
+            if repetition:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def matrix_product(device):
+    """The yardstick: a function that multiplies two float32 matrices, and the floating-point operations that it does."""
+    left, right = torch.rand(2, MATRIX_SIZE, MATRIX_SIZE, device=device)
+    return lambda: left @ right, 2 * MATRIX_SIZE**3
+
+
+def count_operations(work):
+    """Floating-point operations of the matrix products and convolutions, forth and back, in one call of work()."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _wait_for(device):
+    if device.type == "cuda":  # kernels run on after the call that started them
+        torch.cuda.synchronize(device)
