@@ -15,7 +15,7 @@ from common.experiment import Flag, main
 from common.models import check_parameters, mlp, mlp_widths, parameter_count
 from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.prediction import predict
-from common.statistics import compare_to_best
+from common.statistics import compare_to_best, median_ci95
 from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -152,9 +152,11 @@ def compare(errors):
     for name, networks in errors.items():
         goodness = {network: -np.log10(error[:, -1]) for network, error in networks.items()}
         best, others = compare_to_best(goodness, np.median, stats.wilcoxon)
-        rows += [{"function": name, "best": best, "against": other, "runs": len(difference),
-                  "wins": int((difference > 0).sum()), "median_error_ratio": 10 ** np.median(difference),
-                  "p_value": p_value} for other, difference, p_value in others]
+        for other, difference, p_value in others:
+            ratios = [None if log is None else 10**log for log in median_ci95(difference)]
+            rows.append({"function": name, "best": best, "against": other, "runs": len(difference),
+                         "wins": int((difference > 0).sum()),
+                         **dict(zip(("median_error_ratio", "ratio_low", "ratio_high"), ratios)), "p_value": p_value})
     return rows
 
 

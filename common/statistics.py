@@ -31,6 +31,15 @@ def ratio_ci95_columns(name, ratios):
     return {key: None if log is None else np.exp(log) for key, log in ci95_columns(name, np.log(ratios)).items()}
 
 
+def median_ci95(values):
+    """Median of the runs (R,) and its exact 95 % interval between order statistics: (median, low, high).
+
+    The ends are None where so few runs have none (fewer than six). See scipy.stats.quantile_test.
+    """
+    interval = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    return np.median(values), *(None if np.isnan(end) else end for end in interval)
+
+
 def spearman(x, y):
     """Spearman's rank correlation of x and y (n,), and 0 where one never varies and thus shows none."""
     return stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.statistics import compare_to_best, holm, mean_ci95, spearman, spearman_ci95
+from common.statistics import compare_to_best, holm, mean_ci95, median_ci95, spearman, spearman_ci95
 
 
 def test_mean_ci95_is_the_t_interval_of_scipy():
@@ -13,6 +13,14 @@ def test_mean_ci95_is_the_t_interval_of_scipy():
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (mean - half_width, mean + half_width) == pytest.approx((low, high))
     assert mean_ci95([3.0]) == (3.0, None)
+
+
+def test_median_ci95_lies_between_the_order_statistics_of_the_binomial():
+    # Of 15 values the 4th and the 12th: P(4 ≤ Bin(15, ½) ≤ 11) = 0.965, and one place further in it is 0.882.
+    assert median_ci95(np.random.default_rng(0).permutation(15)) == (7, 3, 11)
+    assert stats.binom.cdf(11, 15, 0.5) - stats.binom.cdf(3, 15, 0.5) >= 0.95
+    assert stats.binom.cdf(10, 15, 0.5) - stats.binom.cdf(4, 15, 0.5) < 0.95
+    assert median_ci95([1.0, 5.0, 3.0]) == (3.0, None, None)
 
 
 def test_holm_on_a_worked_example():
