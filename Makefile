@@ -1,6 +1,7 @@
 # make figures [QUICK=1]   the nine experiments, one per core at a time; figures and results land in figures/
 # make report              the README's numbers from the stored results
 # make test                the tests
+# make benchmark           how fast all this is, and how the cost grows
 PYTHON ?= python3
 python := .venv/bin/python
 scripts := $(sort $(wildcard hw1_*.py))
@@ -8,7 +9,7 @@ flags := $(if $(QUICK),--quick)
 
 cores := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: figures report test $(scripts)
+.PHONY: figures report test benchmark $(scripts)
 # Networks this small gain little from a second thread: two scripts with one thread each are done far sooner.
 figures: .venv/installed
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory $(if $(findstring j,$(MAKEFLAGS)),,-j $(cores)) $(scripts)
@@ -19,6 +20,10 @@ $(scripts): .venv/installed
 
 report: .venv/installed
 	$(python) -m common.report
+
+benchmark: .venv/installed
+	$(python) benchmark.py $(flags)
+	$(python) benchmark_growth.py $(flags)
 
 test: .venv/installed-dev
 	$(python) -m ruff check .
