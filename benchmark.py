@@ -24,6 +24,7 @@ import hw1_3_sensitivity
 from common.baselines import LEARNING_RATE, Pictures, plain_cnn, plain_loop, plain_mlp, tutorial_loop
 from common.critical_points import derivatives, loss_function
 from common.experiment import Flag, main
+from common.functions import grid, sinc
 from common.models import cnn, cnn_hidden_width, mlp, mlp_widths, run_count
 from common.parameters import interpolate, parameter_vectors, unflatten
 from common.plotting import COLORS, GREY, legend_below, new_figure
@@ -55,9 +56,9 @@ def training(stack, plain, dataset, losses, epochs, batch_size):
 
 def function_training(depth, runs, settings):
     widths = mlp_widths(depth, hw1_1_simulate.PARAMETERS)
-    x = hw1_1_simulate.grid(128, settings.device)
+    x = grid(128, settings.device)
     return training(mlp(widths, run_generators(0, runs, "initialization")), plain_mlp(widths),
-                    TensorDataset(x, hw1_1_simulate.sinc(x)), (mean_squared_error, functional.mse_loss),
+                    TensorDataset(x, sinc(x)), (mean_squared_error, functional.mse_loss),
                     settings.functions_steps, len(x))
 
 
@@ -82,8 +83,8 @@ def cnn_training(name, runs, batch_size, data, settings):
 def hessians(device):
     """Exact Hessians of 100 networks of part 1-2 at once; plain: of five, row after row."""
     model = mlp(hw1_2_minratio.WIDTHS, run_generators(0, 100, "initialization"), nn.Tanh).double().to(device)
-    x = hw1_1_simulate.grid(hw1_2_minratio.POINTS, device).double()
-    loss, points = loss_function(model, x, hw1_1_simulate.sinc(x)), parameter_vectors(model)
+    x = grid(hw1_2_minratio.POINTS, device, torch.float64)
+    loss, points = loss_function(model, x, sinc(x)), parameter_vectors(model)
 
     def row_by_row():
         for point in points[:5].clone().requires_grad_():

@@ -7,10 +7,10 @@
 from functools import partial
 
 import numpy as np
-import torch
 
 import hw1_1_mnist
 from common.experiment import Flag, main
+from common.functions import grid, sinc
 from common.models import cnn, cnn_hidden_width, count_parameters, mlp, mlp_widths
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure
 from common.timing import count_operations, time_interleaved
@@ -34,9 +34,9 @@ def image_training(build, runs, images, labels, device):
 
 
 def function_training(runs, steps, device):
-    x = torch.linspace(0, 1, BATCH_SIZE, device=device).unsqueeze(1)
+    x = grid(BATCH_SIZE, device)
     model = mlp(mlp_widths(4, 571), run_generators(0, runs, "initialization")).to(device)
-    return partial(train, model, x, torch.sinc(5 * x).expand(runs, -1, -1), mean_squared_error, epochs=steps,
+    return partial(train, model, x, sinc(x).expand(runs, -1, -1), mean_squared_error, epochs=steps,
                    learning_rate=LEARNING_RATE)
 
 

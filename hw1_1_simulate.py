@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 
 from common.experiment import Flag, main
+from common.functions import grid, sinc, square_wave, triangle_wave
 from common.models import check_parameters, mlp, mlp_widths, parameter_count
 from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.prediction import predict
@@ -25,6 +26,7 @@ FLAGS = {
 RUNS = Flag(15, 3, "reported runs of each network")
 PARAMETERS = 571
 DEPTHS = (1, 2, 4, 7)
+FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "triangle wave": triangle_wave}
 LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 SELECTION_RUNS = 10  # runs that choose the learning rate; their numbers start at FIRST_SELECTION_RUN and none is reported
 FIRST_SELECTION_RUN = 1_000_000
@@ -37,24 +39,6 @@ EARLIER_REPORT = {"2 layers of 60": [1, 60, 1], "4 layers of 30": [1, *[30] * 3,
                   "8 layers of 15": [1, *[15] * 7, 1]}
 EARLIER_LEARNING_RATE = 1e-3
 SMALLEST_MSE = 1e-14  # outputs near 1 carry rounding errors of 6e-8 in float32: a smaller error is no longer a fit
-
-
-def sinc(x):
-    return torch.sinc(5 * x)  # sin(5πx) / (5πx), and 1 at x = 0
-
-
-def square_wave(x):
-    return torch.sign(torch.sin(5 * torch.pi * x))
-
-
-def sawtooth_of_sawtooth(x):
-    """Telgarsky's triangle wave, the tent map composed four times: eight teeth."""
-    for _ in range(4):
-        x = 1 - (2 * x - 1).abs()
-    return x
-
-
-FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "triangle wave": sawtooth_of_sawtooth}
 
 
 def train_stack(widths, names, run_numbers, learning_rate, epochs, settings):
@@ -74,11 +58,6 @@ def train_stack(widths, names, run_numbers, learning_rate, epochs, settings):
           record_every=max(epochs // RECORDS, 1),
           title=f"{len(widths) - 2} hidden, {', '.join(names)}, learning rate {learning_rate}")
     return model, torch.stack(errors, -1).clamp(min=SMALLEST_MSE).cpu().numpy()
-
-
-def grid(points, device):
-    """Midpoints of equal intervals of [0, 1], (points, 1): no point falls on a jump of the square wave."""
-    return ((torch.arange(points, device=device) + 0.5) / points).unsqueeze(1)
 
 
 def choose_learning_rates(widths, settings):

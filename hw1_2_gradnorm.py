@@ -18,12 +18,12 @@ from scipy.stats import gmean
 from common.data import TITLES
 from common.derivatives import loss_and_gradient
 from common.experiment import Flag, UsageError, main
+from common.functions import grid, sinc
 from common.models import mlp, mlp_widths
 from common.parameters import flatten
 from common.plotting import COLORS, GREY, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.statistics import ci95_columns, ratio_ci95_columns, spearman
 from common.training import cross_entropy, mean_squared_error, run_generators, train
-from hw1_1_simulate import PARAMETERS, grid, sinc
 
 FLAGS = {
     "steps": Flag(20_000, 500, "training steps on the function, each on all points"),
@@ -34,6 +34,7 @@ FLAGS = {
     "lr": Flag(1e-3, 1e-3, "learning rate of Adam"),
 }
 RUNS = Flag(6, 3, "runs of each network")
+PARAMETERS = 571  # of the networks on the function
 FUNCTION_MODELS = {name: mlp_widths(depth, PARAMETERS) for name, depth in
                    {"1-hidden": 1, "4-hidden": 4, "7-hidden": 7, "4-hidden-cosine": 4}.items()}
 IMAGE_MODELS = {"3-hidden": [784, 32, 32, 32, 10], "3-hidden-cosine": [784, 32, 32, 32, 10]}

@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from common import critical_points
 from common.experiment import Flag, UsageError, main
+from common.functions import grid, sinc
 from common.models import mlp, parameter_count
 from common.parameters import parameter_vectors, unflatten
 from common.plotting import COLORS, GREY, MARKERS, legend_below, new_figure, number, stored_row
@@ -63,8 +64,8 @@ def train_and_stop(x, y, weight_decay, settings):
 
 def search(objective, settings):
     """Trains and searches: what is known of all attempts, and of the accepted points, as dicts of arrays, one row each."""
-    x = ((torch.arange(POINTS, dtype=torch.float64, device=settings.device) + 0.5) / POINTS).unsqueeze(1)
-    y = torch.sinc(5 * x)
+    x = grid(POINTS, settings.device, torch.float64)
+    y = sinc(x)
     model, starts = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
     loss = critical_points.loss_function(model, x, y, WEIGHT_DECAY[objective])
     points = critical_points.find_critical_points(loss, starts, settings.iterations, stationary=STATIONARY,
