@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from torch.func import functional_call
 from torch.nn import functional
 from tqdm import tqdm
 
 from common.models import run_count
+from common.prediction import predictions
 
 # Each use of random numbers has a stream of its own, so that drawing more of one kind changes none of the others.
 STREAMS = ("initialization", "order", "labels", "probe")
@@ -105,22 +105,18 @@ def check_finite(losses, title, epoch):
 
 
 @torch.no_grad()
-def evaluate(model, images, labels, parameters=None, chunk=100):
+def evaluate(model, images, labels, parameters=None, chunk=None):
     """Mean cross-entropy and accuracy of every run over a whole set, in evaluation mode: two float64 tensors (R,).
 
     images (N, ...) are shared; labels are (N,), or (R, N) where each run has its own. With parameters, a dict of stacked
-    tensors as `model.state_dict()` gives, these are measured in place of the model's own.
+    tensors as `model.state_dict()` gives, these are measured in place of the model's own. For chunk see `predictions`.
     """
-    parameters = parameters or dict(model.named_parameters())
-    runs = next(iter(parameters.values())).shape[0]
-    labels = labels.expand(runs, -1)
-    loss = torch.zeros(runs, dtype=torch.float64, device=images.device)
-    correct = torch.zeros_like(loss)
     model.eval()
-    for start in range(0, len(images), chunk):
-        batch = images[start : start + chunk]
-        batch_labels = labels[:, start : start + chunk]
-        logits = functional_call(model, parameters, (batch.expand(runs, *batch.shape),))
-        loss += cross_entropy(logits, batch_labels).double() * len(batch)
-        correct += (logits.argmax(2) == batch_labels).sum(1)
-    return loss / len(images), correct / len(images)
+    loss, correct, start = 0, 0, 0
+    for logits in predictions(model, images, parameters, chunk):
+        runs, size = logits.shape[:2]
+        batch_labels = labels.expand(runs, -1)[:, start : start + size]
+        loss = loss + size * cross_entropy(logits, batch_labels).double()
+        correct = correct + (logits.argmax(2) == batch_labels).sum(1)
+        start += size
+    return loss / len(images), correct.double() / len(images)
