@@ -109,6 +109,7 @@ def render(text, folder):
         kind, instruction, _ = match.groups()
         try:
             content = _content(kind, instruction, folder)
+            content.encode()  # JSON can hold half a letter, UTF-8 cannot
         except ResultsError:
             raise
         except Exception as error:
@@ -129,7 +130,6 @@ def main(arguments=None):
     try:
         text = settings.readme.read_text(encoding="utf-8")
         rendered = render(text, settings.figures)
-        encoded = rendered.encode()
     except (ResultsError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -141,7 +141,7 @@ def main(arguments=None):
                 return 1
         return int(text != rendered)
     if text != rendered:
-        settings.readme.write_bytes(encoded)
+        settings.readme.write_text(rendered, encoding="utf-8")
     return 0
 
 

@@ -16,11 +16,11 @@ import matplotlib
 import pytest
 import torch
 from conftest import JSON, REMOVED, ROOT, STEPS, change
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import hw1_3_params
+import hw1_3_sensitivity as script
 from common import experiment
 from common.experiment import Flag, UsageError, main, plain, write_atomically
 from common.plotting import new_figure
@@ -121,15 +121,16 @@ def test_stored_results_are_never_unpickled(tmp_path, bomb, capsys):
 
 
 @settings(max_examples=15)  # half of them are drawn, which takes a while
+@example(steps=[-1], value=[])  # curves that are a list
 @given(steps=STEPS, value=JSON | st.just(REMOVED))
 def test_a_real_figure_with_any_change_of_its_results_is_drawn_or_refused(tmp_path, monkeypatch, capsys, steps, value):
     monkeypatch.setitem(matplotlib.rcParams, "figure.dpi", 30)
-    results = json.loads((ROOT / "figures" / "hw1_3_params.json").read_text())
-    stored, figure = tmp_path / "hw1_3_params.json", tmp_path / "hw1_3_params.png"
+    results = json.loads((ROOT / "figures" / "hw1_3_sensitivity.json").read_text())
+    stored, figure = tmp_path / "hw1_3_sensitivity.json", tmp_path / "hw1_3_sensitivity.png"
     stored.write_text(json.dumps(change(results, steps, value)))
     figure.unlink(missing_ok=True)
     try:
-        main(hw1_3_params.run, hw1_3_params.plot, hw1_3_params.FLAGS, runs=hw1_3_params.RUNS, images=True,
+        main(script.run, script.plot, script.FLAGS, runs=script.RUNS, images=True,
              arguments=["--replot", "--out", str(tmp_path)])
     except SystemExit as exit:
         error = capsys.readouterr().err
@@ -157,11 +158,12 @@ def test_bad_flags_give_one_line_and_status_2_before_any_work(arguments, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-WORDS = ["--runs", "--epochs", "--lr", "--seed", "--device", "--dataset", "--quick", "--replot", "-h", "--help", "--", "-1",
-         "2", "0.5", "1e400", "cpu", "digits", "\n"]
+WORDS = st.sampled_from(["--quick", "--replot", "-h", "--help", "--", "-1", "0", "2", "0.5", "1e400", "cpu", "digits", "\n"])
+NAMES = st.sampled_from(["--runs", "--epochs", "--lr", "--seed", "--device", "--dataset"])
 
 
-@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=6)), max_size=4))
+@given(st.lists(st.one_of(WORDS.map(lambda word: [word]), st.tuples(NAMES, WORDS | st.text(max_size=6))), max_size=3)
+       .map(lambda groups: [word for group in groups for word in group]))
 def test_any_words_are_help_or_settings_or_one_clear_line(tmp_path, capsys, words):
     def reach(settings, data):
         assert settings.runs >= 1 and settings.lr > 0 and settings.seed >= 0

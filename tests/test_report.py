@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from conftest import JSON, REMOVED, ROOT, STEPS, change
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.report import ResultsError, format_cell, format_table, main, read_results, render
@@ -95,6 +95,7 @@ def test_results_are_never_unpickled(tmp_path, bomb, capsys):
     assert status == 2 and "demo.json is damaged" in error and not crater.exists()
 
 
+@example(steps=[5, 0, 0], value="\ud800")  # half a letter
 @given(steps=STEPS, value=JSON | st.just(REMOVED))
 def test_results_with_any_change_are_written_or_named(tmp_path, capsys, steps, value):
     status, error, kept = write_report(tmp_path, change(RESULTS, steps, value), capsys)
