@@ -1,0 +1,117 @@
+"""The README as a new user meets it: its commands run, its example works, its links lead somewhere."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+VISIBLE = re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL)
+SCRIPTS = sorted(path.name for path in ROOT.glob("hw1_*.py"))
+BLOCKS = [line.partition("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+          for line in block.splitlines()]
+INLINE = re.findall(r"`((?:python|make|sbatch) [^`]+)`", VISIBLE)
+COMMANDS = sorted({command for command in BLOCKS + INLINE if command})
+
+
+def run(words, folder=ROOT, **environment):
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=120,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
+
+
+def in_a_copy(tmp_path):
+    """A folder like a fresh clone, in which a command may write."""
+    for name in ("common", "Makefile", "requirements.txt", "requirements-dev.txt", *SCRIPTS,
+                 *(path.name for path in ROOT.glob("benchmark*.py"))):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    (tmp_path / "figures").mkdir()
+    for path in (ROOT / "figures").glob("*.json"):
+        (tmp_path / "figures" / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_commands_were_found():
+    assert any(command.startswith("make figures") for command in COMMANDS)
+    assert set(SCRIPTS) <= {shlex.split(command)[1] for command in COMMANDS if command.startswith("python hw1_")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs_as_written(command, tmp_path):
+    words = shlex.split(command)
+    if words[0] == "make":  # what it would do; the scripts themselves have their own tests
+        result = run([*words, "--dry-run"], in_a_copy(tmp_path))
+    elif words[0] == "sbatch":
+        pytest.skip("no cluster; its line is tried below")
+    elif words[1].startswith("hw_"):
+        pytest.skip("the example, which is run below")
+    else:
+        quick = words[1] == "-m" or "--replot" in words or "--help" in words
+        result = run([sys.executable, *words[1:], *([] if quick else ["--help"])], in_a_copy(tmp_path))
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_smallest_experiment_runs_and_replots(tmp_path):
+    example, = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    name, = re.findall(r"python (hw_\w+)\.py", example)
+    (tmp_path / f"{name}.py").write_text(example, encoding="utf-8")
+    for flags in ([], ["--replot"]):
+        command = [sys.executable, f"{name}.py", "--quick", "--dataset", "digits", *flags]
+        result = run(command, tmp_path, PYTHONPATH=str(ROOT))
+        assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "figures" / "quick-digits").iterdir()) == [f"{name}.json", f"{name}.png"]
+
+
+def test_the_job_array_covers_the_nine_scripts(tmp_path):
+    command, = [shlex.split(command) for command in COMMANDS if command.startswith("sbatch")]
+    first, last = re.fullmatch(r"--array=(\d+)-(\d+)", command[1]).groups()
+    line = next(word for word in command if word.startswith("--wrap=")).removeprefix("--wrap=")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\necho $1\n")
+    python.chmod(0o755)
+    for script in SCRIPTS:
+        (tmp_path / script).touch()
+    started = [run(["sh", "-c", line], tmp_path, SLURM_ARRAY_TASK_ID=str(task)).stdout.strip()
+               for task in range(int(first), int(last) + 1)]
+    assert started == SCRIPTS
+
+
+def test_every_link_leads_somewhere():
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.M)}
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert targets
+    for target in targets:
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
+
+
+def test_every_figure_has_a_text_for_those_who_cannot_see_it():
+    texts = dict((file, text) for text, file in re.findall(r"!\[([^\]]*)\]\((figures/[^)]+)\)", README))
+    assert set(texts) >= {f"figures/{script.removesuffix('.py')}.png" for script in SCRIPTS}
+    assert all(len(text) > 30 for text in texts.values())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_first_table_answers_each_question_with_a_number_and_its_interval(script):
+    row, = [line for line in README.splitlines() if line.startswith("|") and f"`{script}`" in line]
+    answer = row.split("|")[-2]
+    assert "<!-- value" in answer
+    assert "±" in answer or " to " in re.sub(r"<!--.*?-->", "", answer)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_section_has_the_same_parts_in_the_same_order(script):
+    section, = [part for part in re.split(r"^###? ", README, flags=re.M)
+                if f"`python {script}`" in part and "Question" in part]
+    parts = ["**Question.**", "| setting | |", f"](figures/{script.removesuffix('.py')}.png)", "<!-- table ", "**Reading.**",
+             "**Against the literature.**", "**Limits.**"]
+    places = [section.find(part) for part in parts]
+    assert -1 not in places
+    assert places == sorted(places)
