@@ -10,8 +10,8 @@ one hidden linear layer takes up. They are trained on MNIST and, by the same cod
 from functools import partial
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from common.data import TITLES, load_dataset
 from common.experiment import Flag, main
@@ -62,12 +62,16 @@ def train_model(name, data, epochs, settings):
     return parameter_count(model), {measure: torch.stack(values, 1).cpu() for measure, values in history.items()}
 
 
-def run(settings, data):
-    tasks = [(data, settings.epochs)]
+def tasks(settings, data):
+    """The main task and, beside another one, the digits, loaded when their turn comes: data set and epochs of each."""
+    yield data, settings.epochs
     if data.name != "digits":
-        tasks.append((load_dataset("digits", settings.data_dir, settings.device), SMALL_TASK_EPOCHS * settings.epochs))
+        yield load_dataset("digits", settings.data_dir, settings.device), SMALL_TASK_EPOCHS * settings.epochs
+
+
+def run(settings, data):
     table, curves = [], {}
-    for task, epochs in tasks:
+    for task, epochs in tasks(settings, data):
         title = TITLES[task.name]
         for name, (blocks, kernel) in MODELS.items():
             parameters, history = train_model(name, task, epochs, settings)
@@ -87,7 +91,7 @@ def compare(curves):
     rows = []
     for dataset, histories in curves.items():
         accuracy = {name: history["test_accuracy"][:, -1].numpy() for name, history in histories.items()}
-        best, others = compare_to_best(accuracy, np.mean, stats.ttest_rel)
+        best, others = compare_to_best(accuracy, np.mean, scipy.stats.ttest_rel)
         rows += [{"dataset": dataset, "best": best, "against": other, "accuracy_difference": difference.mean(),
                   "difference_ci95": mean_ci95(difference)[1], "p_value": p_value}
                  for other, difference, p_value in others]

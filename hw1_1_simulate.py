@@ -8,8 +8,8 @@ network with the learning rate that suits it best on runs kept apart for that ch
 """
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from common.experiment import Flag, main
 from common.functions import grid, sinc, square_wave, triangle_wave
@@ -130,7 +130,7 @@ def compare(errors):
     rows = []
     for name, networks in errors.items():
         goodness = {network: -np.log10(error[:, -1]) for network, error in networks.items()}
-        best, others = compare_to_best(goodness, np.median, stats.wilcoxon)
+        best, others = compare_to_best(goodness, np.median, scipy.stats.wilcoxon)
         for other, difference, p_value in others:
             ratios = [None if log is None else 10**log for log in median_ci95(difference)]
             rows.append({"function": name, "best": best, "against": other, "runs": len(difference),

@@ -11,9 +11,8 @@ trained again with a rate that falls to zero along a half cosine, to see what of
 from math import ceil
 
 import numpy as np
+import scipy
 import torch
-from scipy.ndimage import median_filter
-from scipy.stats import gmean
 
 from common.data import TITLES
 from common.derivatives import loss_and_gradient
@@ -121,7 +120,7 @@ def describe_phases(steps, loss, norm, batch_norm):
             **ci95_columns("rank_correlation", [spearman(*pair) for pair in zip(x, y)], limit=1),
             **ci95_columns("loss_fell_norm_rose", ((np.diff(x) < 0) & (np.diff(y) > 0)).mean(1)),
             **ratio_ci95_columns("drops_over_plateaus_relative_norm", drops_over_plateaus(y / x, speed)),
-            **ratio_ci95_columns("batch_over_full_norm", gmean(batch / y, axis=1)),
+            **ratio_ci95_columns("batch_over_full_norm", scipy.stats.gmean(batch / y, axis=1)),
         })
     return rows
 
@@ -137,7 +136,7 @@ def describe_ratios(curves, name):
         low, high = np.quantile(values[:, late], (0.05, 0.95), axis=1)
         last_early = values[:, early_records(steps)][:, -1]
         ratios = {"second_half_q95_over_q05": high / low,
-                  "second_half_over_last_early": gmean(values[:, late], axis=1) / last_early}
+                  "second_half_over_last_early": scipy.stats.gmean(values[:, late], axis=1) / last_early}
         if name.endswith("-cosine"):
             ratios["cosine_over_constant_final"] = values[:, -1] / curves[name.removesuffix("-cosine")][key][:, -1]
         rows += [{"quantity": f"{ratio}_{key}", **ratio_ci95_columns("ratio", runs)} for ratio, runs in ratios.items()]
@@ -148,12 +147,12 @@ def drops_over_plateaus(values, speed):
     """Geometric mean of each run's values in its drops over that in its plateaus: (R, records) twice -> (R,)."""
     ordered = np.take_along_axis(values, speed.argsort(axis=1), axis=1)  # the slowest first
     quarter = ceil(ordered.shape[1] / 4)
-    return gmean(ordered[:, -quarter:], axis=1) / gmean(ordered[:, :quarter], axis=1)
+    return scipy.stats.gmean(ordered[:, -quarter:], axis=1) / scipy.stats.gmean(ordered[:, :quarter], axis=1)
 
 
 def smooth(values):
     """Running median along the records: (R, records) -> the same shape."""
-    return median_filter(values, (1, SMOOTH), mode="nearest")
+    return scipy.ndimage.median_filter(values, (1, SMOOTH), mode="nearest")
 
 
 def plot(results):

@@ -11,8 +11,8 @@ the network can fit every training label; double descent expects it to peak ther
 from functools import partial
 
 import numpy as np
+import scipy
 import torch
-from scipy.ndimage import uniform_filter1d
 
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
@@ -86,7 +86,7 @@ def held_out_peak(values):
 
 def smooth(values, widths):
     """Means of so many neighbouring widths: values (runs, widths) -> the same shape."""
-    return uniform_filter1d(values, widths, axis=1, mode="nearest")
+    return scipy.ndimage.uniform_filter1d(values, widths, axis=1, mode="nearest")
 
 
 def run(settings, data):

@@ -124,9 +124,8 @@ def parameter_count(model):
 
 
 def count_parameters(build, *arguments):
-    """The parameters of the network that build(*arguments, generators) makes, without the memory for it."""
-    with torch.device("meta"):
-        return parameter_count(build(*arguments, [None]))
+    """The parameters of the network that build(*arguments, generators) makes."""
+    return parameter_count(build(*arguments, [torch.Generator()]))
 
 
 def mlp_widths(depth, parameters, inputs=1, outputs=1, tolerance=0.01):

@@ -5,8 +5,8 @@ What concerns the parameters takes a loss as one function of flat vectors, (R, P
 """
 
 import numpy as np
+import scipy
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -59,8 +59,8 @@ def largest_eigenvalue(loss, vectors, tolerance=1e-3):
             direction = torch.from_numpy(direction).to(vector).view(1, -1)
             return hessian_vector_product(loss, vector, direction)[0].cpu().numpy()
 
-        hessian = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
-        values.append(eigsh(hessian, k=1, which="LA", v0=start, ncv=min(10, len(start)), tol=tolerance,
+        hessian = scipy.sparse.linalg.LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
+        values.append(scipy.sparse.linalg.eigsh(hessian, k=1, which="LA", v0=start, ncv=min(10, len(start)), tol=tolerance,
                             return_eigenvectors=False)[0])
     return vectors.new_tensor(values)
 

@@ -1,7 +1,7 @@
 """Intervals for repeated runs."""
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts are loaded when they are first used: a second that no script's start waits for
 
 
 def mean_ci95(values):
@@ -10,7 +10,7 @@ def mean_ci95(values):
     runs = len(values)
     if runs < 2:
         return values.mean(0), None
-    return values.mean(0), stats.t.ppf(0.975, runs - 1) * values.std(0, ddof=1) / np.sqrt(runs)
+    return values.mean(0), scipy.stats.t.ppf(0.975, runs - 1) * values.std(0, ddof=1) / np.sqrt(runs)
 
 
 def mean_columns(values):
@@ -36,13 +36,13 @@ def median_ci95(values):
 
     The ends are None where so few runs have none (fewer than six). See scipy.stats.quantile_test.
     """
-    interval = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    interval = scipy.stats.quantile_test(values, p=0.5).confidence_interval(0.95)
     return np.median(values), *(None if np.isnan(end) else end for end in interval)
 
 
 def spearman(x, y):
     """Spearman's rank correlation of x and y (n,), and 0 where one never varies and thus shows none."""
-    return stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
+    return scipy.stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
 
 
 def spearman_ci95(x, y, fewest=10):
@@ -52,7 +52,7 @@ def spearman_ci95(x, y, fewest=10):
     """
     if len(x) < fewest or not np.ptp(x) or not np.ptp(y):
         return None, None, None
-    interval = stats.bootstrap((x, y), spearman, paired=True, vectorized=False, n_resamples=1000,
+    interval = scipy.stats.bootstrap((x, y), spearman, paired=True, vectorized=False, n_resamples=1000,
                                method="percentile", random_state=0).confidence_interval
     return float(spearman(x, y)), float(interval.low), float(interval.high)
 
@@ -66,7 +66,7 @@ def spearman_clusters_ci95(x, y, resamples=1000):
     """
 
     def z_of(index):  # (draws, clusters) -> (draws,)
-        ranks = [stats.rankdata(values[index].reshape(len(index), -1), axis=1) for values in (x, y)]
+        ranks = [scipy.stats.rankdata(values[index].reshape(len(index), -1), axis=1) for values in (x, y)]
         x_ranks, y_ranks = (rank - rank.mean(1, keepdims=True) for rank in ranks)
         scale = np.sqrt((x_ranks**2).sum(1) * (y_ranks**2).sum(1))
         rho = np.divide((x_ranks * y_ranks).sum(1), scale, out=np.full(len(index), np.nan), where=scale > 0)
@@ -79,7 +79,7 @@ def spearman_clusters_ci95(x, y, resamples=1000):
         return None, None, None
     draws = np.random.default_rng(0).choice(clusters, (resamples, len(clusters)))
     error = np.nanstd(z_of(draws))  # a draw of a single cluster may not vary
-    half_width = stats.t.ppf(0.975, len(clusters) - 1) * error
+    half_width = scipy.stats.t.ppf(0.975, len(clusters) - 1) * error
     return tuple(float(np.tanh(value)) for value in (z, z - half_width, z + half_width))
 
 

@@ -57,16 +57,17 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, order
     batch_size = batch_size or examples
     starts = range(0, examples, batch_size)
     steps, step, probe_steps = epochs * len(starts), 0, set(probe_steps)
-    fused = {"fused": True} if inputs.device.type in ("cpu", "cuda") else {}
-    updater = optimizer(model.parameters(), lr=learning_rate, **fused)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps) if cosine else None
     run_index = torch.arange(runs, device=inputs.device).unsqueeze(1)  # (R, 1)
     full_batch = inputs.expand(runs, *inputs.shape)
 
-    if record and record(0):
-        return
-    model.train()
+    # The bar is there before what takes its time: the first optimizer imports half of PyTorch, the first record measures.
     with tqdm(total=steps, desc=title, unit="step", leave=False, disable=None) as progress:
+        fused = {"fused": True} if inputs.device.type in ("cpu", "cuda") else {}
+        updater = optimizer(model.parameters(), lr=learning_rate, **fused)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps) if cosine else None
+        if record and record(0):
+            return
+        model.train()
         for epoch in range(1, epochs + 1):
             if batch_size < examples:
                 order = torch.stack([torch.randperm(examples, generator=generator) for generator in orders])

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 
 from common.parameters import flatten, unflatten
 from common.statistics import mean_ci95
@@ -28,6 +27,8 @@ def random_walks(paths, generators):
 
 def fit_plane(paths):
     """One PCA of all records of all paths (..., P), to two components. The "full" solver is exact and not random."""
+    from sklearn.decomposition import PCA  # here, because it takes more than a second that no training need wait for
+
     return PCA(2, svd_solver="full").fit(paths.flatten(0, -2))
 
 
