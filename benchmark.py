@@ -29,6 +29,7 @@ from common.models import cnn, cnn_hidden_width, mlp, mlp_widths, run_count
 from common.parameters import interpolate, parameter_vectors, unflatten
 from common.plotting import COLORS, GREY, legend_below, new_figure
 from common.sharpness import input_sensitivity
+from common.statistics import quartile_columns
 from common.timing import count_operations, matrix_product, time_interleaved
 from common.training import cross_entropy, evaluate, mean_squared_error, run_generators, train
 
@@ -38,6 +39,7 @@ FLAGS = {
     "images": Flag(70_000, 1_000, "images on which the interpolated models are evaluated"),
 }
 RUNS = Flag(7, 2, "timings of each piece of work")
+
 
 def training(stack, plain, dataset, losses, epochs, batch_size):
     """The three ways to train a network; dataset is a TensorDataset or Pictures, losses those of a stack and of one run.
@@ -163,9 +165,9 @@ def run(settings, data):
         arithmetic_rate = operations / np.array(seconds["stack"])
         row = {"workload": name, "runs": runs, "unit": unit, "rate": np.median(rates["stack"])}
         for way in ("tutorial", "plain"):
-            ratios = rates["stack"] / rates[way] if way in rates else None
-            row |= {f"{way}_ratio{suffix}": None if ratios is None else np.quantile(ratios, quantile)
-                    for suffix, quantile in (("", 0.5), ("_q25", 0.25), ("_q75", 0.75))}
+            # What nobody does in a tutorial has no ratio.
+            ratios = quartile_columns(f"{way}_ratio", rates["stack"] / rates.get(way, np.nan))
+            row |= {name: None if np.isnan(ratio) else ratio for name, ratio in ratios.items()}
         table.append(row | {"gflops": np.median(arithmetic_rate) / 1e9, "product_gflops": np.median(product_rate) / 1e9,
                             "share": np.median(arithmetic_rate / product_rate)})
     return {"table": table, "curves": curves}
@@ -174,12 +176,12 @@ def run(settings, data):
 def plot(results):
     rows = results["table"][::-1]
     places = np.arange(len(rows))
-    most = max(row["tutorial_ratio"] or 0 for row in rows)
+    most = max(row["tutorial_ratio_median"] or 0 for row in rows)
     title = f"Stacks of runs do up to {most:.0f} times the work of the tutorials' loop"
     figure, ((ratio_axes, share_axes),) = new_figure(title, results, 1, 2, height=4.5, sharey=True, width_ratios=(3, 2))
     for way, marker, color in (("tutorial", "o", COLORS[0]), ("plain", "s", COLORS[1])):
-        found = [(place, row) for place, row in zip(places, rows) if row[f"{way}_ratio"] is not None]
-        ratios = np.array([[row[f"{way}_ratio{suffix}"] for suffix in ("", "_q25", "_q75")] for _, row in found]).T
+        found = [(place, row) for place, row in zip(places, rows) if row[f"{way}_ratio_median"] is not None]
+        ratios = np.array([[row[f"{way}_ratio_{suffix}"] for suffix in ("median", "q25", "q75")] for _, row in found]).T
         ratio_axes.errorbar(ratios[0], [place for place, _ in found], xerr=[ratios[0] - ratios[1], ratios[2] - ratios[0]],
                             fmt=marker, color=color, label=f"against the {way} loop")
     ratio_axes.axvline(1, color=GREY, linewidth=1)

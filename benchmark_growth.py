@@ -13,6 +13,7 @@ from common.experiment import Flag, main
 from common.functions import grid, sinc
 from common.models import cnn, cnn_hidden_width, count_parameters, mlp, mlp_widths
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure
+from common.statistics import quartile_columns
 from common.timing import count_operations, time_interleaved
 from common.training import cross_entropy, mean_squared_error, run_generators, train
 
@@ -86,19 +87,16 @@ def run(settings, data):
     by_images = [np.array(seconds[size]) for size in sizes]  # seconds per epoch
 
     for name, values in by_runs.items():
-        table += [{"grows": "runs", "network": name, "value": runs, "unit": "µs per step and run", **spread(value)}
+        table += [{"grows": "runs", "network": name, "value": runs, "unit": "µs per step and run",
+                   **quartile_columns("time", value)}
                   for runs, value in zip(RUN_COUNTS, values)]
     table += [{"grows": "parameters", "network": f"784-{width}-10", "value": size, "unit": "µs per image and run",
-               **spread(value)} for width, size, value in zip(HIDDEN_WIDTHS, parameters, by_parameters)]
+               **quartile_columns("time", value)} for width, size, value in zip(HIDDEN_WIDTHS, parameters, by_parameters)]
     table += [{"grows": "images", "network": "784-32-32-32-10", "value": size, "unit": "s per epoch of 8 runs",
-               **spread(value)} for size, value in zip(sizes, by_images)]
+               **quartile_columns("time", value)} for size, value in zip(sizes, by_images)]
     curves = {"run_counts": RUN_COUNTS, "runs": by_runs, "parameter_counts": parameters, "parameters": by_parameters,
               "image_counts": sizes, "images": by_images}
     return {"table": table, "estimates": estimate(by_runs, data, device), "curves": curves}
-
-
-def spread(values):
-    return {"median": np.median(values), "q25": np.quantile(values, 0.25), "q75": np.quantile(values, 0.75)}
 
 
 def estimate(by_runs, data, device):

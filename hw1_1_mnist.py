@@ -16,9 +16,9 @@ import torch
 from common.data import TITLES, load_dataset
 from common.experiment import Flag, main
 from common.models import check_parameters, cnn, cnn_hidden_width, parameter_count
-from common.plotting import COLORS, MARKERS, draw_train_test, legend_below, new_figure
+from common.plotting import COLORS, MARKERS, draw_final, draw_train_test, legend_below, new_figure
 from common.statistics import compare_to_best, mean_ci95
-from common.training import cross_entropy, evaluate, run_generators, train
+from common.training import cross_entropy, evaluate_sets, run_generators, train
 
 FLAGS = {
     "epochs": Flag(10, 2, "passes through the training images of the main task"),
@@ -48,13 +48,12 @@ def train_model(name, data, epochs, settings):
     model = cnn(blocks, kernel, [cnn_hidden_width(blocks, kernel, PARAMETERS)], generators).to(settings.device)
     check_parameters(parameter_count(model), PARAMETERS)
     optimizer = partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY)
-    history = {measure: [] for measure in MEASURES}
+    history = {name: [] for name in MEASURES}
+    sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
 
     def measure(epoch):
-        for part, metrics in (("train", evaluate(model, images, labels)),
-                              ("test", evaluate(model, data.test_images, data.test_labels))):
-            for kind, values in zip(("loss", "accuracy"), metrics):
-                history[f"{part}_{kind}"].append(values)
+        for name, values in evaluate_sets(model, sets).items():
+            history[name].append(values)
 
     train(model, images, labels.expand(settings.runs, -1), cross_entropy, epochs=epochs, learning_rate=settings.lr,
           batch_size=min(settings.batch_size, len(images)), orders=run_generators(settings.seed, settings.runs, "order"),
@@ -111,8 +110,7 @@ def plot(results):
             draw_train_test(loss_axes, epochs, history, "loss", color, name, marker)
             draw_train_test(error_axes, epochs, errors, "error", color, name, marker, unit=100)
             final = [100 * accuracies[-1] for accuracies in history["test_accuracy"]]
-            final_axes.plot([position] * len(final), final, marker, color=color, markersize=5)
-            final_axes.hlines(sum(final) / len(final), position - 0.3, position + 0.3, color=color)
+            draw_final(final_axes, position, final, np.mean, color, marker)
         losses, accuracies = ([table[dataset, name][measure] for name in histories]
                               for measure in ("test_loss", "test_accuracy"))
         loss_axes.set(yscale="log", title=f"{dataset}: test loss {min(losses):.2g} to {max(losses):.2g}", xlabel="epochs",

@@ -14,9 +14,9 @@ import torch
 from common.experiment import Flag, main
 from common.functions import grid, sinc, square_wave, triangle_wave
 from common.models import check_parameters, mlp, mlp_widths, parameter_count
-from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
+from common.plotting import COLORS, MARKERS, TRAIN, draw_final, draw_runs, legend_below, new_figure, number, stored_row
 from common.prediction import predict
-from common.statistics import compare_to_best, median_ci95
+from common.statistics import compare_to_best, median_ci95, quartile_columns
 from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -84,14 +84,10 @@ def train_depth(depth, settings):
         fits = predict(model, x).view(len(names), settings.runs, -1)
         for name, error, fit in zip(names, errors, fits):
             row = {"function": name, "model": f"{depth} hidden", "depth": depth, "width": max(widths),
-                   "parameters": parameter_count(model), "runs": settings.runs, "learning_rate": rate, **quartiles(error),
+                   "parameters": parameter_count(model), "runs": settings.runs, "learning_rate": rate,
+                   **quartile_columns("train_mse", error[:, -1]),
                    "test_mse_median": (fit - FUNCTIONS[name](x).squeeze(1)).square().mean(1).median()}
             yield row, error, fit[int(np.argsort(error[:, -1])[settings.runs // 2])]
-
-
-def quartiles(errors):
-    """Columns for the final ones of the errors (runs, records)."""
-    return dict(zip(("train_mse_median", "train_mse_q25", "train_mse_q75"), np.quantile(errors[:, -1], [0.5, 0.25, 0.75])))
 
 
 def run(settings):
@@ -118,15 +114,12 @@ def repeat_earlier_report(settings):
         for name, error in zip(errors, both):
             errors[name][model] = error
             rows.append({"function": name, "model": model, "parameters": parameter_count(stack), "runs": settings.runs,
-                         **quartiles(error)})
+                         **quartile_columns("train_mse", error[:, -1])})
     return {"earlier_report": sorted(rows, key=lambda row: row["function"]), "earlier_comparisons": compare(errors)}
 
 
 def compare(errors):
-    """On each function the network of the lowest median error against each other one: paired Wilcoxon tests.
-
-    errors is {function: {network: (runs, records)}}.
-    """
+    """The network of the lowest median error against each other one, in {function: {network: errors (runs, records)}}."""
     rows = []
     for name, networks in errors.items():
         goodness = {network: -np.log10(error[:, -1]) for network, error in networks.items()}
@@ -155,9 +148,7 @@ def plot(results):
             position = DEPTHS.index(depth)
             fit_axes.plot(curves["x"], curves["fit"][name][str(depth)], color=color, linewidth=1, label=label, marker=marker,
                           markersize=4, markevery=(15 * position, 60))
-            spread = np.linspace(-0.2, 0.2, len(errors))
-            final_axes.plot(position + spread, errors[:, -1], marker, color=color, markersize=3)
-            final_axes.hlines(np.median(errors[:, -1]), position - 0.35, position + 0.35, color=color)
+            draw_final(final_axes, position, errors[:, -1], np.median, color, marker)
         row = stored_row(results["table"], function=name, depth=best[name])
         train, test = (number(row[f"{part}_mse_median"], ".1e") for part in ("train", "test"))
         loss_axes.set(yscale="log", title=f"{name}: {best[name]} hidden ends at {train}", xlabel="training steps",

@@ -20,8 +20,9 @@ from common.experiment import Flag, UsageError, main
 from common.functions import grid, sinc
 from common.models import mlp, mlp_widths
 from common.parameters import flatten
+from common.phases import EARLY, describe_phases, early_records, smooth
 from common.plotting import COLORS, GREY, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
-from common.statistics import ci95_columns, ratio_ci95_columns, spearman
+from common.statistics import ratio_ci95_columns
 from common.training import cross_entropy, mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -40,8 +41,6 @@ IMAGE_MODELS = {"3-hidden": [784, 32, 32, 32, 10], "3-hidden-cosine": [784, 32, 
 # Those of 1, 4 and 7 hidden layers as in the first experiment.
 LOOKS = dict(zip([*FUNCTION_MODELS, *IMAGE_MODELS], [(COLORS[i], MARKERS[i]) for i in (0, 2, 3, 4, 1, 5)]))
 FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100  # recorded steps, evenly spaced on a log axis; the first ones coincide
-EARLY = 0.05  # the share of the steps that is called early; the rest is late
-SMOOTH = 9  # records of the running median that loss curves pass before their slope is taken, and all before drawing
 
 
 def record_steps(total, count):
@@ -100,31 +99,6 @@ def run(settings, data):
     return {"table": table, "phases": phases, "ratios": ratios, "curves": curves}
 
 
-def early_records(steps):
-    """Which records lie in the early phase, (records,): the first two at least."""
-    return steps < max(EARLY * (steps[-1] + 1), 2)
-
-
-def describe_phases(steps, loss, norm, batch_norm):
-    """How loss and norm go together early, late and in all of training: a row each, of means over the runs.
-
-    "Drops" are the quarter of the run's records in the phase at which its smoothed loss falls fastest, in
-    −d log(loss) / d log(step), "plateaus" the slowest. The relative norm ‖∇L‖ / L = ‖∇ log L‖ is the slope that a log axis
-    shows. Ratios are of geometric means.
-    """
-    speeds, early, rows = -np.gradient(np.log(smooth(loss)), np.log(steps + 1), axis=1), early_records(steps), []
-    for phase, chosen in {"early": early, "late": ~early, "all": early | ~early}.items():
-        x, y, batch, speed = (values[:, chosen] for values in (loss, norm, batch_norm, speeds))
-        rows.append({
-            "phase": phase, "records": int(chosen.sum()),
-            **ci95_columns("rank_correlation", [spearman(*pair) for pair in zip(x, y)], limit=1),
-            **ci95_columns("loss_fell_norm_rose", ((np.diff(x) < 0) & (np.diff(y) > 0)).mean(1)),
-            **ratio_ci95_columns("drops_over_plateaus_relative_norm", drops_over_plateaus(y / x, speed)),
-            **ratio_ci95_columns("batch_over_full_norm", scipy.stats.gmean(batch / y, axis=1)),
-        })
-    return rows
-
-
 def describe_ratios(curves, name):
     """How loss and norm of one network change from the end of the early phase to the second half of training and within it.
 
@@ -141,18 +115,6 @@ def describe_ratios(curves, name):
             ratios["cosine_over_constant_final"] = values[:, -1] / curves[name.removesuffix("-cosine")][key][:, -1]
         rows += [{"quantity": f"{ratio}_{key}", **ratio_ci95_columns("ratio", runs)} for ratio, runs in ratios.items()]
     return rows
-
-
-def drops_over_plateaus(values, speed):
-    """Geometric mean of each run's values in its drops over that in its plateaus: (R, records) twice -> (R,)."""
-    ordered = np.take_along_axis(values, speed.argsort(axis=1), axis=1)  # the slowest first
-    quarter = ceil(ordered.shape[1] / 4)
-    return scipy.stats.gmean(ordered[:, -quarter:], axis=1) / scipy.stats.gmean(ordered[:, :quarter], axis=1)
-
-
-def smooth(values):
-    """Running median along the records: (R, records) -> the same shape."""
-    return scipy.ndimage.median_filter(values, (1, SMOOTH), mode="nearest")
 
 
 def plot(results):

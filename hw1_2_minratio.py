@@ -15,13 +15,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from common import critical_points
+from common import critical_points, minimal_ratio
 from common.experiment import Flag, UsageError, main
 from common.functions import grid, sinc
 from common.models import mlp, parameter_count
 from common.parameters import parameter_vectors, unflatten
 from common.plotting import COLORS, GREY, MARKERS, legend_below, new_figure, number, stored_row
-from common.statistics import spearman_ci95
 from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -35,10 +34,7 @@ POINTS = 40  # more than the 33 parameters, so that the network cannot just inte
 LEARNING_RATE = 1e-2
 WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}  # the L2 term is half of it times ‖θ‖², as in Adam's weight_decay
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
-STATIONARY = 1e-7  # where ‖H∇‖/(‖H‖‖∇‖) falls to some √ε of float64, ‖∇‖ is at a minimum and the search at its end
 FLAT = 0.1  # largest ‖H∇‖/(‖H‖‖∇‖) called flat; a gradient of random direction has 1/√33 = 0.17
-ZERO = 1e-7  # eigenvalues count as zero up to this share of the largest; the list "search" shows the gap around it
-DISTINCT = 1e-9  # losses closer than this are one point, found again or mirrored by a symmetry of the network
 CONSTANT = 1e-3  # the outputs of a constant predictor vary by less than this share of what the targets do
 RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the neighbours, 0 being the limit; parameter vectors have norms around 4
 RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
@@ -68,17 +64,17 @@ def search(objective, settings):
     y = sinc(x)
     model, starts = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
     loss = critical_points.loss_function(model, x, y, WEIGHT_DECAY[objective])
-    points = critical_points.find_critical_points(loss, starts, settings.iterations, stationary=STATIONARY,
-                                                  title=f"search, {objective}")
+    points = critical_points.find_critical_points(loss, starts, settings.iterations, f"search, {objective}")
     attempts = critical_points.measure(loss, points)
     accepted = attempts["gradient_norm"] <= ACCEPTED
     found = {name: values[accepted] for name, values in attempts.items()}
+    attempts["accepted"] = accepted
     generators = run_generators(settings.seed, accepted.nonzero().flatten().tolist(), "probe")
-    unit_vectors = [critical_points.directions(settings.neighbours, points.shape[1], g) for g in generators]
-    found |= critical_points.classify(loss, points[accepted], unit_vectors, RADII, ZERO)
+    unit_vectors = [minimal_ratio.directions(settings.neighbours, points.shape[1], g) for g in generators]
+    found |= minimal_ratio.classify(loss, points[accepted], unit_vectors, RADII)
     outputs = functional_call(model, unflatten(points[accepted], model), (x.expand(len(generators), -1, -1),))
     found["constant"] = (outputs.amax(1) - outputs.amin(1)).flatten() < CONSTANT * (y.max() - y.min())
-    found["point"] = critical_points.number_distinct(found["loss"], DISTINCT)
+    found["point"] = minimal_ratio.number_distinct(found["loss"])
     return ({name: values.cpu().numpy() for name, values in part.items()} for part in (attempts, found))
 
 
@@ -93,8 +89,9 @@ def run(settings):
         found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
         distinct = np.unique(found["point"], return_index=True)[1]  # one of each, by rising loss
         varying = distinct[~found["constant"][distinct]]
-        parts = {"table": count(attempts, found), "search": describe(attempts, found, distinct),
-                 "correlations": correlations(found, distinct, varying), "radius_sweep": radius_sweep(found, distinct),
+        parts = {"table": [count(attempts, found)], "search": [minimal_ratio.describe(attempts, found, distinct)],
+                 "correlations": minimal_ratio.correlations(found, distinct, varying),
+                 "radius_sweep": minimal_ratio.radius_sweep(found, distinct, RADII),
                  "points": [{name: found[name][k] for name in POINT_COLUMNS} for k in range(len(found["loss"]))]}
         for name, rows in parts.items():
             results[name] += [{"objective": objective, **row} for row in rows]
@@ -106,52 +103,10 @@ def run(settings):
 
 
 def count(attempts, found):
-    rejected = attempts["gradient_norm"] > ACCEPTED
-    return [{"attempts": len(rejected), "accepted": (~rejected).sum(),
-             "gradient_flat": (rejected & (attempts["flatness"] <= FLAT)).sum(),
-             "max_gradient_norm": found["gradient_norm"].max(initial=0), "parameters": found["eigenvalues"].shape[1]}]
-
-
-def describe(attempts, found, distinct):
-    """Where the searches that failed ended, in medians, and what the accepted points' eigenvalues look like."""
-    rejected = attempts["gradient_norm"] > ACCEPTED
-    medians = {f"rejected_{name}": np.median(attempts[name][rejected]) if rejected.any() else None
-               for name in ("gradient_norm", "flatness", "kernel_share", "kernel_dimensions")}
-    relative = abs(found["eigenvalues"]) / abs(found["eigenvalues"]).max(1, keepdims=True)
-    negative, positive = ((sign * found["eigenvalues"]).clip(min=0).sum(1) for sign in (-1, 1))
-    saddle = found["signature"][:, 2] > 0
-    return [{"distinct": len(distinct), "constant": found["constant"].sum(), "saddles": saddle.sum(),
-             "saddles_without_lower_neighbour": (saddle & (found["sampled_ratio"] == 1)).sum(),
-             "stationary": (rejected & (attempts["flatness"] <= STATIONARY)).sum(), **medians,
-             "largest_zero": relative[relative <= ZERO].max(initial=0),
-             "smallest_nonzero": relative[relative > ZERO].min(initial=1),
-             "negative_to_positive": mean(negative / positive)}]
-
-
-def correlations(found, distinct, varying):
-    """Both minimal ratios against the loss, over all accepted points, one of each, and one of each that is not constant."""
-    subsets = {"all": np.arange(len(found["point"])), "distinct": distinct, "varying": varying}
-    ratios = {"eigenvalues": found["minimal_ratio"], "neighbours": found["sampled_ratio"]}
-    return [{"points": name, "ratio": definition, "count": len(chosen),
-             **correlate(found["point"][chosen], ratio[chosen])}  # numbered by rising loss, and alike where it is alike
-            for name, chosen in subsets.items() for definition, ratio in ratios.items()]
-
-
-def radius_sweep(found, distinct):
-    """The sampled ratio at every radius beside the share of positive eigenvalues, over the distinct points."""
-    exact = found["minimal_ratio"][distinct]
-    return [{"radius": radius, "points": len(distinct), "minimal_ratio_mean": mean(exact),
-             "sampled_ratio_mean": mean(sampled), "sampled_ratio_lowest": sampled.min(initial=1),
-             "difference_mean": mean(abs(sampled - exact)), **correlate(found["point"][distinct], sampled)}
-            for radius, sampled in zip(RADII, found["sampled_ratios"][distinct].T)]
-
-
-def correlate(x, y):
-    return dict(zip(("spearman", "spearman_low", "spearman_high"), spearman_ci95(x, y)))
-
-
-def mean(values):
-    return values.mean() if len(values) else None
+    rejected = ~attempts["accepted"]
+    return {"attempts": len(rejected), "accepted": (~rejected).sum(),
+            "gradient_flat": (rejected & (attempts["flatness"] <= FLAT)).sum(),
+            "max_gradient_norm": found["gradient_norm"].max(initial=0), "parameters": found["eigenvalues"].shape[1]}
 
 
 def plot(results):

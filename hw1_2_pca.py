@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from matplotlib.colors import LogNorm
 
+from common import trajectory
 from common.experiment import Flag, main
 from common.models import cnn
-from common.parameters import barrier, interpolate, parameter_vectors, unflatten
+from common.parameters import parameter_vectors, unflatten
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure, stored_row
 from common.prediction import predict
 from common.training import cross_entropy, evaluate, run_generators, train
-from common.trajectory import compare_with_walks, fit_plane, on_plane, one_layer, permuted_twins, project, summarize_pairs
 
 FLAGS = {
     "epochs": Flag(30, 6, "training epochs"),
@@ -57,35 +57,13 @@ def record_paths(settings, data):
 
 def error_surface(path, losses_at):
     """Loss on the plane of a path's first two components, moved to pass through its end: a row, and the curves."""
-    pca = fit_plane(path)
-    points, shares = project(pca, path), pca.explained_variance_ratio_
+    pca = trajectory.fit_plane(path)
+    points, shares = trajectory.project(pca, path), pca.explained_variance_ratio_
     low, high = points.min(0), points.max(0)
     x, y = np.linspace(low - MARGIN * (high - low), high + MARGIN * (high - low), SURFACE_SIZE).T
-    surface = losses_at(on_plane(pca, np.stack(np.meshgrid(x, y), -1), through=path[-1]))  # (y, x)
+    surface = losses_at(trajectory.on_plane(pca, np.stack(np.meshgrid(x, y), -1), through=path[-1]))  # (y, x)
     row = {"run": 0, "explained_variance_1": shares[0], "explained_variance_2": shares[1], "variance_in_plane": shares.sum()}
     return row, {"x": x, "y": y, "loss": surface, "path": points}
-
-
-def compare_ends(paths, twins, predictions, losses_at):
-    """How far the ends are apart in parameters, in loss on the lines between them, and in what they predict.
-
-    Each end is also compared with its twin, the same function at other parameters: distances and barriers that twins have
-    as well cannot tell whether two ends differ. Returns rows, and the losses along the lines (n, alphas).
-    """
-    starts, ends, every = paths[:, 0], paths[:, -1], torch.arange(len(paths))
-    own, pairs = torch.stack([every, every], 1), torch.combinations(every)
-    lines = {"start-to-end": (starts, ends, own), "end-to-twin": (ends, twins, own)}
-    rows, curves = [], {}
-    if len(pairs):
-        lines["end-to-end"] = *ends[pairs.T], pairs
-        first, second = pairs.T
-        rows = [summarize_pairs("start-to-start-distance", (starts[first] - starts[second]).norm(dim=1), pairs),
-                summarize_pairs("disagreement", (predictions[first] != predictions[second]).double().mean(1), pairs)]
-    for kind, (first, second, members) in lines.items():
-        curves[kind] = losses_at(interpolate(first, second, torch.as_tensor(ALPHAS)))
-        rows += [summarize_pairs(f"{kind}-distance", (first - second).norm(dim=1), members),
-                 summarize_pairs(f"{kind}-barrier", barrier(ALPHAS, curves[kind]), members)]
-    return rows, curves
 
 
 def run(settings, data):
@@ -102,19 +80,22 @@ def run(settings, data):
     def generators():
         return run_generators(settings.seed, settings.runs, "probe")
 
-    views = {"whole-model": paths, "one-layer": one_layer(paths, model, LAYER), "from-start": paths - paths[:, :1]}
-    compared = {view: compare_with_walks(view, vectors, generators()) for view, vectors in views.items()}
+    views = {"whole-model": paths, "one-layer": trajectory.one_layer(paths, model, LAYER),
+             "from-start": paths - paths[:, :1]}
+    compared = {view: trajectory.compare_with_walks(view, vectors, generators()) for view, vectors in views.items()}
     table = [row for row, _, _ in compared.values()]
-    own = [compare_with_walks("own-path", path[None], [generator])[0] for path, generator in zip(paths, generators())]
+    own = [trajectory.compare_with_walks("own-path", path[None], [generator])[0]
+           for path, generator in zip(paths, generators())]
     own = {column: [row[column] for row in own] for column in own[0] if "explained" in column}
     table.append(table[0] | {"view": "own-path", **{column: np.mean(values) for column, values in own.items()}})
     predictions = predict(model, data.test_images).argmax(2).cpu()
-    differences, lines = compare_ends(paths, permuted_twins(paths[:, -1], model, generators()[0]), predictions, losses_at)
+    twins = trajectory.permuted_twins(paths[:, -1], model, generators()[0])
+    differences, lines = trajectory.compare_ends(paths, twins, predictions, losses_at, ALPHAS)
     by_run = {"start_loss": loss[:, 0], "end_loss": loss[:, -1], "train_accuracy": accuracy[:, -1],
               "test_accuracy": (predictions == data.test_labels.cpu()).double().mean(1),
               **{f"own-path-{column}": values for column, values in own.items()}}
     every = np.arange(settings.runs)[:, None].repeat(2, axis=1)
-    differences += [summarize_pairs(quantity, values, every) for quantity, values in by_run.items()]
+    differences += [trajectory.summarize_pairs(quantity, values, every) for quantity, values in by_run.items()]
     surface_row, surface = error_surface(paths[0], losses_at)
     return {"table": table, "differences": differences, "surface": [surface_row], "curves": {
         "epochs": epochs, "loss": loss, "accuracy": accuracy, "surface": surface, "lines": lines,

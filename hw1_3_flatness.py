@@ -20,7 +20,7 @@ from common.plotting import COLORS, GREY, MARKERS, draw_runs, draw_train_test, l
 from common.prediction import predict
 from common.sharpness import curvature, epsilon_sharpness, largest_eigenvalue, loss_of, rescale
 from common.statistics import mean_columns
-from common.training import cross_entropy, evaluate, run_generators, train
+from common.training import cross_entropy, evaluate_sets, run_generators, train
 
 FLAGS = {
     "epochs": Flag(30, 10, "epochs of every training"),
@@ -49,12 +49,7 @@ def train_stack(images, labels, batch_size, learning_rate, settings):
 
 def measure(model, vectors, sets):
     """Loss and accuracy of vectors (R, P) on each of sets {name: (images, labels)}: {name_loss, name_accuracy: (R,)}."""
-    parameters = unflatten(vectors, model)
-    values = {}
-    for name, (images, labels) in sets.items():
-        loss, accuracy = evaluate(model, images, labels, parameters)
-        values |= {f"{name}_loss": loss.cpu().numpy(), f"{name}_accuracy": accuracy.cpu().numpy()}
-    return values
+    return {name: values.cpu().numpy() for name, values in evaluate_sets(model, sets, unflatten(vectors, model)).items()}
 
 
 def measure_lines(model, first, second, sets):

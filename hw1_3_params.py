@@ -17,9 +17,10 @@ import torch
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
+from common.peaks import find_peak, held_out_peak
 from common.plotting import COLORS, GREY, MARKERS, draw_train_test, legend_below, new_figure
 from common.statistics import mean_ci95
-from common.training import cross_entropy, evaluate, run_generators, train
+from common.training import cross_entropy, evaluate_sets, run_generators, train
 
 FLAGS = {
     "epochs": Flag(50, 20, "passes through the training images"),
@@ -47,46 +48,15 @@ def train_width(width, data, settings):
     model = mlp([images[0].numel(), width, CLASSES], initializations).to(settings.device)
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size, orders=orders, optimizer=OPTIMIZER, title=f"{width} hidden units")
-    values = [*evaluate(model, images, labels), *evaluate(model, test_images, data.test_labels)]
-    return parameter_count(model), torch.stack(values).view(len(MEASURES), len(SHARES), settings.runs).cpu().numpy()
+    values = evaluate_sets(model, {"train": (images, labels), "test": (test_images, data.test_labels)})
+    stacked = torch.stack([values[name] for name in MEASURES]).unflatten(1, (len(SHARES), settings.runs))
+    return parameter_count(model), stacked.cpu().numpy()
 
 
 def interpolation_threshold(accuracies):
     """The first width at which the mean training accuracy reaches FITTED: accuracies (runs, widths) -> index or None."""
     reached = np.flatnonzero(accuracies.mean(0) >= FITTED)
     return int(reached[0]) if len(reached) else None
-
-
-def find_peak(curve):
-    """The most prominent peak within a curve (widths,): indices (valley before, peak, valley after).
-
-    Prominence is the smaller of the rise from the lowest point before and the fall to the lowest point after; it is
-    negative where the curve is monotone.
-    """
-    before = np.minimum.accumulate(curve)[:-2]
-    after = np.minimum.accumulate(curve[::-1])[::-1][2:]
-    peak = 1 + int(np.argmax(curve[1:-1] - np.maximum(before, after)))
-    return int(np.argmin(curve[:peak])), peak, peak + 1 + int(np.argmin(curve[peak + 1:]))
-
-
-def held_out_peak(values):
-    """Rise to and fall from the peak, in each run at the widths that the mean of the other runs chooses: (runs,) twice.
-
-    values is (runs, widths). In the very runs that choose it, the highest of many noisy points is a peak even where
-    there is none.
-    """
-    rises, falls = [], []
-    for run in range(len(values)):
-        others = np.delete(values, run, 0) if len(values) > 1 else values
-        before, peak, after = find_peak(others.mean(0))
-        rises.append(values[run, peak] - values[run, before])
-        falls.append(values[run, peak] - values[run, after])
-    return np.array(rises), np.array(falls)
-
-
-def smooth(values, widths):
-    """Means of so many neighbouring widths: values (runs, widths) -> the same shape."""
-    return scipy.ndimage.uniform_filter1d(values, widths, axis=1, mode="nearest")
 
 
 def run(settings, data):
@@ -104,7 +74,7 @@ def run(settings, data):
         "table": table,
         "thresholds": [describe_threshold(share, counts, measures["train_accuracy"][i], name, values[i])
                        for i, share in enumerate(SHARES) for name, values in tested.items()],
-        "peaks": [{"widths_averaged": averaged, **describe_peak(share, counts, name, smooth(values[i], averaged))}
+        "peaks": [describe_peak(share, counts, name, values[i], averaged)
                   for averaged in (SMOOTHED, 1) for i, share in enumerate(SHARES) for name, values in tested.items()],
         "curves": {"parameters": counts, **{name: dict(zip(SHARES, values)) for name, values in measures.items()}},
     }
@@ -123,11 +93,13 @@ def describe_threshold(share, counts, train_accuracies, measure, values):
     return row
 
 
-def describe_peak(share, counts, measure, values):
-    """The peak of the mean curve, and its rise and fall in runs that did not choose it; is it beyond the intervals?"""
+def describe_peak(share, counts, measure, values, averaged):
+    """The peak in means of so many neighbouring widths, and its rise and fall in runs that did not choose it."""
+    values = scipy.ndimage.uniform_filter1d(values, averaged, axis=1, mode="nearest")
     before, peak, after = find_peak(values.mean(0))
-    row = {"randomized": share, "measure": measure, "width": WIDTHS[peak], "parameters": counts[peak],
-           "valley_before_parameters": counts[before], "valley_after_parameters": counts[after]}
+    row = {"widths_averaged": averaged, "randomized": share, "measure": measure, "width": WIDTHS[peak],
+           "parameters": counts[peak], "valley_before_parameters": counts[before],
+           "valley_after_parameters": counts[after]}
     row["height"], row["height_ci95"] = mean_ci95(values[:, peak])
     for name, per_run in zip(("rise", "fall"), held_out_peak(values)):
         row[name], row[f"{name}_ci95"] = mean_ci95(per_run)

@@ -16,6 +16,7 @@ import torch
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
+from common.peaks import held_out_argmax
 from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, draw_train_test, legend_below, new_figure, number
 from common.prediction import predict
 from common.statistics import mean_ci95, mean_columns
@@ -106,23 +107,13 @@ def compare_fits(fitted, settings):
     return rows
 
 
-def peak_epochs(values):
-    """For each run of values (runs, epochs + 1) the epoch at which the mean of the other runs is highest: (runs,).
-
-    The highest of a run's own noisy values would lie above the others even where the network learns nothing.
-    """
-    if len(values) == 1:
-        return values.argmax(1)
-    return np.array([np.delete(values, run, 0).mean(0).argmax() for run in range(len(values))])
-
-
 def describe_memorization(measures):
     """Peak and end of the accuracy on the true labels of randomized examples, and on the test set (Arpit et al. 2017)."""
     rows = []
     for i, share in enumerate(SHARES):
         for name in ("test_accuracy", "true_accuracy") if share else ("test_accuracy",):
             values = measures[name][i]  # (runs, epochs + 1)
-            epochs = peak_epochs(values)
+            epochs = held_out_argmax(values)
             at_peak = range(len(epochs)), epochs
             rows.append({"randomized": share, "measure": name, "peak_epoch": epochs.mean(),
                          **mean_columns({"peak": values[at_peak], "final": values[:, -1]}),

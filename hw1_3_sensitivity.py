@@ -19,7 +19,7 @@ from common.parameters import parameter_vectors, unflatten
 from common.plotting import COLORS, GREY, MARKERS, draw_runs, draw_train_test, legend_below, new_figure, number, stored_row
 from common.sharpness import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_of
 from common.statistics import mean_columns, spearman_clusters_ci95
-from common.training import cross_entropy, evaluate, run_generators, train
+from common.training import cross_entropy, evaluate, evaluate_sets, run_generators, train
 
 FLAGS = {
     "epochs": Flag(20, 5, "epochs at which the first comparison is made"),
@@ -69,12 +69,11 @@ def train_stack(batch_size, images, labels, settings):
 def measure(model, vectors, images, labels, data, sharpness_images):
     """Every quantity of every run at vectors (R, P), as {name: (R,) array}."""
     parameters = unflatten(vectors, model)
-    train_loss, train_accuracy = evaluate(model, images, labels, parameters)
-    test_loss, test_accuracy = evaluate(model, data.test_images, data.test_labels, parameters)
+    values = evaluate_sets(model, {"train": (images, labels), "test": (data.test_images, data.test_labels)}, parameters)
     loss = loss_of(model, images[:sharpness_images], labels[:sharpness_images])
-    values = {
-        "train_loss": train_loss, "test_loss": test_loss, "train_accuracy": train_accuracy, "test_accuracy": test_accuracy,
-        "gap": test_loss - train_loss, "accuracy_gap": train_accuracy - test_accuracy,
+    values |= {
+        "gap": values["test_loss"] - values["train_loss"],
+        "accuracy_gap": values["train_accuracy"] - values["test_accuracy"],
         "sensitivity": input_sensitivity(model, parameters, data.test_images, data.test_labels),
         "jacobian": input_sensitivity(model, parameters, data.test_images),
         "sharpness": epsilon_sharpness(loss, vectors.double()),

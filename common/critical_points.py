@@ -1,4 +1,4 @@
-"""Points where a small network's gradient vanishes: finding them, and telling minima from saddles.
+"""Finding the points where a small network's gradient vanishes.
 
 Everything is float64 and exact: gradients and Hessians come from torch.func over the whole data set, for all points
 side by side. A point is a flat parameter vector (P,), a set of points is (R, P).
@@ -10,6 +10,9 @@ from tqdm import trange
 
 from common.parameters import unflatten
 from common.training import mean_squared_error
+
+TARGET = 1e-12  # the norm of a gradient at which a search is at its end
+STATIONARY = 1e-7  # `flatness` where ‖∇‖ is at a minimum: some √ε of float64, closer than which none can be located
 
 
 def loss_function(model, inputs, targets, weight_decay=0.0):
@@ -53,13 +56,12 @@ def kernel_share(gradients, hessians, tolerance=1e-4):
     return (components * kernel).sum(1) / components.sum(1).clamp_min(1e-300), kernel.mean(1)
 
 
-def find_critical_points(loss, starts, iterations, target=1e-12, stationary=1e-7, title="search"):
+def find_critical_points(loss, starts, iterations, title="search"):
     """Solves ∇L(θ) = 0 from all starts (R, P) at once; returns the points reached, whether solved or not.
 
     The method of Levenberg (1944) and Marquardt (1963) with H as the Jacobian of ∇: each step s minimizes ‖∇ + Hs‖² +
     damping · ‖Ds‖², with MINPACK's scaling D and the damping of Madsen, Nielsen & Tingleff (2004). A point rests once
-    ‖∇‖ ≤ target, or where the search cannot go on because ‖∇‖ itself is stationary: `flatness` ≤ stationary, some √ε of
-    float64, closer than which no minimum of a function can be located.
+    ‖∇‖ ≤ TARGET, or where the search cannot go on because ‖∇‖ itself is stationary: `flatness` ≤ STATIONARY.
 
     All starts advance together because a derivative at one point costs nearly what it costs at a hundred: calling
     scipy.optimize.least_squares (method "lm") for one start after the other takes about ten times as long.
@@ -70,7 +72,7 @@ def find_critical_points(loss, starts, iterations, target=1e-12, stationary=1e-7
     scales = hessians.norm(dim=1)  # (R, P): D, the largest column norms so far
     damping = torch.full_like(points[:, 0], 1e-3)
     for _ in trange(iterations, desc=title, unit="step", leave=False, disable=None):
-        moving = (gradients.norm(dim=1) > target) & (flatness(gradients, hessians) > stationary)
+        moving = (gradients.norm(dim=1) > TARGET) & (flatness(gradients, hessians) > STATIONARY)
         active = moving.nonzero().flatten()
         if not len(active):
             break
@@ -93,57 +95,9 @@ def find_critical_points(loss, starts, iterations, target=1e-12, stationary=1e-7
     return points
 
 
-def signature(eigenvalues, tolerance):
-    """Numbers of positive, zero and negative eigenvalues (R, P) of each point: (R, 3).
-
-    An eigenvalue counts as zero up to `tolerance` times the largest magnitude of its point.
-    """
-    threshold = tolerance * eigenvalues.abs().amax(1, keepdim=True)
-    positive, negative = eigenvalues > threshold, eigenvalues < -threshold
-    return torch.stack([positive.sum(1), (~positive & ~negative).sum(1), negative.sum(1)], dim=1)
-
-
-def directions(count, size, generator):
-    """`count` random directions, uniform on the unit sphere in `size` dimensions: (count, size), float64, on the CPU."""
-    normal = torch.randn(count, size, dtype=torch.float64, generator=generator)
-    return normal / normal.norm(dim=1, keepdim=True)
-
-
-def sampled_ratios(loss, point, hessian, unit_vectors, radii):
-    """For each radius the share of neighbours point + radius · unit_vectors (M, P) with a higher loss than point (P,).
-
-    Radius 0 stands for the limit of small radii at a critical point: the share of directions u with uᵀHu > 0.
-    """
-    curvatures = ((unit_vectors @ hessian) * unit_vectors).sum(1)
-    rises = [vmap(loss)(point + radius * unit_vectors) - loss(point) if radius else curvatures for radius in radii]
-    return (torch.stack(rises) > 0).double().mean(1)
-
-
-def number_distinct(losses, tolerance):
-    """Numbers 1, 2, ... for losses (R,) in rising order, where neighbours no further apart than tolerance share one."""
-    values, order = losses.sort()
-    gaps = torch.diff(values, prepend=values[:1]) > tolerance
-    return torch.empty_like(order).scatter_(0, order, gaps.cumsum(0) + 1)
-
-
 def measure(loss, points):
     """What tells critical from gradient-flat points: a dict of tensors (R,) by name."""
     gradients, hessians = (derivative(points) for derivative in derivatives(loss))
     share, dimensions = kernel_share(gradients, hessians)
     return {"loss": vmap(loss)(points), "gradient_norm": gradients.norm(dim=1), "flatness": flatness(gradients, hessians),
             "kernel_share": share, "kernel_dimensions": dimensions}
-
-
-def classify(loss, points, unit_vectors, radii, tolerance):
-    """The kind of each critical point (R, P): eigenvalues (R, P), `signature` (R, 3) and both minimal ratios, in a dict.
-
-    unit_vectors holds R tensors (M, P); "sampled_ratios" is (R, len(radii)).
-    """
-    hessians = derivatives(loss)[1](points)
-    eigenvalues = torch.linalg.eigvalsh(hessians)
-    counts = signature(eigenvalues, tolerance)
-    sampled = torch.zeros(len(points), len(radii)).to(points)
-    for row, (point, hessian, unit) in enumerate(zip(points, hessians, unit_vectors)):
-        sampled[row] = sampled_ratios(loss, point, hessian, unit.to(points), radii)
-    return {"eigenvalues": eigenvalues, "signature": counts, "minimal_ratio": counts[:, 0].double() / points.shape[1],
-            "sampled_ratios": sampled}

@@ -51,6 +51,12 @@ def draw_train_test(axes, x, values, quantity, color, label, marker, unit=1):
         draw_runs(axes, x, unit * np.asarray(values[f"{part}_{quantity}"]), color, style, label, marker)
 
 
+def draw_final(axes, position, values, center, color, marker):
+    """The last values (R,) of every run side by side at a position of the axis, and their center, such as np.median."""
+    axes.plot(position + np.linspace(-0.2, 0.2, len(values)), values, marker, color=color, markersize=4)
+    axes.hlines(center(values), position - 0.35, position + 0.35, color=color)
+
+
 def legend_below(figure, *panels, columns=4, train_test=False):
     """One legend for the whole figure, below its panels, from their labelled lines; each label once.
 

@@ -44,14 +44,16 @@ def _refuse_constant(name):
 
 
 def format_cell(value):
-    """A number for a table: whole numbers in full, others to four significant digits; nothing where there is none."""
+    """A number for a table: large and whole ones in full, others to four significant digits; a dash where there is none."""
     if value is None:
         return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+    if 1e3 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def format_table(rows, columns=None):

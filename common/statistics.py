@@ -31,6 +31,11 @@ def ratio_ci95_columns(name, ratios):
     return {key: None if log is None else np.exp(log) for key, log in ci95_columns(name, np.log(ratios)).items()}
 
 
+def quartile_columns(name, values):
+    """Median and quartiles of the runs (R,), as columns of a row: name_median, name_q25 and name_q75."""
+    return dict(zip((f"{name}_median", f"{name}_q25", f"{name}_q75"), np.quantile(values, (0.5, 0.25, 0.75))))
+
+
 def median_ci95(values):
     """Median of the runs (R,) and its exact 95 % interval between order statistics: (median, low, high).
 

@@ -121,3 +121,11 @@ def evaluate(model, images, labels, parameters=None, chunk=None):
         correct = correct + (logits.argmax(2) == batch_labels).sum(1)
         start += size
     return loss / len(images), correct.double() / len(images)
+
+
+def evaluate_sets(model, sets, parameters=None):
+    """`evaluate` on each of sets {name: (images, labels)}: {name_loss: (R,), name_accuracy: (R,), ...}."""
+    values = {}
+    for name, (images, labels) in sets.items():
+        values[f"{name}_loss"], values[f"{name}_accuracy"] = evaluate(model, images, labels, parameters)
+    return values

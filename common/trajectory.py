@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from common.parameters import flatten, unflatten
+from common.parameters import barrier, flatten, interpolate, unflatten
 from common.statistics import mean_ci95
 
 
@@ -83,3 +83,25 @@ def summarize_pairs(quantity, values, pairs):
     mean, half = mean_over_pairs(values, pairs)
     return {"quantity": quantity, "values": len(values), "mean": mean, "low": None if half is None else mean - half,
             "high": None if half is None else mean + half, "smallest": min(values), "largest": max(values)}
+
+
+def compare_ends(paths, twins, predictions, losses_at, alphas):
+    """How far the ends are apart in parameters, in loss on the lines between them, and in what they predict.
+
+    Each end is also compared with its twin, the same function at other parameters: distances and barriers that twins have
+    as well cannot tell whether two ends differ. Returns rows, and the losses along the lines (n, alphas).
+    """
+    starts, ends, every = paths[:, 0], paths[:, -1], torch.arange(len(paths))
+    own, pairs = torch.stack([every, every], 1), torch.combinations(every)
+    lines = {"start-to-end": (starts, ends, own), "end-to-twin": (ends, twins, own)}
+    rows, curves = [], {}
+    if len(pairs):
+        lines["end-to-end"] = *ends[pairs.T], pairs
+        first, second = pairs.T
+        rows = [summarize_pairs("start-to-start-distance", (starts[first] - starts[second]).norm(dim=1), pairs),
+                summarize_pairs("disagreement", (predictions[first] != predictions[second]).double().mean(1), pairs)]
+    for kind, (first, second, members) in lines.items():
+        curves[kind] = losses_at(interpolate(first, second, torch.as_tensor(alphas)))
+        rows += [summarize_pairs(f"{kind}-distance", (first - second).norm(dim=1), members),
+                 summarize_pairs(f"{kind}-barrier", barrier(alphas, curves[kind]), members)]
+    return rows, curves

@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import pickle
+import runpy
 import shutil
 import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -98,6 +100,24 @@ def obeying():
     if not shutil.which("setpriv") or subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("root may write everywhere, and setpriv cannot change that here")
     return command
+
+
+@pytest.fixture
+def run_here(monkeypatch):
+    """A function that runs a script in this process as its command would: one more import of PyTorch takes seconds.
+
+    The script must end by itself or with status 0.
+    """
+
+    def run(path, *arguments, folder):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as exit:
+            assert not exit.code
+
+    return run
 
 
 REMOVED = "removed"  # in place of a value

@@ -8,9 +8,10 @@ import torch
 from common.derivatives import loss_and_gradient
 from common.models import cnn, mlp
 from common.parameters import flatten, unflatten
+from common.phases import describe_phases
 from common.statistics import ratio_ci95_columns
 from common.training import cross_entropy, evaluate, mean_squared_error, run_generators, train
-from hw1_2_gradnorm import describe_phases, record_steps
+from hw1_2_gradnorm import record_steps
 
 
 def linear_regression(runs=3, examples=20, features=4):

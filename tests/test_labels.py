@@ -61,15 +61,6 @@ def test_first_fitted_is_the_first_epoch_that_reaches_the_bound():
     assert experiment.first_fitted(np.array([0.1, 0.9, 0.9989, 0.99, 0.5])) is None
 
 
-def test_peak_is_chosen_by_the_other_runs():
-    values = np.array([[0.1, 0.9, 0.8, 0.1], [0.1, 0.6, 0.7, 0.1], [0.1, 0.5, 0.9, 0.2]])
-    assert experiment.peak_epochs(values).tolist() == [2, 2, 1]
-    assert experiment.peak_epochs(values[:1]).tolist() == [1]
-    noise = np.random.default_rng(0).normal(size=(1000, 3, 40))
-    held_out = [values[range(3), experiment.peak_epochs(values)].mean() for values in noise]
-    assert abs(np.mean(held_out)) < 4 * np.std(held_out) / np.sqrt(1000)  # the runs' own maxima would average 2.2
-
-
 def test_measures_against_a_count_by_hand(monkeypatch):
     """Untrained networks answer at random: compare every measure with a loop over runs and examples."""
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VISIBLE = re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL)
+VALUES = re.compile(r"<!-- value .*?<!-- end -->", re.DOTALL)
 SCRIPTS = sorted(path.name for path in ROOT.glob("hw1_*.py"))
 BLOCKS = [line.partition("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
           for line in block.splitlines()]
@@ -41,18 +42,18 @@ def test_commands_were_found():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_runs_as_written(command, tmp_path):
+def test_every_command_runs_as_written(command, tmp_path, run_here):
     words = shlex.split(command)
-    if words[0] == "make":  # what it would do; the scripts themselves have their own tests
-        result = run([*words, "--dry-run"], in_a_copy(tmp_path))
+    if words[0] == "make" or words[1] == "-m":  # make: what it would do; the scripts themselves have their own tests
+        result = run([*words, "--dry-run"] if words[0] == "make" else [sys.executable, *words[1:]], in_a_copy(tmp_path))
+        assert result.returncode == 0, result.stderr
     elif words[0] == "sbatch":
         pytest.skip("no cluster; its line is tried below")
     elif words[1].startswith("hw_"):
         pytest.skip("the example, which is run below")
     else:
-        quick = words[1] == "-m" or "--replot" in words or "--help" in words
-        result = run([sys.executable, *words[1:], *([] if quick else ["--help"])], in_a_copy(tmp_path))
-    assert result.returncode == 0, result.stderr
+        quick = {"--replot", "--help"} & {*words}
+        run_here(words[1], *words[2:], *([] if quick else ["--help"]), folder=in_a_copy(tmp_path))
 
 
 def test_the_smallest_experiment_runs_and_replots(tmp_path):
@@ -115,3 +116,15 @@ def test_each_section_has_the_same_parts_in_the_same_order(script):
     places = [section.find(part) for part in parts]
     assert -1 not in places
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_reading_states_no_number_that_is_neither_generated_nor_a_setting(script):
+    section, = [part for part in re.split(r"^###? ", README, flags=re.M)
+                if f"`python {script}`" in part and "Question" in part]
+    settings = section[section.index("| setting | |") : section.index("![")]
+    reading = section[section.index("**Reading.**") : section.index("**Against the literature.**")]
+    assert len(VALUES.findall(reading)) >= 3
+    settings, reading = re.sub(r"<!--.*?-->", "", settings), VALUES.sub("", reading)
+    stated = {number.rstrip(".,") for number in re.findall(r"(?<![\w×.])\d[\d.,]*(?![\w×])", reading)}
+    assert {number for number in stated if len(number) > 1 and number not in settings} == set()

@@ -41,7 +41,7 @@ def stored(path):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_quick_run_then_replot_then_the_same_numbers_again(script, tmp_path):
+def test_quick_run_then_replot_then_the_same_numbers_again(script, tmp_path, run_here):
     name, flags = script.removesuffix(".py"), quick(script)
     succeed(start(script, *flags, "--out", "ø figures", folder=tmp_path))
     folder = tmp_path / "ø figures" / ("quick-digits" if "--dataset" in flags else "quick")
@@ -53,13 +53,11 @@ def test_quick_run_then_replot_then_the_same_numbers_again(script, tmp_path):
     drawn = figure.read_bytes()
     assert drawn.startswith(b"\x89PNG") and len(drawn) < 300_000
     figure.unlink()
-    succeed(start(script, *flags, "--replot", "--out", "ø figures", folder=tmp_path))
+    run_here(ROOT / script, *flags, "--replot", "--out", "ø figures", folder=tmp_path)
     assert figure.read_bytes() == drawn
 
-    again = start(script, *flags, "--out", "again", folder=tmp_path)
-    other_seed = start(script, *flags, "--seed", "1", "--out", "other", folder=tmp_path)
-    succeed(again)
-    succeed(other_seed)
+    succeed(start(script, *flags, "--out", "again", folder=tmp_path))
+    run_here(ROOT / script, *flags, "--seed", "1", "--out", "other", folder=tmp_path)
     repeated = stored(tmp_path / "again" / folder.name / f"{name}.json")
     for key in results.keys() - {"seconds"}:
         assert repeated[key] == results[key]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.statistics import compare_to_best, holm, mean_ci95, median_ci95, spearman, spearman_ci95
+from common.statistics import compare_to_best, holm, mean_ci95, median_ci95, quartile_columns, spearman, spearman_ci95
 
 
 def test_mean_ci95_is_the_t_interval_of_scipy():
@@ -53,3 +53,7 @@ def test_compare_to_best_pairs_the_runs_and_corrects_for_their_number():
     single = [stats.ttest_1samp(np.subtract(values["b"], values[model]), 0).pvalue for model in "ac"]
     assert others[0][2] == pytest.approx(2 * single[0]) and others[1][2] == pytest.approx(single[1])
     assert compare_to_best({"a": [1.0], "b": [2.0]}, np.mean, stats.ttest_rel)[1][0][2] is None
+
+
+def test_quartiles_by_hand():
+    assert quartile_columns("loss", [5.0, 1.0, 2.0, 4.0, 3.0]) == {"loss_median": 3, "loss_q25": 2, "loss_q75": 4}

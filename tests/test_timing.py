@@ -27,6 +27,12 @@ def test_operations_are_those_of_the_products_and_convolutions():
     assert count_operations(lambda: nn.functional.conv2d(images, weight, padding=1)) == 2 * 2 * 5 * 8 * 8 * 27
 
 
+def test_operations_of_a_gradient_by_the_input_are_counted():
+    images, weight = torch.rand(4, 3, requires_grad=True), torch.rand(3, 5)
+    # forth a product of 4 × 3 and 3 × 5, back one of 4 × 5 and 5 × 3
+    assert count_operations(lambda: torch.autograd.grad((images @ weight).sum(), images)) == 2 * (2 * 4 * 3 * 5)
+
+
 @pytest.mark.parametrize(("stack", "plain"), [
     (mlp([784, 6, 10], run_generators(0, 1, "initialization")), plain_mlp([784, 6, 10])),
     (cnn([[2], [3, 4]], 3, [6], run_generators(0, 1, "initialization")), plain_cnn([[2], [3, 4]], 3, 6))])
