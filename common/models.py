@@ -1,6 +1,6 @@
 """Networks as stacks: R independent copies of one architecture, trained side by side.
 
-Every tensor carries the runs in its leading dimension. A batch is (R, B, ...), a linear weight (R, in, out), so one
+Every tensor carries the runs in its leading dimension. A batch is (R, B, ...), a linear weight (R, out, in), so one
 `baddbmm` advances all runs at once. The layers take R from their weights, never from a stored number: the same model
 therefore evaluates any other number of parameter sets through `torch.func.functional_call`.
 """
@@ -29,14 +29,16 @@ class StackedLinear(nn.Module):
         super().__init__()
         shape = (out_features, in_features)
         weights, biases = zip(*[_initial(shape, in_features, generator, nonlinearity) for generator in generators])
-        self.weight = nn.Parameter(torch.stack(weights).mT.contiguous())  # (R, in, out)
-        self.bias = nn.Parameter(torch.stack(biases).unsqueeze(1))  # (R, 1, out)
+        self.weight = nn.Parameter(torch.stack(weights))  # (R, out, in)
+        self.bias = nn.Parameter(torch.stack(biases).unsqueeze(2))  # (R, out, 1)
 
     def forward(self, inputs):
-        if self.weight.shape[2] == 1:
-            # Libraries are slow at batches of matrix-vector products: a sum takes a tenth of their time, forth and back.
-            return (inputs * self.weight.mT).sum(2, keepdim=True) + self.bias
-        return torch.baddbmm(self.bias, inputs, self.weight)
+        # Between layers the examples lie side by side in memory, whatever the shapes say: narrow layers, whose features
+        # are fewer than a processor takes at once, are multiplied up to five times as fast that way.
+        columns = inputs.mT  # (R, in, B)
+        if self.weight.shape[2] == 1:  # an outer product, at which libraries are slow
+            return torch.addcmul(self.bias, self.weight, columns).mT
+        return torch.baddbmm(self.bias, self.weight, columns).mT
 
 
 class StackedConv2d(nn.Module):

@@ -58,8 +58,8 @@ def permuted_twins(vectors, model, generator):
     twins = unflatten(vectors, model)
     linear = [name.removesuffix(".weight") for name, tensor in twins.items() if name.endswith("weight") and tensor.ndim == 3]
     for layer, following in pairwise(linear):
-        order = torch.randperm(twins[f"{layer}.weight"].shape[2], generator=generator).to(vectors.device)
-        for name, dimension in ((f"{layer}.weight", 2), (f"{layer}.bias", 2), (f"{following}.weight", 1)):
+        order = torch.randperm(twins[f"{layer}.weight"].shape[1], generator=generator).to(vectors.device)
+        for name, dimension in ((f"{layer}.weight", 1), (f"{layer}.bias", 1), (f"{following}.weight", 2)):
             twins[name] = twins[name].index_select(dimension, order)
     return flatten(twins)
 

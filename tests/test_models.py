@@ -31,16 +31,17 @@ def plain_mlp(stack, run):
     layers = [nn.Flatten()]
     for layer in stack:
         if hasattr(layer, "weight"):
-            linear = nn.Linear(layer.weight.shape[1], layer.weight.shape[2])
-            linear.weight.data = layer.weight[run].detach().T.clone()
-            linear.bias.data = layer.bias[run, 0].detach().clone()
+            linear = nn.Linear(layer.weight.shape[2], layer.weight.shape[1])
+            linear.weight.data = layer.weight[run].detach().clone()
+            linear.bias.data = layer.bias[run, :, 0].detach().clone()
             layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-def test_mlp_stack_equals_torch_linear_layers():
-    model = mlp([4, 7, 5, 3], run_generators(0, 3, "initialization"))
-    inputs = torch.randn(3, 11, 4)
+@pytest.mark.parametrize("widths", [[4, 7, 5, 3], [1, 6, 1, 5, 1]])
+def test_mlp_stack_equals_torch_linear_layers(widths):
+    model = mlp(widths, run_generators(0, 3, "initialization"))
+    inputs = torch.randn(3, 11, widths[0])
     outputs = model(inputs)
     for run in range(3):
         torch.testing.assert_close(outputs[run], plain_mlp(model, run)(inputs[run]), rtol=1e-12, atol=1e-12)
@@ -60,8 +61,8 @@ def test_cnn_stack_equals_torch_convolutions(blocks, kernel):
                 hidden = nn.functional.conv2d(hidden, layer.weight[run], layer.bias[run], padding="same").relu()
             hidden = nn.functional.max_pool2d(hidden, 2)
         hidden, first, last = hidden.flatten(1), next(layers), next(layers)
-        hidden = (hidden @ first.weight[run] + first.bias[run]).relu()
-        torch.testing.assert_close(outputs[run], hidden @ last.weight[run] + last.bias[run], rtol=1e-10, atol=1e-10)
+        hidden = (first.weight[run] @ hidden.T + first.bias[run]).relu()
+        torch.testing.assert_close(outputs[run], (last.weight[run] @ hidden + last.bias[run]).T, rtol=1e-10, atol=1e-10)
 
 
 def make_task():

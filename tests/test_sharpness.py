@@ -52,7 +52,7 @@ def softmax_regression(runs=2, inputs=7, classes=4, examples=30):
     images = torch.randn(examples, inputs, generator=random, dtype=torch.float64)
     labels = torch.randint(classes, (examples,), generator=random)
     weights, biases = (parameter.detach() for parameter in model.parameters())
-    probabilities = (images @ weights + biases).softmax(2)  # (R, N, classes)
+    probabilities = (images @ weights.mT + biases.mT).softmax(2)  # (R, N, classes)
     return model, images, labels, weights, probabilities
 
 
@@ -60,7 +60,7 @@ def softmax_regression(runs=2, inputs=7, classes=4, examples=30):
 def test_sensitivity_of_softmax_regression_is_the_norm_of_the_weighted_residuals(chunk):
     model, images, labels, weights, probabilities = softmax_regression()
     residuals = probabilities - nn.functional.one_hot(labels, 4)
-    expected = (residuals @ weights.mT).norm(dim=2).mean(1)  # ∂ℓ/∂x = W(p − y)
+    expected = (residuals @ weights).norm(dim=2).mean(1)  # ∂ℓ/∂x = Wᵀ(p − y)
     measured = input_sensitivity(model, dict(model.named_parameters()), images, labels, chunk)
     torch.testing.assert_close(measured, expected, **EXACT)
 
@@ -68,7 +68,7 @@ def test_sensitivity_of_softmax_regression_is_the_norm_of_the_weighted_residuals
 def test_jacobian_of_softmax_regression_is_the_softmax_derivative_times_the_weights():
     model, images, _, weights, p = softmax_regression()
     derivative = torch.diag_embed(p) - p.unsqueeze(3) * p.unsqueeze(2)  # diag(p) − ppᵀ, (R, N, classes, classes)
-    expected = (derivative @ weights.mT.unsqueeze(1)).norm(dim=(2, 3)).mean(1)
+    expected = (derivative @ weights.unsqueeze(1)).norm(dim=(2, 3)).mean(1)
     measured = input_sensitivity(model, dict(model.named_parameters()), images, chunk=11)
     torch.testing.assert_close(measured, expected, **EXACT)
 
