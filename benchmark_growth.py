@@ -134,7 +134,10 @@ def plot(results):
         x, values = curves[f"{kind}_counts"], np.array(curves[f"{kind}s"]).T
         draw_runs(axes, x, values, COLORS[0], marker=MARKERS[0])
         slope = np.polyfit(np.log(x[-2:]), np.log(np.median(values, 0)[-2:]), 1)[0]
-        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"at the end as {label} to the {slope:.2f}")
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{label}: exponent {slope:.2f}")
+        axes.set_xticks(x[::2], [f"{value:,}" for value in x[::2]])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")
     legend_below(figure, runs_axes)
     return figure
 

@@ -51,9 +51,11 @@ def format_cell(value):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
+    if abs(value) < 1e-15:  # what rounding leaves of a difference between equals
+        return "0"
     if 1e3 <= abs(value) < 1e7:
         return f"{value:,.0f}"
-    return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e7 else f"{value:.4g}"
+    return f"{value:.2e}" if not 1e-3 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def format_table(rows, columns=None):

@@ -23,8 +23,8 @@ def folder(tmp_path):
 
 
 def test_cells():
-    assert [format_cell(value) for value in (None, 3, 12_345, 0.25, 0.0, 1.2e-7, 123456.7, -1.2e9, "x", True)] == [
-        "–", "3", "12,345", "0.25", "0", "1.20e-07", "123,457", "-1.20e+09", "x", "True"]
+    assert [format_cell(value) for value in (None, 3, 12_345, 0.25, 0.0, 1.2e-7, 123456.7, -1.2e9, 4e-17, "x", True)] == [
+        "–", "3", "12,345", "0.25", "0", "1.20e-07", "123,457", "-1.20e+09", "0", "x", "True"]
 
 
 def test_table_is_aligned_markdown():
