@@ -252,7 +252,9 @@ def test_interrupted_scripts_leave_earlier_results_and_one_line(tmp_path, signal
     """))
     (tmp_path / "slow.json").write_text("earlier")
     process = subprocess.Popen([sys.executable, script, "--out", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                               text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               # A shell has its background jobs ignore Ctrl-C, and what they start inherits that.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert process.stdout.readline() == "working\n"
     process.send_signal(signal_number)
     _, error = process.communicate(timeout=20)
