@@ -110,18 +110,20 @@ def count(attempts, found):
 
 
 def plot(results):
-    trend, sampled = (stored_row(results["correlations"], objective="regularized", points="varying", ratio=ratio)
-                      for ratio in ("eigenvalues", "neighbours"))
-    rho, low, high = (number(trend[name], ".2f") for name in ("spearman", "spearman_low", "spearman_high"))
-    figure, axes = new_figure(f"Minimal ratio and loss at {trend['count']} distinct critical points: rank correlation {rho} "
-                              f"({low} to {high})", results, 2, 2, height=3.2)
+    distinct, trend, sampled = (stored_row(results["correlations"], objective="regularized", points=points, ratio=ratio)
+                                for points, ratio in (("distinct", "eigenvalues"), ("varying", "eigenvalues"),
+                                                      ("varying", "neighbours")))
+    rho, low, high = (number(distinct[name], ".2f") for name in ("spearman", "spearman_low", "spearman_high"))
+    title = f"Minimal ratio and loss at {distinct['count']} distinct critical points: rank correlation {rho} ({low} to {high})"
+    figure, axes = new_figure(title, results, 2, 2, height=3.2)
     (varying_axes, all_axes), (spectrum_axes, search_axes) = axes
     varying = [row for row in results["points"] if row["objective"] == "regularized" and not row["constant"]]
     for ratio, marker, fill, label in (("minimal_ratio", "o", COLORS[1], "positive eigenvalues"),
                                        ("sampled_ratio", "D", "none", f"higher neighbours at radius {RADIUS}")):
         varying_axes.plot([row["loss"] for row in varying], [row[ratio] for row in varying], marker, color=COLORS[1],
                           markerfacecolor=fill, alpha=0.6, label=f"share of {label}")
-    varying_axes.set(title=f"Rank correlation by eigenvalues {rho}, by neighbours {number(sampled['spearman'], '.2f')}",
+    varying_axes.set(title=f"Not constant: by eigenvalues {number(trend['spearman'], '.2f')}, "
+                           f"by neighbours {number(sampled['spearman'], '.2f')}",
                      xlabel="loss (L2 term included)", ylabel="minimal ratio")
     for (objective, curves), color, marker in zip(results["curves"].items(), COLORS, ("x", "o")):
         points = [row for row in results["points"] if row["objective"] == objective]
