@@ -114,7 +114,8 @@ def plot(results):
                                 for points, ratio in (("distinct", "eigenvalues"), ("varying", "eigenvalues"),
                                                       ("varying", "neighbours")))
     rho, low, high = (number(distinct[name], ".2f") for name in ("spearman", "spearman_low", "spearman_high"))
-    title = f"Minimal ratio and loss at {distinct['count']} distinct critical points: rank correlation {rho} ({low} to {high})"
+    title = (f"Minimal ratio and loss at {distinct['count']} distinct critical points: "
+             f"rank correlation {rho} ({low} to {high})")
     figure, axes = new_figure(title, results, 2, 2, height=3.2)
     (varying_axes, all_axes), (spectrum_axes, search_axes) = axes
     varying = [row for row in results["points"] if row["objective"] == "regularized" and not row["constant"]]
