@@ -137,7 +137,7 @@ def plot(results):
     best = {row["function"]: row["best"] for row in results["comparisons"]}
     beaten = {name: ", ".join(str(row["against"]) for row in results["comparisons"] if row["function"] == name
                               and row["p_value"] is not None and row["p_value"] < 0.05) for name in FUNCTIONS}
-    title = f"Hidden layers of the lowest median error at {PARAMETERS} parameters: " + ", ".join(
+    title = f"Depth of the lowest median error at {PARAMETERS} parameters: " + ", ".join(
         f"{name} {depth}" for name, depth in best.items())
     figure, axes = new_figure(title, results, len(FUNCTIONS), 3, height=2.4)
     for (loss_axes, fit_axes, final_axes), name in zip(axes, FUNCTIONS):
