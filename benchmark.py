@@ -30,7 +30,7 @@ from common.parameters import interpolate, parameter_vectors, unflatten
 from common.plotting import COLORS, GREY, legend_below, new_figure
 from common.sharpness import input_sensitivity
 from common.statistics import quartile_columns
-from common.timing import count_operations, matrix_product, time_interleaved
+from common.timing import matrix_product, measure_products, time_interleaved
 from common.training import cross_entropy, evaluate, mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -152,13 +152,19 @@ def workloads(data, settings):
     yield "input gradients", 5, "images", sensitivity(data, settings)
 
 
+def _append_products(kernels, work, device):
+    kernels.append(measure_products(work, device))
+
+
 def run(settings, data):
     table, curves = [], {}
     product, product_operations = matrix_product(settings.device)
     for name, runs, unit, ways in workloads(data, settings):
-        operations = count_operations(ways["stack"][0])
+        kernels = []  # (operations, seconds) of the stack's products alone
         works = {way: work for way, (work, _) in ways.items()} | {"matrix product": product}
+        works["kernels"] = partial(_append_products, kernels, ways["stack"][0], settings.device)
         seconds = time_interleaved(works, settings.device, settings.runs, title=name)
+        operations, kernel_seconds = np.array(kernels[1:]).T  # without the first round
         rates = {way: units / np.array(seconds[way]) for way, (_, units) in ways.items()}
         curves[name] = rates
         product_rate = product_operations / np.array(seconds["matrix product"])
@@ -169,7 +175,8 @@ def run(settings, data):
             ratios = quartile_columns(f"{way}_ratio", rates["stack"] / rates.get(way, np.nan))
             row |= {name: None if np.isnan(ratio) else ratio for name, ratio in ratios.items()}
         table.append(row | {"gflops": np.median(arithmetic_rate) / 1e9, "product_gflops": np.median(product_rate) / 1e9,
-                            "share": np.median(arithmetic_rate / product_rate)})
+                            "share": np.median(arithmetic_rate / product_rate),
+                            "kernels_share": np.median(operations / kernel_seconds / product_rate)})
     return {"table": table, "curves": curves}
 
 
@@ -188,6 +195,8 @@ def plot(results):
     ratio_axes.set(xscale="log", xlabel="times as many per second (median and quartiles)", yticks=places,
                    yticklabels=[f"{row['workload']} ×{row['runs']}" for row in rows], title="how much faster")
     share_axes.barh(places, [100 * row["share"] for row in rows], color=COLORS[2])
+    share_axes.plot([100 * row["kernels_share"] for row in rows], places, "|", color="black", markersize=12,
+                    label="its products and convolutions alone")
     share_axes.set(xlabel="% of the rate of a float32 matrix product", title="how near to the processor's limit")
     legend_below(figure, ratio_axes)
     return figure

@@ -78,6 +78,7 @@ def run(settings, data):
             final = {measure: values[:, -1] for measure, values in history.items()}
             table.append({
                 "dataset": title, "model": name, "convolutions": sum(map(len, blocks)), "kernel": kernel,
+                "train_images": min(settings.train_size, len(task.train_images)), "test_images": len(task.test_images),
                 "parameters": parameters, "runs": settings.runs, "epochs": epochs,
                 **{measure: final[measure].mean() for measure in MEASURES},
                 "test_accuracy_ci95": mean_ci95(final["test_accuracy"])[1],

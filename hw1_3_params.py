@@ -32,7 +32,7 @@ RUNS = Flag(4, 2, "repeated runs of each network")
 SHARES = (0, 0.2)  # of the training labels that are randomized
 # Closest together where 2,000 images are just fitted; few at the wide end, where most of the time goes.
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 96, 128, 192, 256, 512, 1024)
-OPTIMIZER = partial(torch.optim.SGD, momentum=0.9)
+MOMENTUM = 0.9  # of SGD
 SMOOTHED = 3  # neighbouring widths whose mean stands for each when a peak is sought: one noisy width is no peak
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -47,7 +47,8 @@ def train_width(width, data, settings):
     images, test_images, labels, _ = randomized_task(data, settings.train_size, SHARES, label_generators)
     model = mlp([images[0].numel(), width, CLASSES], initializations).to(settings.device)
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
-          batch_size=settings.batch_size, orders=orders, optimizer=OPTIMIZER, title=f"{width} hidden units")
+          batch_size=settings.batch_size, orders=orders, optimizer=partial(torch.optim.SGD, momentum=MOMENTUM),
+          title=f"{width} hidden units")
     values = evaluate_sets(model, {"train": (images, labels), "test": (test_images, data.test_labels)})
     stacked = torch.stack([values[name] for name in MEASURES]).unflatten(1, (len(SHARES), settings.runs))
     return parameter_count(model), stacked.cpu().numpy()

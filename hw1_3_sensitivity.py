@@ -33,6 +33,7 @@ FLAGS = {
 RUNS = Flag(5, 3, "runs of each batch size")
 BATCH_SIZES = tuple(2**power for power in range(4, 14))  # 16 … 8,192; those beyond the training set are the whole of it
 WIDTHS = [784, 64, 10]
+EPSILON = 1e-3  # of the sharpness, as in its paper
 REGIMES = {"equal_epochs": "equal epochs", "equal_loss": "equal loss"}
 # What might predict generalization, as it is called in the figure, and what it might predict.
 MEASURES = {"batch_size": "batch size", "sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpness": "ε-sharpness",
@@ -76,7 +77,7 @@ def measure(model, vectors, images, labels, data, sharpness_images):
         "accuracy_gap": values["train_accuracy"] - values["test_accuracy"],
         "sensitivity": input_sensitivity(model, parameters, data.test_images, data.test_labels),
         "jacobian": input_sensitivity(model, parameters, data.test_images),
-        "sharpness": epsilon_sharpness(loss, vectors.double()),
+        "sharpness": epsilon_sharpness(loss, vectors.double(), EPSILON),
         "largest_eigenvalue": largest_eigenvalue(loss, vectors.double()),
     }
     return {name: value.cpu().numpy() for name, value in values.items()}

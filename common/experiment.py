@@ -204,6 +204,7 @@ def _compute(name, run, flags, settings, explicit, images, start):
     stored = {
         "experiment": name,
         "settings": {key: getattr(settings, key) for key in ["seed", "quick", *(["dataset"] if images else []), *flags]},
+        "constants": constants(run.__globals__),
         "environment": environment(settings.device, data),
         "seconds": time.monotonic() - start,
         **results,
@@ -225,15 +226,28 @@ def _fit_to_data(settings, explicit, data):
             limit, whole = settings.train_size, "the training size"
 
 
+def constants(names):
+    """What a script holds fixed: those of its UPPERCASE names that stand for numbers, or for series or dicts of them."""
+    values = {name: plain(value) for name, value in names.items() if name.isupper()}
+    return {name: value for name, value in values.items() if _only_numbers(value)}
+
+
+def _only_numbers(value):
+    if isinstance(value, (dict, list)):
+        return all(map(_only_numbers, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, (int, float))
+
+
 def environment(device, data=None):
-    """Where numbers come from: versions, device, threads, data set."""
+    """Where numbers come from: versions, device, threads, data set and its images."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     with suppress(OSError):
         if device.type == "cpu":
             lines = Path("/proc/cpuinfo").read_text().splitlines()
             name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     return {"python": platform.python_version(), "torch": torch.__version__, "device": str(device), "device_name": name,
-            "threads": torch.get_num_threads(), "dataset": TITLES[data.name] if data else None}
+            "threads": torch.get_num_threads(), "dataset": TITLES[data.name] if data else None,
+            **({"train_images": len(data.train_images), "test_images": len(data.test_images)} if data else {})}
 
 
 def plain(value):

@@ -6,7 +6,8 @@ of rows in figures/NAME.json, the conditions that its rows satisfy (quoted where
     <!-- table hw1_1_mnist.table dataset=MNIST model parameters -->     for a table, its columns, or none for all;
     <!-- end -->
     <!-- value hw1_1_mnist.table dataset=MNIST "model=1 conv 5×5" test_accuracy .2% -->     for a number, a column and its
-    <!-- end -->     Python format; one row must be left.
+    <!-- end -->     Python format, one row being left. A number in no row, and a list of numbers, need the format alone.
+                     The format "count" gives how many rows or numbers there are.
 """
 
 import argparse
@@ -83,27 +84,33 @@ def select(folder, words):
         selected = selected[part]
     conditions = [word.split("=", 1) for word in words[1:] if "=" in word]
     rest = [word for word in words[1:] if "=" not in word]
-    if isinstance(selected, list):
+    if _rows(selected):
         selected = [row for row in selected if all(str(row.get(column)) == value for column, value in conditions)]
         if not selected:
             raise ResultsError(f"{experiment}.json: no row of {' '.join(words)}")
     return selected, rest
 
 
+def _rows(selected):
+    return isinstance(selected, list) and all(isinstance(row, dict) for row in selected)
+
+
 def _content(kind, instruction, folder):
     selected, rest = select(folder, shlex.split(instruction))
     file = f"{instruction.partition('.')[0]}.json"
-    missing = [name for name in rest[: None if kind == "table" else -1]
-               if isinstance(selected, list) and name not in selected[0]]
+    missing = [name for name in rest[: None if kind == "table" else -1] if _rows(selected) and name not in selected[0]]
     if missing:
         raise ResultsError(f"{file}: no column {missing[0]!r} for the marker {instruction!r}")
     if kind == "table":
         return f"\n{format_table(selected, rest)}\n"
-    if isinstance(selected, list):
+    if rest[-1] == "count":
+        return str(len(selected))
+    if _rows(selected):
         if len(selected) != 1:
             raise ResultsError(f"{file}: {len(selected)} rows where one is needed for the marker {instruction!r}")
         selected = selected[0][rest[0]]
-    return format(selected, rest[-1])
+    numbers = selected if isinstance(selected, list) else [selected]
+    return ", ".join(re.sub(r"^-(0(\.0*)?%?)$", r"\1", format(number, rest[-1])) for number in numbers)  # no "-0.00"
 
 
 def render(text, folder):

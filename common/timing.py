@@ -34,24 +34,36 @@ def matrix_product(device):
     return lambda: left @ right, 2 * MATRIX_SIZE**3
 
 
-class _CountOperations(TorchDispatchMode):
+class _MeasureProducts(TorchDispatchMode):
     """Adds up PyTorch's own counts. Its FlopCounterMode also follows modules, and fails on a gradient by the input."""
 
-    total = 0
+    def __init__(self, device):
+        super().__init__()
+        self.device, self.operations, self.seconds = device, 0, 0.0
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         keywords = keywords or {}
-        result = operation(*arguments, **keywords)
         count = flop_registry.get(operation.overloadpacket)
-        self.total += count(*arguments, **keywords, out_val=result) if count else 0
+        if not count:
+            return operation(*arguments, **keywords)
+        _wait_for(self.device)
+        start = time.perf_counter()
+        result = operation(*arguments, **keywords)
+        _wait_for(self.device)
+        self.seconds += time.perf_counter() - start
+        self.operations += count(*arguments, **keywords, out_val=result)
         return result
 
 
-def count_operations(work):
-    """Floating-point operations of the matrix products and convolutions, forth and back, in one call of work()."""
-    with _CountOperations() as counter:
+def measure_products(work, device):
+    """The matrix products and convolutions, forth and back, in one call of work().
+
+    Returns their floating-point operations, and the seconds that the library's kernels take for them: what would be left
+    of the time if all else were free.
+    """
+    with _MeasureProducts(device) as measured:
         work()
-    return counter.total
+    return measured.operations, measured.seconds
 
 
 def _wait_for(device):

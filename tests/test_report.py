@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from common.report import ResultsError, format_cell, format_table, main, read_results, render
 
 RESULTS = {
-    "experiment": "demo", "settings": {}, "environment": {}, "seconds": 12.0, "curves": {},
+    "experiment": "demo", "settings": {}, "constants": {"RATES": [0.001, 0.01], "TINY": -1e-4}, "environment": {},
+    "seconds": 12.0, "curves": {},
     "table": [{"model": "a", "count": 1234, "loss": 0.00012, "p": None}, {"model": "b", "count": 7, "loss": 0.5, "p": 0.25}],
 }
 
@@ -42,6 +43,16 @@ def test_render_fills_tables_and_values(folder):
     assert "| b     |  0.5 |\n<!-- end --> middle" in rendered and "old" not in rendered
     assert "-->1.2e-04<!-- end --> in" in rendered and "-->12<!-- end --> s" in rendered
     assert render(rendered, folder) == rendered
+
+
+@pytest.mark.parametrize(("marker", "written"), [
+    ("value demo.constants.RATES g", "0.001, 0.01"), ("value demo.constants.RATES count", "2"),
+    ("value demo.table count", "2"), ("value demo.table model=a count", "1"),
+    ("value demo.constants.TINY .2f", "0.00"), ("value demo.constants.TINY .0%", "0%"),
+    ("value demo.constants.TINY .4f", "-0.0001"),
+])
+def test_lists_counts_and_zeros(folder, marker, written):
+    assert render(f"<!-- {marker} --><!-- end -->", folder) == f"<!-- {marker} -->{written}<!-- end -->"
 
 
 @pytest.mark.parametrize(("marker", "message"), [
