@@ -7,7 +7,8 @@ of rows in figures/NAME.json, the conditions that its rows satisfy (quoted where
     <!-- end -->
     <!-- value hw1_1_mnist.table dataset=MNIST "model=1 conv 5×5" test_accuracy .2% -->     for a number, a column and its
     <!-- end -->     Python format, one row being left. A number in no row, and a list of numbers, need the format alone.
-                     The format "count" gives how many rows or numbers there are.
+                     Two formats more: ".1points" is a share in percentage points, "count" how many rows or numbers there
+                     are.
 """
 
 import argparse
@@ -109,8 +110,13 @@ def _content(kind, instruction, folder):
         if len(selected) != 1:
             raise ResultsError(f"{file}: {len(selected)} rows where one is needed for the marker {instruction!r}")
         selected = selected[0][rest[0]]
-    numbers = selected if isinstance(selected, list) else [selected]
-    return ", ".join(re.sub(r"^-(0(\.0*)?%?)$", r"\1", format(number, rest[-1])) for number in numbers)  # no "-0.00"
+    return ", ".join(_written(number, rest[-1]) for number in (selected if isinstance(selected, list) else [selected]))
+
+
+def _written(number, form):
+    if form.endswith("points"):
+        number, form = 100 * number, form.replace("points", "f")
+    return re.sub(r"^-(0(\.0*)?%?)$", r"\1", format(number, form))  # no "-0.00"
 
 
 def render(text, folder):

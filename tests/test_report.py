@@ -49,7 +49,7 @@ def test_render_fills_tables_and_values(folder):
     ("value demo.constants.RATES g", "0.001, 0.01"), ("value demo.constants.RATES count", "2"),
     ("value demo.table count", "2"), ("value demo.table model=a count", "1"),
     ("value demo.constants.TINY .2f", "0.00"), ("value demo.constants.TINY .0%", "0%"),
-    ("value demo.constants.TINY .4f", "-0.0001"),
+    ("value demo.constants.TINY .4f", "-0.0001"), ("value demo.table model=b p .1points", "25.0"),
 ])
 def test_lists_counts_and_zeros(folder, marker, written):
     assert render(f"<!-- {marker} --><!-- end -->", folder) == f"<!-- {marker} -->{written}<!-- end -->"
