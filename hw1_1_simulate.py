@@ -8,7 +8,6 @@ network with the learning rate that suits it best on runs kept apart for that ch
 """
 
 import numpy as np
-import scipy
 import torch
 
 from common.experiment import Flag, main
@@ -16,7 +15,7 @@ from common.functions import grid, sinc, square_wave, triangle_wave
 from common.models import check_parameters, mlp, mlp_widths, parameter_count
 from common.plotting import COLORS, MARKERS, TRAIN, draw_final, draw_runs, legend_below, new_figure, number, stored_row
 from common.prediction import predict
-from common.statistics import compare_to_best, median_ci95, quartile_columns
+from common.statistics import compare_errors, quartile_columns
 from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
@@ -102,7 +101,14 @@ def run(settings):
             curves["train_mse"][row["function"]][depth] = errors
             curves["fit"][row["function"]][depth] = fit[::5]
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
-    return {"table": table, "comparisons": compare(curves["train_mse"]), **repeat_earlier_report(settings), "curves": curves}
+    return {"table": table, "comparisons": compare_all(curves["train_mse"]), **repeat_earlier_report(settings),
+            "curves": curves}
+
+
+def compare_all(errors):
+    """On every function the network of the lowest median error against each other one: errors (runs, records) of each."""
+    return [{"function": name, **row} for name, networks in errors.items()
+            for row in compare_errors({network: error[:, -1] for network, error in networks.items()})]
 
 
 def repeat_earlier_report(settings):
@@ -115,21 +121,7 @@ def repeat_earlier_report(settings):
             errors[name][model] = error
             rows.append({"function": name, "model": model, "parameters": parameter_count(stack), "runs": settings.runs,
                          **quartile_columns("train_mse", error[:, -1])})
-    return {"earlier_report": sorted(rows, key=lambda row: row["function"]), "earlier_comparisons": compare(errors)}
-
-
-def compare(errors):
-    """The network of the lowest median error against each other one, in {function: {network: errors (runs, records)}}."""
-    rows = []
-    for name, networks in errors.items():
-        goodness = {network: -np.log10(error[:, -1]) for network, error in networks.items()}
-        best, others = compare_to_best(goodness, np.median, scipy.stats.wilcoxon)
-        for other, difference, p_value in others:
-            ratios = [None if log is None else 10**log for log in median_ci95(difference)]
-            rows.append({"function": name, "best": best, "against": other, "runs": len(difference),
-                         "wins": int((difference > 0).sum()),
-                         **dict(zip(("median_error_ratio", "ratio_low", "ratio_high"), ratios)), "p_value": p_value})
-    return rows
+    return {"earlier_report": sorted(rows, key=lambda row: row["function"]), "earlier_comparisons": compare_all(errors)}
 
 
 def plot(results):

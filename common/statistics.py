@@ -112,3 +112,19 @@ def compare_to_best(values, center, test):
     adjusted = iter(holm([test(values[best], values[other]).pvalue for other, testable in zip(others, tested) if testable]))
     return best, [(other, d, next(adjusted) if testable else None)
                   for other, d, testable in zip(others, differences, tested)]
+
+
+def compare_errors(errors):
+    """The model of the lowest median error against each other one, over paired runs: a row for each comparison.
+
+    errors maps each model to the errors of its runs. They span decades, so that Wilcoxon's signed-rank test, whose p-value
+    is Holm's, and the median ratio with its interval are taken of their logarithms; "wins" counts runs that the best leads.
+    """
+    best, others = compare_to_best({model: -np.log10(values) for model, values in errors.items()}, np.median,
+                                   scipy.stats.wilcoxon)
+    rows = []
+    for other, difference, p_value in others:
+        ratio, low, high = (None if log is None else 10**log for log in median_ci95(difference))
+        rows.append({"best": best, "against": other, "runs": len(difference), "wins": int((difference > 0).sum()),
+                     "median_error_ratio": ratio, "ratio_low": low, "ratio_high": high, "p_value": p_value})
+    return rows

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.statistics import compare_to_best, holm, mean_ci95, median_ci95, quartile_columns, spearman, spearman_ci95
+from common.statistics import (
+    compare_errors,
+    compare_to_best,
+    holm,
+    mean_ci95,
+    median_ci95,
+    quartile_columns,
+    spearman,
+    spearman_ci95,
+)
 
 
 def test_mean_ci95_is_the_t_interval_of_scipy():
@@ -53,6 +62,17 @@ def test_compare_to_best_pairs_the_runs_and_corrects_for_their_number():
     single = [stats.ttest_1samp(np.subtract(values["b"], values[model]), 0).pvalue for model in "ac"]
     assert others[0][2] == pytest.approx(2 * single[0]) and others[1][2] == pytest.approx(single[1])
     assert compare_to_best({"a": [1.0], "b": [2.0]}, np.mean, stats.ttest_rel)[1][0][2] is None
+
+
+def test_compare_errors_counts_in_decades():
+    good = 10.0 ** -np.arange(10, 18)
+    decades = [2, 1.1, 1.2, 3, -1, 2.2, 2.4, 1.3]
+    to_worse, to_equal = compare_errors({"worse": good * 10 ** np.array(decades), "good": good, "equal": good})
+    assert (to_worse["best"], to_worse["against"], to_worse["runs"], to_worse["wins"]) == ("good", "worse", 8, 7)
+    assert [to_worse[key] for key in ("median_error_ratio", "ratio_low", "ratio_high")] == pytest.approx(
+        [10**1.65, 10**-1, 10**3])  # of eight values the interval of the median reaches from the first to the last
+    assert to_worse["p_value"] == pytest.approx(stats.wilcoxon(decades).pvalue)
+    assert to_equal["p_value"] is None and to_equal["wins"] == 0 and to_equal["median_error_ratio"] == 1
 
 
 def test_quartiles_by_hand():
