@@ -19,7 +19,7 @@ from common.statistics import compare_errors, quartile_columns
 from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
-    "epochs": Flag(20_000, 500, "training steps, each on all points"),
+    "epochs": Flag(20_000, 300, "training steps, each on all points"),
     "points": Flag(128, 128, "training points, evenly spaced on [0, 1]"),
 }
 RUNS = Flag(15, 3, "reported runs of each network")

@@ -23,7 +23,7 @@ from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate_sets, run_generators, train
 
 FLAGS = {
-    "epochs": Flag(50, 20, "passes through the training images"),
+    "epochs": Flag(50, 10, "passes through the training images"),
     "lr": Flag(0.05, 0.05, "learning rate of SGD with momentum at the start; it falls to zero along a half cosine"),
     "batch_size": Flag(100, 50, "images per step"),
     "train_size": Flag(2_000, 300, "training images, the first of the set"),

@@ -23,7 +23,7 @@ from common.training import cross_entropy, evaluate, evaluate_sets, run_generato
 
 FLAGS = {
     "epochs": Flag(20, 5, "epochs at which the first comparison is made"),
-    "target_loss": Flag(0.05, 0.2, "training loss (nats) at which the second comparison is made"),
+    "target_loss": Flag(0.05, 0.3, "training loss (nats) at which the second comparison is made"),
     "max_epochs": Flag(400, 200, "epochs after which a run that has not reached the target loss is given up"),
     "lr": Flag(2e-3, 2e-3, "learning rate of Adam, constant and the same for every batch size"),
     # 8,192 = 2^13: every batch size divides it, so no epoch ends in a smaller batch with a noise of its own.
