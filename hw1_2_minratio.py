@@ -25,7 +25,7 @@ from common.training import mean_squared_error, run_generators, train
 
 FLAGS = {
     "epochs": Flag(2_000, 500, "the longest training, in full-batch steps"),
-    "iterations": Flag(500, 100, "steps of the search for a vanishing gradient"),
+    "iterations": Flag(500, 200, "steps of the search for a vanishing gradient"),
     "neighbours": Flag(1_000, 1_000, "random neighbours of every critical point, at every radius"),
 }
 RUNS = Flag(200, 12, "attempts for each objective")
