@@ -7,6 +7,7 @@
 from functools import partial
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 import hw1_1_mnist
 from common.experiment import Flag, main
@@ -137,6 +138,7 @@ def plot(results):
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{label}: exponent {slope:.2f}")
         axes.set_xticks(x[::2], [f"{value:,}" for value in x[::2]])
         axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # less than two decades: powers of ten are too few
         axes.yaxis.set_major_formatter("{x:g}")
     legend_below(figure, runs_axes)
     return figure

@@ -16,7 +16,7 @@ import torch
 from common.experiment import Flag, main
 from common.models import mlp
 from common.parameters import parameter_vectors, unflatten
-from common.plotting import COLORS, GREY, MARKERS, draw_runs, draw_train_test, legend_below, new_figure, number, stored_row
+from common.plotting import COLORS, GREY, MARKERS, draw_ranges, draw_runs, draw_train_test, legend_below, new_figure, number
 from common.sharpness import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_of
 from common.statistics import mean_columns, spearman_clusters_ci95
 from common.training import cross_entropy, evaluate, evaluate_sets, run_generators, train
@@ -44,27 +44,24 @@ COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accurac
 
 
 def train_stack(batch_size, images, labels, settings):
-    """Trains every run of one batch size; returns the model, and for each regime (vectors (R, P), epochs (R,)).
-
-    Epochs are 0 for a run that has not reached the target loss.
-    """
+    """Trains every run of one batch size; returns the model, and per regime vectors (R, P) and epochs (R,), 0 if never."""
     model = mlp(WIDTHS, run_generators(settings.seed, settings.runs, "initialization")).to(settings.device)
-    vectors = {regime: parameter_vectors(model) for regime in REGIMES}
-    epochs = {regime: torch.zeros(settings.runs, dtype=torch.int64, device=settings.device) for regime in REGIMES}
+    moments = {regime: (parameter_vectors(model), torch.zeros(settings.runs, dtype=torch.int64, device=settings.device))
+               for regime in REGIMES}
 
     def keep(epoch):
-        current = parameter_vectors(model)
-        if epoch == settings.epochs:
-            vectors["equal_epochs"], epochs["equal_epochs"][:] = current, epoch
-        arrived = (evaluate(model, images, labels)[0] <= settings.target_loss) & (epochs["equal_loss"] == 0)
-        vectors["equal_loss"][arrived], epochs["equal_loss"][arrived] = current[arrived], epoch
-        return epoch >= settings.epochs and bool((epochs["equal_loss"] > 0).all())
+        there = {"equal_epochs": epoch >= settings.epochs,
+                 "equal_loss": evaluate(model, images, labels)[0] <= settings.target_loss}
+        for regime, (vectors, epochs) in moments.items():
+            arrived = (epochs == 0) & there[regime]
+            vectors[arrived], epochs[arrived] = parameter_vectors(model)[arrived], epoch
+        return all(bool((epochs > 0).all()) for _, epochs in moments.values())
 
     train(model, images, labels.expand(settings.runs, -1), cross_entropy, epochs=max(settings.max_epochs, settings.epochs),
           learning_rate=settings.lr, batch_size=batch_size, orders=run_generators(settings.seed, settings.runs, "order"),
           cosine=False,  # a schedule would tie the second moment to the cap
           record=keep, title=f"batch size {batch_size}")
-    return model, {regime: (vectors[regime], epochs[regime]) for regime in REGIMES}
+    return model, moments
 
 
 def measure(model, vectors, images, labels, data, sharpness_images):
@@ -89,17 +86,16 @@ def run(settings, data):
     for batch_size in sorted({min(size, len(images)) for size in BATCH_SIZES}):
         model, moments = train_stack(batch_size, images, labels, settings)
         for regime, (vectors, epochs) in moments.items():
-            reached = int((epochs > 0).sum())
-            values = {}
-            if reached == settings.runs:  # otherwise a batch size would be judged by its easiest runs: it is left out
+            row = {"regime": regime, "batch_size": batch_size, "runs": settings.runs, "reached": int((epochs > 0).sum())}
+            row |= dict.fromkeys(COLUMNS)
+            if row["reached"] == settings.runs:  # otherwise a batch size would be judged by its easiest runs: it is left out
                 values = measure(model, vectors, images, labels, data, settings.sharpness_images)
                 values["updates"] = epochs.cpu().numpy() * -(-len(images) // batch_size)
+                row |= {name: mean for name, mean in mean_columns(values).items() if name in COLUMNS}
                 values["batch_size"] = np.full(settings.runs, batch_size)
-            for name, value in values.items():
-                curves[regime].setdefault(name, []).append(value)  # (batch sizes, R)
-            means = mean_columns(values)
-            table.append({"regime": regime, "batch_size": batch_size, "runs": settings.runs, "reached": reached,
-                          **{name: means.get(name) for name in COLUMNS}})
+                for name, value in values.items():
+                    curves[regime].setdefault(name, []).append(value)  # (batch sizes, R)
+            table.append(row)
     table.sort(key=lambda row: list(REGIMES).index(row["regime"]))
     return {"table": table, "correlations": correlate(curves), "curves": curves}
 
@@ -119,27 +115,25 @@ def correlate(curves):
 
 
 def plot(results):
-    sensitivity, sharpness = (number(stored_row(results["correlations"], regime="equal_loss", target="test_loss",
-                                                measure=measure)["rho"], ".2f") for measure in ("sensitivity", "sharpness"))
-    figure, axes = new_figure(f"Rank correlation with the test loss at equal training loss: sensitivity {sensitivity}, "
-                              f"ε-sharpness {sharpness}", results, 3, 2, height=2.7)
+    title = "Rank correlation with the test loss at equal training loss: " + ", ".join(
+        f"{MEASURES[row['measure']]} {number(row['rho'], '.2f')}" for row in results["correlations"]
+        if (row["regime"], row["target"]) == ("equal_loss", "test_loss") and row["measure"] in ("sensitivity", "sharpness"))
+    figure, axes = new_figure(title, results, 3, 2, height=2.7)
     curves = {regime: {name: np.transpose(value) for name, value in values.items()}  # (R, batch sizes)
               for regime, values in results["curves"].items() if values}
     panels = (("test_loss", "cross-entropy (nats)", ".2f", 1), ("test_accuracy", "accuracy (%)", ".1f", 100),
               ("sensitivity", "mean ‖∂ℓ/∂x‖ (nats per unit of x)", ".2f", 1), ("sharpness", "ε-sharpness (%)", ".1f", 1))
     for panel, (quantity, label, form, unit) in zip(axes.flat, panels):
-        spans = []
         for (regime, values), color, marker in zip(curves.items(), COLORS, MARKERS):
             sizes = values["batch_size"][0]
             if quantity.startswith("test"):
                 draw_train_test(panel, sizes, values, quantity.removeprefix("test_"), color, REGIMES[regime], marker, unit)
             else:
                 draw_runs(panel, sizes, values[quantity], color, marker=marker)
-            medians = unit * np.median(values[quantity], axis=0)
-            spans.append(f"{medians.min():{form}} to {medians.max():{form}}")
+        medians = [unit * np.median(values[quantity], axis=0) for values in curves.values()]
+        spans = ", at equal loss ".join(f"{values.min():{form}} to {values.max():{form}}" for values in medians)
         panel.set_xscale("log", base=2)
-        name = MEASURES.get(quantity, quantity.replace("_", " "))
-        panel.set(title=f"{name}: {', at equal loss '.join(spans)}", xlabel="batch size", ylabel=label,
+        panel.set(title=f"{MEASURES.get(quantity, quantity.replace('_', ' '))}: {spans}", xlabel="batch size", ylabel=label,
                   xticks=sizes[::2], xticklabels=sizes[::2])
     axes[1, 1].set_yscale("log")
     for panel, target in zip(axes[2], ("test_loss", "accuracy_gap")):
@@ -150,17 +144,15 @@ def plot(results):
 
 def draw_correlations(axes, rows, target):
     """What goes with the target: rank correlations of all measures with their 95 % intervals, in both regimes."""
-    names, title = list(MEASURES)[::-1], target.replace("_", " ")
-    for offset, regime, color, marker in zip((0.15, -0.15), REGIMES, COLORS, MARKERS):
-        found = [row for row in rows if (row["regime"], row["target"]) == (regime, target) and row["rho"] is not None]
-        places = [names.index(row["measure"]) + offset for row in found]
-        axes.hlines(places, [row["rho_low"] for row in found], [row["rho_high"] for row in found], color=color)
-        axes.plot([row["rho"] for row in found], places, marker, color=color, markersize=5)
+    for offset, regime, color, marker in zip((-0.15, 0.15), REGIMES, COLORS, MARKERS):
+        found = [row for row in rows if (row["regime"], row["target"]) == (regime, target)]
+        draw_ranges(axes, found, np.arange(len(found)) + offset, ("rho", "rho_low", "rho_high"), color, marker)
     axes.axvline(0, color=GREY, linewidth=1)
-    closest = max(found, key=lambda row: abs(row["rho"]), default={"measure": "batch_size", "rho": None})
+    axes.invert_yaxis()  # the first measure on top
+    closest = max(found, key=lambda row: abs(row["rho"] or 0))
     axes.set(title=f"At equal loss closest: {MEASURES[closest['measure']]}, {number(closest['rho'], '.2f')}",
-             xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), xlabel=f"rank correlation with the {title}",
-             yticks=range(len(names)), yticklabels=[MEASURES[name] for name in names])
+             xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), yticks=range(len(found)), yticklabels=MEASURES.values(),
+             xlabel=f"rank correlation with the {target.replace('_', ' ')}")
 
 
 if __name__ == "__main__":

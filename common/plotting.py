@@ -57,6 +57,18 @@ def draw_final(axes, position, values, center, color, marker):
     axes.hlines(center(values), position - 0.35, position + 0.35, color=color)
 
 
+def draw_ranges(axes, rows, places, columns, color, marker, label=None):
+    """Values of stored rows with their intervals, side by side at places (rows,) of the y axis.
+
+    columns names the value and the ends of its interval; a row without a value leaves its place empty.
+    """
+    filled = [(place, row) for place, row in zip(places, rows) if row[columns[0]] is not None]
+    places = [place for place, _ in filled]
+    values, low, high = ([row[name] for _, row in filled] for name in columns)
+    axes.hlines(places, low, high, color=color)
+    axes.plot(values, places, marker, color=color, markersize=5, label=label)
+
+
 def legend_below(figure, *panels, columns=4, train_test=False):
     """One legend for the whole figure, below its panels, from their labelled lines; each label once.
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -30,9 +31,7 @@ def in_a_copy(tmp_path):
                  *(path.name for path in ROOT.glob("benchmark*.py"))):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    (tmp_path / "figures").mkdir()
-    for path in (ROOT / "figures").glob("*.json"):
-        (tmp_path / "figures" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(ROOT / "figures", tmp_path / "figures")
     return tmp_path
 
 
