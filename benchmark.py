@@ -1,8 +1,8 @@
 """How fast are stacks of runs beside the loops that most people write?
 
-Each kind of work in this laboratory is timed three times in turn: as the laboratory does it, by a plain PyTorch loop over
-tensors in memory with the fused optimizer, and by the tutorials' loop with a DataLoader and ToTensor. What the processor
-could do at best is its own matrix product, timed between them.
+Each kind of work in this laboratory is timed in turn as the laboratory does it, by a plain PyTorch loop over tensors in
+memory with the fused optimizer and, where there is one, by the tutorials' loop with a DataLoader and ToTensor. What the
+processor could do at best is its own matrix product, timed between them.
 
     python benchmark.py              # the report's figure
     python benchmark.py --quick      # a tour in seconds

@@ -10,13 +10,15 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 import hw1_1_mnist
+import hw1_1_simulate
+from benchmark_workloads import stack_training
 from common.experiment import Flag, main
 from common.functions import grid, sinc
 from common.models import cnn, cnn_hidden_width, count_parameters, mlp, mlp_widths
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure
 from common.statistics import quartile_columns
 from common.timing import measure_products, time_interleaved
-from common.training import cross_entropy, mean_squared_error, run_generators, train
+from common.training import cross_entropy, mean_squared_error, run_generators
 
 FLAGS = {"largest_set": Flag(60_000, 1_000, "the largest training set; the others are a half to a sixteenth of it")}
 RUNS = Flag(5, 2, "timings of each piece of work")
@@ -24,22 +26,20 @@ RUN_COUNTS = (1, 4, 16, 64)
 HIDDEN_WIDTHS = (8, 32, 128, 512, 2_048)  # of 784-w-10
 BATCH_SIZE = 128
 STEPS = {"function network": 50, "784-32-32-32-10": 20, "CNN, 2 conv 3×3": 2}  # in one timing
-LEARNING_RATE = 1e-3
+PARAMETER_RUNS, IMAGE_RUNS = 4, 8  # in the stacks that grow by parameters and by images
 PAPER_RUNS = 1_000
 GPU_RATE = 10e12  # operations per second: a cautious sixth of what one large GPU's float32 units are sold for
 
 
-def image_training(build, runs, images, labels, device):
-    model = build(run_generators(0, runs, "initialization")).to(device)
-    return partial(train, model, images, labels.expand(runs, -1), cross_entropy, epochs=1, learning_rate=LEARNING_RATE,
-                   batch_size=min(BATCH_SIZE, len(images)), orders=run_generators(0, runs, "order"))
+def image_training(build, runs, images, labels):
+    model = build(run_generators(0, runs, "initialization")).to(images.device)
+    return stack_training(model, images, labels, cross_entropy, 1, min(BATCH_SIZE, len(images)))
 
 
 def function_training(runs, steps, device):
     x = grid(BATCH_SIZE, device)
-    model = mlp(mlp_widths(4, 571), run_generators(0, runs, "initialization")).to(device)
-    return partial(train, model, x, sinc(x).expand(runs, -1, -1), mean_squared_error, epochs=steps,
-                   learning_rate=LEARNING_RATE)
+    model = mlp(mlp_widths(4, hw1_1_simulate.PARAMETERS), run_generators(0, runs, "initialization")).to(device)
+    return stack_training(model, x, sinc(x), mean_squared_error, steps)
 
 
 def build_cnn(generators):
@@ -61,7 +61,7 @@ def works_by_runs(data, device):
             if name == "function network":
                 work = function_training(runs, steps, device)
             else:
-                work = image_training(build_cnn if "CNN" in name else build_mlp, runs, *part, device)
+                work = image_training(build_cnn if "CNN" in name else build_mlp, runs, *part)
             works[name, runs] = work, steps if name == "function network" else -(-count // BATCH_SIZE)
     return works
 
@@ -75,14 +75,14 @@ def run(settings, data):
 
     count = min(20 * BATCH_SIZE, len(data.train_images))
     networks = {width: partial(mlp, [784, width, 10]) for width in HIDDEN_WIDTHS}
-    works = {width: image_training(build, 4, data.train_images[:count], data.train_labels[:count], device)
+    works = {width: image_training(build, PARAMETER_RUNS, data.train_images[:count], data.train_labels[:count])
              for width, build in networks.items()}
     seconds = time_interleaved(works, device, repeats, "parameters")
     parameters = [count_parameters(build) for build in networks.values()]
-    by_parameters = [1e6 * np.array(seconds[width]) / count / 4 for width in HIDDEN_WIDTHS]  # per image and run
+    by_parameters = [1e6 * np.array(seconds[width]) / count / PARAMETER_RUNS for width in HIDDEN_WIDTHS]  # per image and run
 
-    sizes = [min(settings.largest_set, len(data.train_images)) // share for share in (16, 8, 4, 2, 1)]
-    works = {size: image_training(build_mlp, 8, data.train_images[:size], data.train_labels[:size], device)
+    sizes = [max(min(settings.largest_set, len(data.train_images)) // share, 1) for share in (16, 8, 4, 2, 1)]
+    works = {size: image_training(build_mlp, IMAGE_RUNS, data.train_images[:size], data.train_labels[:size])
              for size in sizes}
     seconds = time_interleaved(works, device, repeats, "training images")
     by_images = [np.array(seconds[size]) for size in sizes]  # seconds per epoch
@@ -93,7 +93,7 @@ def run(settings, data):
                   for runs, value in zip(RUN_COUNTS, values)]
     table += [{"grows": "parameters", "network": f"784-{width}-10", "value": size, "unit": "µs per image and run",
                **quartile_columns("time", value)} for width, size, value in zip(HIDDEN_WIDTHS, parameters, by_parameters)]
-    table += [{"grows": "images", "network": "784-32-32-32-10", "value": size, "unit": "s per epoch of 8 runs",
+    table += [{"grows": "images", "network": "784-32-32-32-10", "value": size, "unit": f"s per epoch of {IMAGE_RUNS} runs",
                **quartile_columns("time", value)} for size, value in zip(sizes, by_images)]
     curves = {"run_counts": RUN_COUNTS, "runs": by_runs, "parameter_counts": parameters, "parameters": by_parameters,
               "image_counts": sizes, "images": by_images}
@@ -110,7 +110,7 @@ def estimate(by_runs, data, device):
             # Colour images of 32 × 32 have 3 · (32/28)² times the pixels of ours, and a network that does well on them
             # has at the least eight times the channels: 64 times the operations in all but the first convolution.
             ("CIFAR-size, 10 epochs", "CNN, 8 times the channels", build_cnn, 50_000, 64 * (32 / 28) ** 2)):
-        operations = measure_products(image_training(build, 1, images, labels, device), device)[0] / len(images) * factor
+        operations = measure_products(image_training(build, 1, images, labels), device)[0] / len(images) * factor
         measured = "CNN, 2 conv 3×3" if build is build_cnn else network
         per_example = np.median(by_runs[measured][-1]) / 1e6 / BATCH_SIZE * factor  # at the same rate of operations
         total = 10 * examples * PAPER_RUNS
@@ -135,7 +135,7 @@ def plot(results):
         x, values = curves[f"{kind}_counts"], np.array(curves[f"{kind}s"]).T
         draw_runs(axes, x, values, COLORS[0], marker=MARKERS[0])
         slope = np.polyfit(np.log(x[-2:]), np.log(np.median(values, 0)[-2:]), 1)[0]
-        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{label}: exponent {slope:.2f}")
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{label}: exponent {slope:.2f} at the end")
         axes.set_xticks(x[::2], [f"{value:,}" for value in x[::2]])
         axes.minorticks_off()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # less than two decades: powers of ten are too few

@@ -13,12 +13,20 @@ import hw1_2_minratio
 import hw1_3_flatness
 import hw1_3_sensitivity
 from common.baselines import LEARNING_RATE, Pictures, plain_cnn, plain_loop, plain_mlp, tutorial_loop
-from common.critical_points import derivatives, loss_function
+from common.critical_points import gradient_and_hessian, loss_of
 from common.functions import grid, sinc
 from common.models import cnn, cnn_hidden_width, mlp, mlp_widths, run_count
 from common.parameters import interpolate, parameter_vectors, unflatten
 from common.sharpness import input_sensitivity
 from common.training import cross_entropy, evaluate, mean_squared_error, run_generators, train
+
+
+def stack_training(stack, inputs, targets, loss_function, epochs, batch_size=None):
+    """The training of a stack as a function without arguments, whose runs share their targets (N, ...)."""
+    runs = run_count(stack)
+    return partial(train, stack, inputs, targets.expand(runs, *targets.shape), loss_function, epochs=epochs,
+                   learning_rate=LEARNING_RATE, batch_size=batch_size, orders=run_generators(0, runs, "order"),
+                   record_every=epochs)
 
 
 def training(stack, plain, dataset, losses, epochs, batch_size):
@@ -27,11 +35,9 @@ def training(stack, plain, dataset, losses, epochs, batch_size):
     Like all workloads: {way: (function without arguments, examples or other units of work that it gets done)}.
     """
     inputs, targets = dataset.tensors
-    runs, examples = run_count(stack), epochs * len(inputs)
+    examples = epochs * len(inputs)
     stack, plain = stack.to(inputs.device), plain.to(inputs.device)
-    ours = partial(train, stack, inputs, targets.expand(runs, *targets.shape), losses[0], epochs=epochs,
-                   learning_rate=LEARNING_RATE, batch_size=batch_size, orders=run_generators(0, runs, "order"))
-    return {"stack": (ours, runs * examples),
+    return {"stack": (stack_training(stack, inputs, targets, losses[0], epochs, batch_size), run_count(stack) * examples),
             "plain": (partial(plain_loop, plain, inputs, targets, losses[1], epochs, batch_size), examples),
             "tutorial": (partial(tutorial_loop, plain, dataset, losses[1], epochs, batch_size), examples)}
 
@@ -66,14 +72,14 @@ def hessians(device):
     """Exact Hessians of 100 networks of part 1-2 at once; plain: of five, row after row."""
     model = mlp(hw1_2_minratio.WIDTHS, run_generators(0, 100, "initialization"), nn.Tanh).double().to(device)
     x = grid(hw1_2_minratio.POINTS, device, torch.float64)
-    loss, points = loss_function(model, x, sinc(x)), parameter_vectors(model)
+    loss, points = loss_of(model, x, sinc(x)), parameter_vectors(model)
 
     def row_by_row():
         for point in points[:5].clone().requires_grad_():
             gradient, = torch.autograd.grad(loss(point), point, create_graph=True)
             torch.stack([torch.autograd.grad(entry, point, retain_graph=True)[0] for entry in gradient])
 
-    return {"stack": (lambda: derivatives(loss)[1](points), len(points)), "plain": (row_by_row, 5)}
+    return {"stack": (lambda: gradient_and_hessian(loss)[1](points), len(points)), "plain": (row_by_row, 5)}
 
 
 def interpolation(data, settings):

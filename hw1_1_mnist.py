@@ -15,7 +15,7 @@ import torch
 
 from common.data import TITLES, load_dataset
 from common.experiment import Flag, main
-from common.models import check_parameters, cnn, cnn_hidden_width, parameter_count
+from common.models import cnn, cnn_hidden_width, parameter_count
 from common.plotting import COLORS, MARKERS, draw_final, draw_train_test, legend_below, new_figure
 from common.statistics import compare_to_best, mean_ci95
 from common.training import cross_entropy, evaluate_sets, run_generators, train
@@ -46,7 +46,6 @@ def train_model(name, data, epochs, settings):
     images, labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
     generators = run_generators(settings.seed, settings.runs, "initialization")
     model = cnn(blocks, kernel, [cnn_hidden_width(blocks, kernel, PARAMETERS)], generators).to(settings.device)
-    check_parameters(parameter_count(model), PARAMETERS)
     optimizer = partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY)
     history = {name: [] for name in MEASURES}
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
@@ -100,9 +99,10 @@ def compare(curves):
 
 def plot(results):
     best = {row["dataset"]: row["best"] for row in results["comparisons"]}
-    table = {(row["dataset"], row["model"]): row for row in results["table"]}
-    title = "Most accurate at equal size: " + ", ".join(
-        f"{model} on {dataset} ({table[dataset, model]['test_accuracy']:.1%})" for dataset, model in best.items())
+    beaten = {dataset: sum(row["dataset"] == dataset and row["p_value"] is not None and row["p_value"] < 0.05
+                           for row in results["comparisons"]) for dataset in best}
+    verdicts = {dataset: f"{model} beats {beaten[dataset]} of {len(MODELS) - 1}" for dataset, model in best.items()}
+    title = "Most accurate: " + ", ".join(f"{verdict} on {dataset}" for dataset, verdict in verdicts.items())
     figure, axes = new_figure(title, results, len(best), 3)
     for (loss_axes, error_axes, final_axes), (dataset, histories) in zip(axes, results["curves"].items()):
         for position, ((name, history), color, marker) in enumerate(zip(histories.items(), COLORS, MARKERS)):
@@ -112,7 +112,7 @@ def plot(results):
             draw_train_test(error_axes, epochs, errors, "error", color, name, marker, unit=100)
             final = [100 * accuracies[-1] for accuracies in history["test_accuracy"]]
             draw_final(final_axes, position, final, np.mean, color, marker)
-        losses, accuracies = ([table[dataset, name][measure] for name in histories]
+        losses, accuracies = ([np.median(history[measure], axis=0)[-1] for history in histories.values()]
                               for measure in ("test_loss", "test_accuracy"))
         loss_axes.set(yscale="log", title=f"{dataset}: test loss {min(losses):.2g} to {max(losses):.2g}", xlabel="epochs",
                       ylabel="cross-entropy (nats)")
@@ -120,9 +120,7 @@ def plot(results):
         error_axes.yaxis.set_major_formatter("{x:g}")
         error_axes.set(title=f"{dataset}: test error {1 - max(accuracies):.1%} to {1 - min(accuracies):.1%}",
                        xlabel="epochs", ylabel="1 − accuracy (%)")
-        beaten = sum(row["dataset"] == dataset and row["p_value"] is not None and row["p_value"] < 0.05
-                     for row in results["comparisons"])
-        final_axes.set(title=f"{best[dataset]} beats {beaten} of {len(MODELS) - 1}", xlabel="network (beats: p < 0.05)",
+        final_axes.set(title=f"{verdicts[dataset]} (p < 0.05)", xlabel="network",
                        ylabel="final test accuracy (%)", xticks=range(len(MODELS)),
                        xticklabels=[name.replace(" conv ", " ×\n") for name in MODELS])
     legend_below(figure, axes[0, 0], columns=6, train_test=True)

@@ -20,7 +20,7 @@ from common.experiment import Flag, UsageError, main
 from common.functions import grid, sinc
 from common.models import mlp, mlp_widths
 from common.parameters import flatten
-from common.phases import EARLY, describe_phases, early_records, smooth
+from common.phases import EARLY, describe_phases, early_records
 from common.plotting import COLORS, GREY, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
 from common.statistics import ratio_ci95_columns
 from common.training import cross_entropy, mean_squared_error, run_generators, train
@@ -76,7 +76,8 @@ def observe_all(settings, data):
         model = mlp(widths, run_generators(settings.seed, settings.runs, "initialization")).to(settings.device)
         if name in FUNCTION_MODELS:
             yield "sinc", name, function_steps, observe(name, model, points, targets, mean_squared_error, function_steps,
-                                                        settings, epochs=settings.steps)
+                                                        settings, epochs=settings.steps,
+                                                        record_every=max(settings.steps // 100, 1))
         else:
             yield TITLES[data.name], name, image_steps, observe(
                 name, model, images, labels, cross_entropy, image_steps, settings, epochs=settings.epochs,
@@ -121,21 +122,20 @@ def plot(results):
     ratios = {(row["model"], row["quantity"]): number(row["ratio"], ",.0f" if row["ratio"] >= 100 else ".2g")
               for row in results["ratios"]}
     loss, norm = (ratios["4-hidden", f"second_half_q95_over_q05_{key}"] for key in ("loss", "norm"))
-    title = f"Late on sinc the loss varies by a factor of {loss}, its gradient's norm by {norm} (4 layers)"
+    title = f"In the second half on sinc the loss varies by a factor of {loss}, its gradient's norm by {norm} (4 layers)"
     figure, axes = new_figure(title, results, 2, 2, height=3.2)
     for panels, (task, models), network, deepest in zip(axes.T, results["curves"].items(), ("4-hidden", "3-hidden"),
                                                         ("7-hidden", "3-hidden")):
         for panel, key, label in zip(panels, ("loss", "norm"), ("training loss", "norm of the full gradient")):
             for name, curve in models.items():
                 color, marker = LOOKS[name]
-                steps, values = np.array(curve["steps"]) + 1, smooth(np.array(curve[key]))
-                if name.endswith("cosine"):  # its band would hide that of the same network at a constant rate
-                    values = np.median(values, axis=0, keepdims=True)
-                draw_runs(panel, steps, values, color, TRAIN, f"{task}: {name.replace('-', ' ')}", marker)
+                steps, values = np.array(curve["steps"]) + 1, np.array(curve[key])
+                style = ":" if name.endswith("cosine") else TRAIN  # the constant rate shows through
+                draw_runs(panel, steps, values, color, style, f"{task}: {name.replace('-', ' ')}", marker)
             panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
             panel.axvline(EARLY * steps[-1], color=GREY, linewidth=1)
         loss, norm = (ratios[deepest, f"second_half_over_last_early_{key}"] for key in ("loss", "norm"))
-        panels[0].set_title(f"{task}, {deepest}, late: loss × {loss}, norm × {norm}")
+        panels[0].set_title(f"{task}, {deepest}, second half: loss × {loss}, norm × {norm}")
         early, late = (number(stored_row(results["phases"], model=network, phase=phase)["rank_correlation"], ".2f")
                        for phase in ("early", "late"))
         panels[1].set_title(f"{task}, {network}: rank correlation {early} early, {late} late")

@@ -16,7 +16,7 @@ from torch import nn
 from torch.func import functional_call
 
 from common import critical_points, minimal_ratio
-from common.experiment import Flag, UsageError, main
+from common.experiment import Flag, main
 from common.functions import grid, sinc
 from common.models import mlp, parameter_count
 from common.parameters import parameter_vectors, unflatten
@@ -34,7 +34,7 @@ POINTS = 40  # more than the 33 parameters, so that the network cannot just inte
 LEARNING_RATE = 1e-2
 WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}  # the L2 term is half of it times ‖θ‖², as in Adam's weight_decay
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
-FLAT = 0.1  # largest ‖H∇‖/(‖H‖‖∇‖) called flat; a gradient of random direction has 1/√33 = 0.17
+FLAT = 0.1  # largest ‖H∇‖/(‖H‖‖∇‖) called flat; random directions have a root mean square of 1/√33 = 0.17
 CONSTANT = 1e-3  # the outputs of a constant predictor vary by less than this share of what the targets do
 RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the neighbours, 0 being the limit; parameter vectors have norms around 4
 RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
@@ -50,7 +50,7 @@ def train_and_stop(x, y, weight_decay, settings):
     starts = torch.zeros(settings.runs, parameter_count(model)).to(x)
 
     def record(epoch):
-        starts[stops == epoch] = parameter_vectors(model)[stops == epoch]
+        starts.copy_(torch.where((stops == epoch).unsqueeze(1), parameter_vectors(model), starts))
 
     train(model, x, y.expand(settings.runs, -1, -1), mean_squared_error, epochs=settings.epochs, record=record,
           learning_rate=LEARNING_RATE, cosine=False, optimizer=partial(torch.optim.Adam, weight_decay=weight_decay),
@@ -63,7 +63,7 @@ def search(objective, settings):
     x = grid(POINTS, settings.device, torch.float64)
     y = sinc(x)
     model, starts = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
-    loss = critical_points.loss_function(model, x, y, WEIGHT_DECAY[objective])
+    loss = critical_points.loss_of(model, x, y, WEIGHT_DECAY[objective])
     points = critical_points.find_critical_points(loss, starts, settings.iterations, f"search, {objective}")
     attempts = critical_points.measure(loss, points)
     accepted = attempts["gradient_norm"] <= ACCEPTED
@@ -79,8 +79,6 @@ def search(objective, settings):
 
 
 def run(settings):
-    if settings.device.type == "mps":
-        raise UsageError("curvature needs float64, which mps does not have; use --device cpu")
     # On a busy machine two threads spend their time waiting for each other: ten times as slow as one on matrices this small.
     torch.set_num_threads(1)
     results = {"table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [], "curves": {}}
@@ -131,9 +129,7 @@ def plot(results):
         all_axes.plot([row["loss"] for row in points], [row["minimal_ratio"] for row in points], marker, color=color,
                       alpha=0.6, label=f"{objective} loss")
         search_axes.loglog(curves["gradient_norm"], curves["flatness"], marker, color=color, alpha=0.5, markersize=4)
-    constant = [row["minimal_ratio"] for row in results["points"] if row["constant"]]
-    extremes = f"ratio {min(constant):.2f} to {max(constant):.2f}" if constant else "none found"
-    all_axes.set(title=f"Constant predictors break the rule: {extremes}", xlabel="loss (L2 term included)",
+    all_axes.set(title=f"Constant predictors included: by eigenvalues {rho}", xlabel="loss (circles: L2 term included)",
                  ylabel="share of positive eigenvalues")
     for spectrum, marker in zip(results["curves"]["regularized"]["spectra"], MARKERS[2:]):
         spectrum_axes.plot(range(1, len(spectrum["eigenvalues"]) + 1), spectrum["eigenvalues"], marker=marker, linewidth=0.8,

@@ -1,6 +1,6 @@
 """What do the paths of eight trainings look like in two dimensions, and how much of that picture is training?
 
-Eight networks of two convolutions and four linear layers of width 32 are trained from different initializations, and
+Eight networks of two convolutions and four linear layers are trained from different initializations, and
 their weights recorded every three epochs. One principal component analysis (PCA) of all records gives the picture; the
 same analysis of random walks shows what it would look like without training (Antognini & Sohl-Dickstein 2018,
 arXiv:1806.08805). The loss is then measured on the plane of one path (Li et al. 2018, arXiv:1712.09913) and along
@@ -18,7 +18,7 @@ from common import trajectory
 from common.experiment import Flag, main
 from common.models import cnn
 from common.parameters import parameter_vectors, unflatten
-from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure, stored_row
+from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, legend_below, new_figure, stored_row
 from common.prediction import predict
 from common.training import cross_entropy, evaluate, run_generators, train
 
@@ -116,7 +116,7 @@ def plot(results):
         draw_paths(column[1], curves["walks"][view], shares(table[view], "control_"), f"Random walks, {name}")
     line_axes, surface_axes = axes[2]
     for (kind, values), color, marker in zip(curves["lines"].items(), COLORS, MARKERS):
-        draw_runs(line_axes, ALPHAS, values, color, label=f"line from {kind.replace('-', ' ')}", marker=marker)
+        draw_runs(line_axes, ALPHAS, values, color, TRAIN, label=f"line from {kind.replace('-', ' ')}", marker=marker)
     barriers = {kind.replace("-", " "): stored_row(results["differences"], quantity=f"{kind}-barrier")["mean"]
                 for kind in curves["lines"] if kind != "start-to-end"}
     line_axes.set(title="Barriers: " + ", ".join(f"{kind} {mean:.2f}" for kind, mean in barriers.items()) + " nats",

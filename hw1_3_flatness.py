@@ -101,12 +101,12 @@ def measure_rescaled(model, vectors, loss, sets):
     def outputs(points):
         return predict(model, sets["test"][0], unflatten(points, model))
 
-    rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
+    rows, curves, unscaled = [], {"largest_eigenvalue": [], "sharpness": []}, outputs(vectors)
     for scale in SCALES:
         scaled = rescale(vectors, model, scale)
         values = measure_solutions(model, scaled, loss, sets)
         rows.append({"scale": scale, "runs": len(vectors), **mean_columns(values),
-                     "largest_output_change": (outputs(scaled) - outputs(vectors)).abs().max()})
+                     "largest_output_change": (outputs(scaled) - unscaled).abs().max()})
         for name, curve in curves.items():
             curve.append(values[name])
     return rows, curves

@@ -17,7 +17,7 @@ import torch
 from common.data import CLASSES, randomized_task
 from common.experiment import Flag, main
 from common.models import mlp, parameter_count
-from common.peaks import find_peak, held_out_peak
+from common.peaks import find_peak, held_out_argmax, held_out_peak
 from common.plotting import COLORS, GREY, MARKERS, draw_train_test, legend_below, new_figure
 from common.statistics import mean_ci95
 from common.training import cross_entropy, evaluate_sets, run_generators, train
@@ -75,6 +75,8 @@ def run(settings, data):
         "table": table,
         "thresholds": [describe_threshold(share, counts, measures["train_accuracy"][i], name, values[i])
                        for i, share in enumerate(SHARES) for name, values in tested.items()],
+        "upturns": [describe_upturn(share, name, values[i])
+                    for i, share in enumerate(SHARES) for name, values in tested.items()],
         "peaks": [describe_peak(share, counts, name, values[i], averaged)
                   for averaged in (SMOOTHED, 1) for i, share in enumerate(SHARES) for name, values in tested.items()],
         "curves": {"parameters": counts, **{name: dict(zip(SHARES, values)) for name, values in measures.items()}},
@@ -92,6 +94,14 @@ def describe_threshold(share, counts, train_accuracies, measure, values):
         row["at_threshold"], row["at_threshold_ci95"] = mean_ci95(values[:, threshold])
         row["change"], row["change_ci95"] = mean_ci95(values[:, -1] - values[:, threshold])  # paired
     return row
+
+
+def describe_upturn(share, measure, values):
+    """From the lowest mean to the largest network, in each run from the width that the mean of the other runs chooses."""
+    lowest = values[range(len(values)), held_out_argmax(-values)]
+    rise, rise_ci95 = mean_ci95(values[:, -1] - lowest)
+    return {"randomized": share, "measure": measure, "width": WIDTHS[values.mean(0).argmin()], "lowest": lowest.mean(),
+            "at_largest": values[:, -1].mean(), "rise": rise, "rise_ci95": rise_ci95}
 
 
 def describe_peak(share, counts, measure, values, averaged):

@@ -138,16 +138,17 @@ def plot(results):
         draw_train_test(accuracy_axes, epochs, values, "accuracy", color, label, marker, unit=100)
         if row["randomized"]:
             draw_runs(true_axes, epochs, 100 * values["true_accuracy"], color, TRAIN, label, marker)
-        for epoch in curves["epochs_to_fit"][share]:  # open at the last epoch where a run never fits
-            height, fill = (epochs[-1], "none") if epoch is None else (epoch, color)
-            epochs_axes.plot(100 * row["randomized"], height, marker, color=color, markerfacecolor=fill, markersize=5)
+        places = 100 * row["randomized"] + np.linspace(-2, 2, row["runs"])  # side by side
+        for place, epoch in zip(places, curves["epochs_to_fit"][share]):
+            height, fill = (epochs[-1], "none") if epoch is None else (epoch, color)  # open where a run never fits
+            epochs_axes.plot(place, height, marker, color=color, markerfacecolor=fill, markersize=5)
     loss_axes.set(yscale="log", title=f"Test loss ends at {table[0]['test_loss']:.2g} to {table[-1]['test_loss']:.2g} nats",
                   xlabel="epochs", ylabel="cross-entropy (nats)")
     accuracy_axes.set(title=f"Training accuracy ends at {min(row['train_accuracy'] for row in table):.2%} or more",
                       xlabel="epochs", ylabel="accuracy (%)")
     true = next(row for row in results["memorization"] if row["measure"] == "true_accuracy")
     true_axes.set(title=f"True labels of randomized images: {true['peak']:.0%} early, {true['final']:.0%} at the end",
-                  xlabel="epochs", ylabel="of the randomized images (%)")
+                  xlabel="epochs", ylabel="accuracy on their true labels (%)")
     slowdown = number(results["fits"][-1]["slowdown"], ".1f")
     epochs_axes.set(title=f"Random labels take {slowdown} times the epochs of true ones", xlabel="randomized labels (%)",
                     ylabel=f"epochs to fit {FITTED:.1%}", xticks=[100 * share for share in SHARES], ylim=(0, None))

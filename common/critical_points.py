@@ -12,10 +12,11 @@ from common.parameters import unflatten
 from common.training import mean_squared_error
 
 TARGET = 1e-12  # the norm of a gradient at which a search is at its end
+KERNEL = 1e-4  # eigenvalues up to this share of the largest belong to the Hessian's near-kernel
 STATIONARY = 1e-7  # `flatness` where ‖∇‖ is at a minimum: some √ε of float64, closer than which none can be located
 
 
-def loss_function(model, inputs, targets, weight_decay=0.0):
+def loss_of(model, inputs, targets, weight_decay=0.0):
     """The function θ (P,) -> mean squared error + ½ · weight_decay · ‖θ‖², whose gradient is the one that Adam gets.
 
     inputs (N, features), targets (N, outputs); model is a stack and lends its architecture only.
@@ -28,31 +29,31 @@ def loss_function(model, inputs, targets, weight_decay=0.0):
     return loss
 
 
-def derivatives(loss):
+def gradient_and_hessian(loss):
     """Two functions of points (R, P): the gradients (R, P) and the Hessians (R, P, P)."""
     # Reverse over reverse: torch.func.hessian, forward over reverse, takes 1.6 times as long for such networks.
     return vmap(grad(loss)), vmap(jacrev(jacrev(loss)))
 
 
 def flatness(gradients, hessians):
-    """‖H∇‖ / (‖H‖ ‖∇‖) with the Frobenius norm, (R,): 0 where ∇ lies in H's kernel, about 1/√P for a random direction.
+    """‖H∇‖ / (‖H‖ ‖∇‖) with the Frobenius norm, (R,): 0 where ∇ lies in H's kernel.
 
-    Small values mark the gradient-flat points of Frye et al. 2021 (arXiv:2003.10397): H∇ is the gradient of ½‖∇‖², so a
-    search for ∇ = 0 ends there although ∇ is not zero.
+    Over random directions its mean square is 1/P. Small values mark the gradient-flat points of Frye et al. 2021
+    (arXiv:2003.10397): H∇ is the gradient of ½‖∇‖², so a search for ∇ = 0 ends there although ∇ is not zero.
     """
     products = (hessians @ gradients.unsqueeze(2)).squeeze(2).norm(dim=1)
     # The smallest of numbers keeps 0 / 0 at bay: a gradient of exactly zero lies in every kernel.
     return products / (hessians.norm(dim=(1, 2)) * gradients.norm(dim=1)).clamp_min(1e-300)
 
 
-def kernel_share(gradients, hessians, tolerance=1e-4):
-    """The share of ‖∇‖² along eigenvectors with |λ| ≤ tolerance · max |λ|, and the share of these eigenvectors: (R,) each.
+def kernel_share(gradients, hessians):
+    """The share of ‖∇‖² along eigenvectors with |λ| ≤ KERNEL · max |λ|, and the share of these eigenvectors: (R,) each.
 
     The first is near the second for a gradient of random direction, and 1 for one that no Newton step can reduce.
     """
     eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
     components = (eigenvectors.mT @ gradients.unsqueeze(2)).squeeze(2).square()
-    kernel = (eigenvalues.abs() <= tolerance * eigenvalues.abs().amax(1, keepdim=True)).to(components)
+    kernel = (eigenvalues.abs() <= KERNEL * eigenvalues.abs().amax(1, keepdim=True)).to(components)
     return (components * kernel).sum(1) / components.sum(1).clamp_min(1e-300), kernel.mean(1)
 
 
@@ -60,13 +61,13 @@ def find_critical_points(loss, starts, iterations, title="search"):
     """Solves ∇L(θ) = 0 from all starts (R, P) at once; returns the points reached, whether solved or not.
 
     The method of Levenberg (1944) and Marquardt (1963) with H as the Jacobian of ∇: each step s minimizes ‖∇ + Hs‖² +
-    damping · ‖Ds‖², with MINPACK's scaling D and the damping of Madsen, Nielsen & Tingleff (2004). A point rests once
-    ‖∇‖ ≤ TARGET, or where the search cannot go on because ‖∇‖ itself is stationary: `flatness` ≤ STATIONARY.
+    damping · ‖Ds‖², with MINPACK's scaling D and the damping of Madsen, Nielsen & Tingleff (2004), simplified. A point rests
+    once ‖∇‖ ≤ TARGET, or where the search cannot go on because ‖∇‖ itself is stationary: `flatness` ≤ STATIONARY.
 
     All starts advance together because a derivative at one point costs nearly what it costs at a hundred: calling
     scipy.optimize.least_squares (method "lm") for one start after the other takes about ten times as long.
     """
-    gradient, hessian = derivatives(loss)
+    gradient, hessian = gradient_and_hessian(loss)
     points = starts.clone()
     gradients, hessians = gradient(points), hessian(points)
     scales = hessians.norm(dim=1)  # (R, P): D, the largest column norms so far
@@ -97,7 +98,7 @@ def find_critical_points(loss, starts, iterations, title="search"):
 
 def measure(loss, points):
     """What tells critical from gradient-flat points: a dict of tensors (R,) by name."""
-    gradients, hessians = (derivative(points) for derivative in derivatives(loss))
+    gradients, hessians = (derivative(points) for derivative in gradient_and_hessian(loss))
     share, dimensions = kernel_share(gradients, hessians)
     return {"loss": vmap(loss)(points), "gradient_norm": gradients.norm(dim=1), "flatness": flatness(gradients, hessians),
             "kernel_share": share, "kernel_dimensions": dimensions}

@@ -171,7 +171,7 @@ def _download(name, data_dir, folder, problems):
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as temporary:
             getattr(torchvision.datasets, TORCHVISION_CLASSES[name])(temporary, download=True)
             fetched = [Path(temporary) / folder.relative_to(data_dir) / path.name for path, _ in problems]
-            unfit = [problem for problem in _problems(name, [fetched[0].parent / file for file, _, _ in FILES])]
+            unfit = _problems(name, [fetched[0].parent / file for file, _, _ in FILES])
             if unfit:
                 raise RuntimeError(f"the download is {unfit[0][1]}")
             folder.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,10 @@ def _main(run, plot, flags, images, arguments):
         path = _stored(name, settings, explicit, images)
     else:
         path, results = _compute(name, run, flags, settings, explicit, images, start)
-        lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in results.items()]
+        try:
+            lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in results.items()]
+        except ValueError:  # a training can fail in its very last step, whose loss nothing has checked
+            raise Diverged("a result is infinite or not a number, so nothing was stored; try a smaller --lr") from None
         text = "{\n" + ",\n".join(lines) + "\n}\n"
         write_atomically(path, lambda file: file.write(text.encode()))
     results = read_results(path)  # the figure sees what is stored and nothing else
@@ -112,7 +115,7 @@ def _main(run, plot, flags, images, arguments):
 def parse(flags, images, description, arguments=None):
     """The settings, and the set of names given explicitly. Raises UsageError; `--help` exits."""
     parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--device", default="auto", help="auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--device", default="auto", help="auto (cuda where there is one, else cpu), cpu, cuda or cuda:1")
     parser.add_argument("--seed", type=_integer(0), default=0, help="base seed; run k draws from (seed, k) (default: 0)")
     parser.add_argument("--quick", action="store_true", help="a tour in seconds, with the values in brackets below")
     parser.add_argument("--replot", action="store_true", help="redraw the figure from the stored results, without training")
@@ -164,11 +167,11 @@ def _device(name):
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):
+        if device.type not in ("cpu", "cuda"):  # others, such as mps, lack the float64 of evaluations and curvature
             raise RuntimeError
     except RuntimeError:
-        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
-    found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:1") from None
+    found = {"cpu": 1, "cuda": torch.cuda.device_count()}[device.type]
     if (device.index or 0) >= found:
         raise UsageError(f"no device {name!r} on this machine; use --device auto")
     return device
@@ -198,8 +201,8 @@ def _compute(name, run, flags, settings, explicit, images, start):
         _fit_to_data(settings, explicit, data)
     folder = _folder(settings, explicit, data and data.name)
     check_writable(folder)
-    if data and data.name != settings.dataset:
-        settings.dataset = data.name
+    if data:
+        settings.dataset = data.name  # in place of "auto"
     results = run(settings, data) if images else run(settings)
     stored = {
         "experiment": name,
@@ -213,9 +216,9 @@ def _compute(name, run, flags, settings, explicit, images, start):
 
 
 def _fit_to_data(settings, explicit, data):
-    """Keeps train_size and batch_size within the data: a default shrinks, a number that was asked for is an error."""
+    """Keeps what counts training images within the data: a default shrinks, a number that was asked for is an error."""
     limit, whole = len(data.train_images), f"the {TITLES[data.name]} training set"
-    for name in ("train_size", "batch_size"):
+    for name in ("train_size", "batch_size", "sharpness_images", "probe_size"):
         value = getattr(settings, name, None)
         if value is None:
             continue

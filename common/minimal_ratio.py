@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.func import vmap
 
-from common.critical_points import STATIONARY, derivatives
+from common.critical_points import STATIONARY, gradient_and_hessian
 from common.statistics import spearman_ci95
 
 ZERO = 1e-7  # eigenvalues count as zero up to this share of the largest; `describe` shows the gap around it
@@ -52,7 +52,7 @@ def classify(loss, points, unit_vectors, radii):
 
     unit_vectors holds R tensors (M, P); "sampled_ratios" is (R, len(radii)).
     """
-    hessians = derivatives(loss)[1](points)
+    hessians = gradient_and_hessian(loss)[1](points)
     eigenvalues = torch.linalg.eigvalsh(hessians)
     counts = signature(eigenvalues)
     sampled = torch.zeros(len(points), len(radii)).to(points)
@@ -65,8 +65,8 @@ def classify(loss, points, unit_vectors, radii):
 def describe(attempts, found, distinct):
     """A row: where the searches that failed ended, in medians, and what the accepted points' eigenvalues look like.
 
-    attempts has what `common.critical_points.measure` gives and "accepted", found what `classify` gives of those accepted,
-    as arrays; distinct indexes one of each point in found.
+    attempts has what `common.critical_points.measure` gives and "accepted"; found, of those accepted, what `classify` gives
+    and "constant", "point" (see `number_distinct`) and "sampled_ratio", one of its radii; distinct indexes one of each.
     """
     rejected = ~attempts["accepted"]
     medians = {f"rejected_{name}": np.median(attempts[name][rejected]) if rejected.any() else None

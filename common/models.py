@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+TOLERANCE = 0.01  # the share by which networks of equal size may differ in their parameters
+
 
 def _initial(shape, fan_in, generator, nonlinearity="relu"):
     """Uniform weight of one run that keeps the signal's size (He et al. 2015, arXiv:1502.01852), U(±1/√fan_in) bias."""
@@ -130,27 +132,27 @@ def count_parameters(build, *arguments):
     return parameter_count(build(*arguments, [torch.Generator()]))
 
 
-def mlp_widths(depth, parameters, inputs=1, outputs=1, tolerance=0.01):
-    """Layer widths of an MLP of `depth` hidden layers with as nearly `parameters` parameters as possible.
+def mlp_widths(depth, parameters):
+    """Widths of an MLP of one input, `depth` hidden layers and one output that has as nearly as possible so many parameters.
 
-    Hidden widths differ by one at most. Raises ValueError where no choice comes within `tolerance` of the target.
+    Hidden widths differ by one at most. Raises ValueError where no choice comes within TOLERANCE of the target.
     """
 
     def count(hidden):
-        return sum((a + 1) * b for a, b in pairwise([inputs, *hidden, outputs]))
+        return sum((a + 1) * b for a, b in pairwise([1, *hidden, 1]))
 
     width = 1
     while count([width + 1] * depth) <= parameters:
         width += 1
     hidden = min(product((width, width + 1), repeat=depth), key=lambda widths: abs(count(widths) - parameters))
-    check_parameters(count(hidden), parameters, tolerance)
-    return [inputs, *hidden, outputs]
+    check_parameters(count(hidden), parameters)
+    return [1, *hidden, 1]
 
 
-def cnn_hidden_width(blocks, kernel, parameters, tolerance=0.01, largest=512):
+def cnn_hidden_width(blocks, kernel, parameters):
     """The width of a CNN's one hidden linear layer that brings it nearest to `parameters`; see `cnn`.
 
-    Raises ValueError where no width comes within `tolerance` of the target.
+    Raises ValueError where no width comes within TOLERANCE of the target.
     """
 
     def count(width):
@@ -158,12 +160,12 @@ def cnn_hidden_width(blocks, kernel, parameters, tolerance=0.01, largest=512):
 
     # The count is linear in the width, so two values give them all.
     step = count(2) - count(1)
-    width = min(max(round((parameters - count(1)) / step) + 1, 1), largest)
-    check_parameters(count(width), parameters, tolerance)
+    width = max(round((parameters - count(1)) / step) + 1, 1)
+    check_parameters(count(width), parameters)
     return width
 
 
-def check_parameters(count, target, tolerance=0.01):
-    """Raises ValueError unless count is within a share `tolerance` of target: the premise of every fair comparison."""
-    if abs(count - target) > tolerance * target:
-        raise ValueError(f"{count} parameters are not within {tolerance:.0%} of {target}")
+def check_parameters(count, target):
+    """Raises ValueError unless count is within a share TOLERANCE of target: the premise of every fair comparison."""
+    if abs(count - target) > TOLERANCE * target:
+        raise ValueError(f"{count} parameters are not within {TOLERANCE:.0%} of {target}")

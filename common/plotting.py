@@ -7,9 +7,9 @@ from matplotlib.lines import Line2D
 
 matplotlib.use("Agg")  # files only: no display is needed
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart, in an order of falling contrast with white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # one for each colour, which grey prints and some eyes do not show
+# Okabe & Ito's palette, which colour-blind readers can tell apart, the darker ones first.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")  # one for each colour, which grey prints and some eyes do not show
 TRAIN, TEST = "--", "-"
 GREY = "#777777"  # what belongs to no model
 matplotlib.rcParams.update({
@@ -36,13 +36,13 @@ def new_figure(title, results, rows, columns, height=3.0, **subplots):
 def draw_runs(axes, x, values, color, style=TEST, label=None, marker=None):
     """The median of the runs as a line, their quartiles as a band, their full range as a fainter one.
 
-    values is (runs, points), x (points,). Markers stand at every point of a short line and at equal distances on a long one.
+    values is (runs, points), x (points,). Markers stand at all points of a short line, at every seventh part of a long one.
     """
     low, first, median, third, high = np.quantile(np.asarray(values, dtype=float), [0, 0.25, 0.5, 0.75, 1], axis=0)
     axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
     axes.fill_between(x, first, third, color=color, alpha=0.25, linewidth=0)
     axes.plot(x, median, style, color=color, label=label, marker=marker, markersize=4,
-              markevery=0.15 if len(median) > 12 else None)
+              markevery=1 if len(median) <= 12 else len(median) // 7)
 
 
 def draw_train_test(axes, x, values, quantity, color, label, marker, unit=1):

@@ -3,6 +3,8 @@
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a second that no script's start waits for
 
+FEWEST_POINTS = 10  # of which a bootstrap is worth drawing
+
 
 def mean_ci95(values):
     """Mean of the runs (axis 0) and the half width of its 95 % t-interval: None where there is a single run."""
@@ -50,12 +52,12 @@ def spearman(x, y):
     return scipy.stats.spearmanr(x, y).statistic if np.ptp(x) and np.ptp(y) else 0.0
 
 
-def spearman_ci95(x, y, fewest=10):
+def spearman_ci95(x, y):
     """Spearman's rank correlation of x and y (n,) with its 95 % percentile bootstrap interval: (rho, low, high).
 
-    None where one never varies, or where there are fewer than `fewest` points.
+    None where one never varies, or where there are fewer than FEWEST_POINTS.
     """
-    if len(x) < fewest or not np.ptp(x) or not np.ptp(y):
+    if len(x) < FEWEST_POINTS or not np.ptp(x) or not np.ptp(y):
         return None, None, None
     interval = scipy.stats.bootstrap((x, y), spearman, paired=True, vectorized=False, n_resamples=1000,
                                method="percentile", random_state=0).confidence_interval

@@ -59,7 +59,8 @@ def measure_products(work, device):
     """The matrix products and convolutions, forth and back, in one call of work().
 
     Returns their floating-point operations, and the seconds that the library's kernels take for them: what would be left
-    of the time if all else were free.
+    of the time if all else were free. PyTorch counts too many operations for the backward pass of a grouped convolution, as
+    several runs of a CNN are on a GPU.
     """
     with _MeasureProducts(device) as measured:
         work()

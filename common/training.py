@@ -23,7 +23,7 @@ def run_generators(seed, runs, stream):
     """
     numbers = range(runs) if isinstance(runs, int) else runs
     states = [np.random.SeedSequence((seed, run, STREAMS.index(stream))).generate_state(1, np.uint64) for run in numbers]
-    # torch takes seeds below 2^63
+    # within the seeds that every version of torch takes
     return [torch.Generator().manual_seed(int(state[0] >> np.uint64(1))) for state in states]
 
 
@@ -47,8 +47,9 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, order
     step on the whole set; with it, run k visits the examples in the order that orders[k] draws anew each epoch, the last
     batch being the smaller one where batch_size does not divide N. The learning rate falls to zero along a half cosine
     (Loshchilov & Hutter 2017, arXiv:1608.03983) unless cosine is False. record(epoch) is called before training, after
-    every record_every epochs and after the last one; training ends when it returns True. probe(step) is called at the
-    steps of probe_steps, of which 0 is the first, when the batch's gradient is in .grad and no parameter has moved yet.
+    every record_every epochs and after the last one, and training ends when it returns True; the losses are checked as
+    often. probe(step) is called at the steps of probe_steps, of which 0 is the first, when the batch's gradient is in
+    .grad and no parameter has moved yet.
 
     The runs stay independent: they share no parameter, and optimizers that work element by element, such as Adam and
     SGD, cannot mix them. Raises Diverged where a run's loss is not finite at a record.

@@ -1,16 +1,13 @@
 """Gradients, Hessians, the search for critical points and both minimal ratios, against closed forms."""
 
 import math
-from argparse import Namespace
 from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
-import hw1_2_minratio
-from common.critical_points import derivatives, find_critical_points, flatness, kernel_share, loss_function, measure
-from common.experiment import UsageError
+from common.critical_points import find_critical_points, flatness, gradient_and_hessian, kernel_share, loss_of, measure
 from common.minimal_ratio import classify, directions, number_distinct, sampled_ratios, signature
 from common.models import mlp
 from common.parameters import flatten
@@ -41,7 +38,7 @@ def product_of_weights(vector):
 def test_linear_regression_has_its_closed_form_derivatives():
     inputs, targets, decay = normal(20, 3, seed=1), normal(20, 1, seed=2), 0.3
     model = mlp([3, 1], [generator()]).double()  # parameters: three weights, then the bias
-    gradient, hessian = derivatives(loss_function(model, inputs, targets, decay))
+    gradient, hessian = gradient_and_hessian(loss_of(model, inputs, targets, decay))
     design = torch.cat([inputs, torch.ones(20, 1, dtype=torch.float64)], dim=1)
     points = normal(5, 4, seed=3)
     residuals = points @ design.T - targets.T
@@ -53,8 +50,8 @@ def test_linear_regression_has_its_closed_form_derivatives():
 def test_tanh_network_agrees_with_finite_differences():
     inputs = torch.linspace(0, 1, 16, dtype=torch.float64).unsqueeze(1)
     model = mlp([1, 4, 4, 1], [generator(0), generator(1)], nn.Tanh).double()
-    loss = loss_function(model, inputs, torch.sinc(5 * inputs), 1e-2)
-    gradient, hessian = derivatives(loss)
+    loss = loss_of(model, inputs, torch.sinc(5 * inputs), 1e-2)
+    gradient, hessian = gradient_and_hessian(loss)
     points, step = flatten(dict(model.named_parameters())), 1e-5
     for point, exact_gradient, exact_hessian in zip(points, gradient(points), hessian(points)):
         shifts = step * torch.eye(len(point), dtype=torch.float64)
@@ -75,7 +72,7 @@ def test_search_finds_the_saddle_and_the_minima_of_a_deep_linear_network():
     # (1 − ab)² has a saddle of eigenvalues ±2 at zero and minima wherever ab = 1.
     starts = torch.tensor([[0.3, -0.2], [0.1, 0.1], [1.2, 1.1], [-2.0, -0.7]], dtype=torch.float64)
     points = find_critical_points(lambda theta: (1 - theta.prod()) ** 2, starts, 100)
-    gradient, hessian = derivatives(lambda theta: (1 - theta.prod()) ** 2)
+    gradient, hessian = gradient_and_hessian(lambda theta: (1 - theta.prod()) ** 2)
     assert gradient(points).norm(dim=1).max() <= 1e-10
     torch.testing.assert_close(points[:2], torch.zeros(2, 2, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(points[2:].prod(1), torch.ones(2, dtype=torch.float64))
@@ -84,10 +81,10 @@ def test_search_finds_the_saddle_and_the_minima_of_a_deep_linear_network():
 
 
 def test_zero_is_degenerate_in_a_linear_network_of_three_layers_and_weight_decay_makes_it_a_minimum():
-    _, hessian = derivatives(product_of_weights)
+    _, hessian = gradient_and_hessian(product_of_weights)
     zero = torch.zeros(1, 3, dtype=torch.float64)
     assert hessian(zero).abs().max() == 0
-    _, hessian = derivatives(lambda theta: product_of_weights(theta) + 1e-3 / 2 * theta @ theta)
+    _, hessian = gradient_and_hessian(lambda theta: product_of_weights(theta) + 1e-3 / 2 * theta @ theta)
     assert signature(torch.linalg.eigvalsh(hessian(zero))).tolist() == [[3, 0, 0]]
 
 
@@ -98,7 +95,7 @@ def test_search_rests_where_the_gradient_norm_is_stationary_but_not_zero():
 
     points = find_critical_points(loss, torch.tensor([[0.5, 0.5], [-0.8, 3.0]], dtype=torch.float64), 200)
     torch.testing.assert_close(points, torch.zeros(2, 2, dtype=torch.float64), atol=1e-6, rtol=0)
-    gradients, hessians = (derivative(points) for derivative in derivatives(loss))
+    gradients, hessians = (derivative(points) for derivative in gradient_and_hessian(loss))
     torch.testing.assert_close(gradients.norm(dim=1), torch.ones(2, dtype=torch.float64))
     assert flatness(gradients, hessians).max() <= 1e-7
     share, dimensions = kernel_share(gradients, hessians)
@@ -152,7 +149,7 @@ def test_neighbours_beyond_a_barrier_are_seen_by_a_large_radius_only():
     def double_well(theta):  # minima at ±1 on the first axis, a saddle between them
         return (theta[0] ** 2 - 1) ** 2 - 0.5 * theta[0] + theta[1:].square().sum()
 
-    _, hessian = derivatives(double_well)
+    _, hessian = gradient_and_hessian(double_well)
     start = torch.tensor([[-1.0, 0.0]], dtype=torch.float64)
     minimum = find_critical_points(double_well, start, 50)
     ratios = sampled_ratios(double_well, minimum[0], hessian(minimum)[0], directions(4_000, 2, generator()), (0, 1e-2, 2.0))
@@ -186,8 +183,3 @@ def test_measure_and_classify_agree_with_a_quadratic_that_is_known():
     measured = measure(loss, point)
     assert measured["gradient_norm"].item() == pytest.approx((matrix @ point[0]).norm().item())
     assert measured["loss"].item() == pytest.approx((point[0] @ matrix @ point[0] / 2).item())
-
-
-def test_a_device_without_float64_is_refused():
-    with pytest.raises(UsageError, match="float64"):
-        hw1_2_minratio.run(Namespace(device=torch.device("mps")))

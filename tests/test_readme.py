@@ -132,6 +132,7 @@ NO_MEASUREMENT = [
     r"[248] layers of \d0", r"part [12]\b",  # networks, versions, sections
     r"float(32|64)", r"\bL2\b", r"∇L(\(θ\))? = 0",  # terms
     r"5πx", r"\[0, 1\]", r"\(1 − α\)", r"−1 to 2", r"0 ≤ α ≤ 1",  # the functions, and where α lies
+    r"1 \+ f", r"\(\\\|x\\\| \+ 1\)",  # the ε-sharpness
     r"\b(19|20)\d\d\b", r"Proc\. IEEE 86", r"95 %",  # years, and the level of every interval
     r"0\.92 to 0\.94", r"99\.05 %", r"60,000 parameters",  # the earlier report's accuracies, LeNet-5's
 ]
