@@ -106,8 +106,9 @@ def obeying():
 def run_here(monkeypatch):
     """A function that runs a script in this process as its command would: one more import of PyTorch takes seconds.
 
-    The script must end by itself or with status 0.
+    The script must end by itself or with status 0. It has one thread, as where the tests start it as a command.
     """
+    torch.set_num_threads(1)
 
     def run(path, *arguments, folder):
         monkeypatch.chdir(folder)
