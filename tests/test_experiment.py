@@ -75,6 +75,10 @@ def test_another_data_set_goes_to_its_own_folder_and_shrinks_defaults_only(tmp_p
     assert "--train-size 2000 is more than the digits (8×8) training set has (1437)" in capsys.readouterr().err
     call("--out", str(tmp_path), "--dataset", "digits", "--train-size", "50", "--batch-size", "51", images=True, status=2)
     assert "--batch-size 51 is more than the training size has (50)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(script.run, script.plot, script.FLAGS, runs=script.RUNS, images=True, arguments=[
+            "--out", str(tmp_path), "--dataset", "digits", "--train-size", "100", "--sharpness-images", "101"])
+    assert "--sharpness-images 101 is more than the training size has (100)" in capsys.readouterr().err
 
 
 def test_results_hold_what_the_report_needs(tmp_path, capsys):
