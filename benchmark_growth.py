@@ -135,7 +135,7 @@ def plot(results):
         x, values = curves[f"{kind}_counts"], np.array(curves[f"{kind}s"]).T
         draw_runs(axes, x, values, COLORS[0], marker=MARKERS[0])
         slope = np.polyfit(np.log(x[-2:]), np.log(np.median(values, 0)[-2:]), 1)[0]
-        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{label}: exponent {slope:.2f} at the end")
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{kind}s: exponent {slope:.2f} at the end")
         axes.set_xticks(x[::2], [f"{value:,}" for value in x[::2]])
         axes.minorticks_off()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # less than two decades: powers of ten are too few
