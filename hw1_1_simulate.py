@@ -40,6 +40,10 @@ EARLIER_LEARNING_RATE = 1e-3
 SMALLEST_MSE = 1e-14  # outputs near 1 carry rounding errors of 6e-8 in float32: a smaller error is no longer a fit
 
 
+def record_interval(epochs):
+    return max(epochs // RECORDS, 1)
+
+
 def train_stack(widths, names, run_numbers, learning_rate, epochs, settings):
     """Trains one stack on several functions, run_numbers each; returns the model and errors (functions, runs, records)."""
     x = grid(settings.points, settings.device)
@@ -54,7 +58,7 @@ def train_stack(widths, names, run_numbers, learning_rate, epochs, settings):
         errors.append(mean_squared_error(outputs, targets).view(len(names), -1))
 
     train(model, x, targets, mean_squared_error, epochs=epochs, learning_rate=learning_rate, record=measure,
-          record_every=max(epochs // RECORDS, 1),
+          record_every=record_interval(epochs),
           title=f"{len(widths) - 2} hidden, {', '.join(names)}, learning rate {learning_rate}")
     return model, torch.stack(errors, -1).clamp(min=SMALLEST_MSE).cpu().numpy()
 
@@ -89,7 +93,7 @@ def train_depth(depth, settings):
 
 
 def run(settings):
-    x, every = grid(TEST_POINTS, settings.device), max(settings.epochs // RECORDS, 1)
+    x, every = grid(TEST_POINTS, settings.device), record_interval(settings.epochs)
     curves = {"epochs": sorted({*range(0, settings.epochs + 1, every), settings.epochs}), "x": x[::5, 0],
               "truth": {name: function(x)[::5, 0] for name, function in FUNCTIONS.items()},
               "train_mse": {name: {} for name in FUNCTIONS}, "fit": {name: {} for name in FUNCTIONS}}

@@ -80,16 +80,16 @@ def first_fitted(accuracies):
 def run(settings, data):
     parameters, measures = train_stack(data, settings)
     fitted = [[first_fitted(accuracies) for accuracies in runs] for runs in measures["train_accuracy"]]
-    table = []
+    table, fits = [], compare_fits(fitted, settings)
     for i, share in enumerate(SHARES):
         final = {name: values[i, :, -1] for name, values in measures.items()}
         table.append({
             "randomized": share, "runs": settings.runs, "train_size": settings.train_size, "parameters": parameters,
-            "epochs_to_fit": None if None in fitted[i] else np.mean(fitted[i]),
+            "epochs_to_fit": fits[i]["epochs_to_fit"],
             **{name: final[name].mean() for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")},
             "test_accuracy_ci95": mean_ci95(final["test_accuracy"])[1],
         })
-    return {"table": table, "fits": compare_fits(fitted, settings), "memorization": describe_memorization(measures),
+    return {"table": table, "fits": fits, "memorization": describe_memorization(measures),
             "curves": {"epochs_to_fit": dict(zip(SHARES, fitted)),
                        **{name: dict(zip(SHARES, values)) for name, values in measures.items()}}}
 
