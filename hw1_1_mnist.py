@@ -120,7 +120,7 @@ def plot(results):
         error_axes.yaxis.set_major_formatter("{x:g}")
         error_axes.set(title=f"{dataset}: test error {1 - max(accuracies):.1%} to {1 - min(accuracies):.1%}",
                        xlabel="epochs", ylabel="1 − accuracy (%)")
-        final_axes.set(title=f"{verdicts[dataset]} (p < 0.05)", xlabel="network",
+        final_axes.set(title=f"{verdicts[dataset]} (p < 0.05)", xlabel="network (bar: mean)",
                        ylabel="final test accuracy (%)", xticks=range(len(MODELS)),
                        xticklabels=[name.replace(" conv ", " ×\n") for name in MODELS])
     legend_below(figure, axes[0, 0], columns=6, train_test=True)

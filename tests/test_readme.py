@@ -125,6 +125,11 @@ def test_each_reading_rests_on_stored_numbers(script):
     assert len(VALUES.findall(reading)) >= 3
 
 
+def test_no_line_of_prose_begins_with_a_comment():
+    """Markdown would take the whole line for HTML, and show its links and emphasis as they are written."""
+    assert not re.findall(r"^ {0,3}<!-- value .*", README, re.M)
+
+
 # Digits that may be typed: names, formulas, and what others have written. All else comes from stored results.
 NO_MEASUREMENT = [
     r"```.*?```", r"`[^`]*`", r"\]\([^)]*\)", r"arXiv:[\d.]+", r"^!\[.*$",  # code, links, figures
