@@ -16,7 +16,7 @@ from benchmark_workloads import workloads
 from common.experiment import Flag, main
 from common.plotting import COLORS, GREY, draw_ranges, legend_below, new_figure
 from common.statistics import quartile_columns
-from common.timing import matrix_product, measure_operations, time_interleaved
+from common.timing import matrix_product, measure_products, time_interleaved
 
 FLAGS = {
     "steps": Flag(40, 4, "training steps in one timing"),
@@ -27,7 +27,7 @@ RUNS = Flag(7, 2, "timings of each piece of work")
 
 
 def _append_products(kernels, work, device):
-    kernels.append(measure_operations(work, device)[:2])
+    kernels.append(measure_products(work, device))
 
 
 def run(settings, data):

@@ -34,39 +34,37 @@ def matrix_product(device):
     return lambda: left @ right, 2 * MATRIX_SIZE**3
 
 
-class _MeasureOperations(TorchDispatchMode):
+class _MeasureProducts(TorchDispatchMode):
     """Adds up PyTorch's own counts. Its FlopCounterMode also follows modules, and fails on a gradient by the input."""
 
     def __init__(self, device):
         super().__init__()
-        self.device, self.arithmetic, self.product_seconds, self.library_seconds = device, 0, 0.0, 0.0
+        self.device, self.operations, self.seconds = device, 0, 0.0
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         keywords = keywords or {}
+        count = flop_registry.get(operation.overloadpacket)
+        if not count:
+            return operation(*arguments, **keywords)
         _wait_for(self.device)
         start = time.perf_counter()
         result = operation(*arguments, **keywords)
         _wait_for(self.device)
-        seconds = time.perf_counter() - start
-        self.library_seconds += seconds
-        count = flop_registry.get(operation.overloadpacket)
-        if count:
-            self.product_seconds += seconds
-            self.arithmetic += count(*arguments, **keywords, out_val=result)
+        self.seconds += time.perf_counter() - start
+        self.operations += count(*arguments, **keywords, out_val=result)
         return result
 
 
-def measure_operations(work, device):
-    """What PyTorch's operations do in one call of work(), forth and back: (arithmetic, product_seconds, library_seconds).
+def measure_products(work, device):
+    """The matrix products and convolutions, forth and back, in one call of work().
 
-    arithmetic is the number of floating-point operations of the matrix products and convolutions, product_seconds what they
-    take: what would be left of the time if all else were free. library_seconds is what all operations take, so that only
-    Python and the bookkeeping between them is not in it. PyTorch counts too much arithmetic for the backward pass of a
-    grouped convolution, as several runs of a CNN are on a GPU.
+    Returns their floating-point operations, and the seconds that the library's kernels take for them: what would be left
+    of the time if all else were free. PyTorch counts too many operations for the backward pass of a grouped convolution, as
+    several runs of a CNN are on a GPU.
     """
-    with _MeasureOperations(device) as measured:
+    with _MeasureProducts(device) as measured:
         work()
-    return measured.arithmetic, measured.product_seconds, measured.library_seconds
+    return measured.operations, measured.seconds
 
 
 def _wait_for(device):
