@@ -1,7 +1,7 @@
 """How much of the report's time is arithmetic that only a faster library or machine could shorten?
 
 All nine experiments run at full settings, one after another, under a counter that times the library's kernels for matrix
-products and convolutions. Everything else, from pooling and optimizers to Python, is what better code could still save.
+products and convolutions. Everything else is pooling, optimizers, memory traffic, Python, and the timer itself.
 
     python benchmark_limits.py              # the report's figure, more than an hour
     python benchmark_limits.py --quick      # a tour in a minute
@@ -54,13 +54,13 @@ def run(settings, data):
 
 def plot(results):
     rows, report = results["table"][::-1], results["report"][0]
-    title = (f"{report['kernel_minutes']:.0f} of the report's {report['minutes']:.0f} minutes on {report['cores']} cores "
+    title = (f"{report['kernel_minutes']:.0f} of {report['minutes']:.0f} timed minutes on {report['cores']} cores "
              "are products and convolutions")
     figure, ((axes,),) = new_figure(title, results, 1, 1, height=3.6)
     places = np.arange(len(rows))
     axes.barh(places, [row["seconds"] for row in rows], color=COLORS[5], label="all")
     axes.barh(places, [row["kernel_seconds"] for row in rows], 0.4, color=COLORS[0], label="products and convolutions")
-    axes.set(xlabel="seconds on one core, timers included", yticks=places,
+    axes.set(xlabel="seconds on one core, the timer's own included", yticks=places,
              yticklabels=[f"{row['experiment']}: {row['share']:.0%}" for row in rows])
     legend_below(figure, axes)
     return figure
