@@ -17,7 +17,7 @@ from common.functions import grid, sinc
 from common.models import cnn, cnn_hidden_width, count_parameters, mlp, mlp_widths
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure
 from common.statistics import quartile_columns
-from common.timing import measure_products, time_interleaved
+from common.timing import measure_operations, time_interleaved
 from common.training import cross_entropy, mean_squared_error, run_generators
 
 FLAGS = {"largest_set": Flag(60_000, 1_000, "the largest training set; the others are a half to a sixteenth of it")}
@@ -110,7 +110,7 @@ def estimate(by_runs, data, device):
             # Colour images of 32 × 32 have 3 · (32/28)² times the pixels of ours, and a network that does well on them
             # has at the least eight times the channels: 64 times the operations in all but the first convolution.
             ("CIFAR-size, 10 epochs", "CNN, 8 times the channels", build_cnn, 50_000, 64 * (32 / 28) ** 2)):
-        operations = measure_products(image_training(build, 1, images, labels), device)[0] / len(images) * factor
+        operations = measure_operations(image_training(build, 1, images, labels), device)[0] / len(images) * factor
         measured = "CNN, 2 conv 3×3" if build is build_cnn else network
         per_example = np.median(by_runs[measured][-1]) / 1e6 / BATCH_SIZE * factor  # at the same rate of operations
         total = 10 * examples * PAPER_RUNS

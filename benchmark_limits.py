@@ -1,10 +1,11 @@
-"""How much of the report's time is arithmetic that only a faster library or machine could shorten?
+"""How much of the report's time is spent in PyTorch's operations, which only a faster library or machine could shorten?
 
-All nine experiments run at full settings, one after another, under a counter that times the library's kernels for matrix
-products and convolutions. Everything else is pooling, optimizers, memory traffic, Python, and the timer itself.
+All nine experiments run at full settings, one after another, under a timer of every operation: matrix products and
+convolutions, whose arithmetic cannot be avoided, and all others, from pooling to the optimizer. What is in neither is
+Python, autograd, the calls of the operations and the timer: all that better code around them could save, and more.
 
-    python benchmark_limits.py              # the report's figure, more than an hour
-    python benchmark_limits.py --quick      # a tour in a minute
+    python benchmark_limits.py              # the report's figure, an hour
+    python benchmark_limits.py --quick      # a tour in two minutes
 """
 
 import time
@@ -18,8 +19,8 @@ import numpy as np
 import torch
 
 from common.experiment import Flag, main
-from common.plotting import COLORS, legend_below, new_figure
-from common.timing import measure_products
+from common.plotting import COLORS, GREY, legend_below, new_figure
+from common.timing import measure_operations
 
 RUNS = Flag(1, 1, "measurements of each experiment")
 CORES = 2  # that share the report's work, see the Makefile
@@ -40,28 +41,32 @@ def run(settings, data):
     table = []
     for script in SCRIPTS:
         work = experiment(script, settings, data)
-        seconds, kernel_seconds = [], []
+        measured = []
         for _ in range(settings.runs):
             start = time.perf_counter()
-            kernel_seconds.append(measure_products(work, settings.device)[1])
-            seconds.append(time.perf_counter() - start)
-        table.append({"experiment": script, "seconds": np.median(seconds), "kernel_seconds": np.median(kernel_seconds),
-                      "share": np.median(np.divide(kernel_seconds, seconds))})
-    sums = {name: sum(row[name] for row in table) for name in ("seconds", "kernel_seconds")}
-    report = {"cores": CORES, "minutes": sums["seconds"] / CORES / 60, "kernel_minutes": sums["kernel_seconds"] / CORES / 60}
-    return {"table": table, "report": [report], "curves": {}}
+            products, library = measure_operations(work, settings.device)[1:]
+            measured.append((time.perf_counter() - start, library, products))
+        row = dict(zip(("seconds", "library_seconds", "product_seconds"), np.median(measured, axis=0)))
+        table.append({"experiment": script, **row, "library_share": row["library_seconds"] / row["seconds"],
+                      "product_share": row["product_seconds"] / row["seconds"]})
+    report = {f"{name}minutes": sum(row[f"{name}seconds"] for row in table) / CORES / 60
+              for name in ("", "library_", "product_")}
+    return {"table": table, "report": [{"cores": CORES, **report}], "curves": {}}
 
 
 def plot(results):
     rows, report = results["table"][::-1], results["report"][0]
-    title = (f"{report['kernel_minutes']:.0f} of {report['minutes']:.0f} timed minutes on {report['cores']} cores "
-             "are products and convolutions")
+    minutes = {name: f"{value:.0f}" for name, value in report.items()}
+    title = (f"{minutes['library_minutes']} of {minutes['minutes']} timed minutes on {minutes['cores']} cores are PyTorch's "
+             f"operations, {minutes['product_minutes']} of them products")
     figure, ((axes,),) = new_figure(title, results, 1, 1, height=3.6)
     places = np.arange(len(rows))
-    axes.barh(places, [row["seconds"] for row in rows], color=COLORS[5], label="all")
-    axes.barh(places, [row["kernel_seconds"] for row in rows], 0.4, color=COLORS[0], label="products and convolutions")
+    for name, height, color, label in (("seconds", 0.8, GREY, "all"),
+                                       ("library_seconds", 0.6, COLORS[5], "PyTorch's operations"),
+                                       ("product_seconds", 0.4, COLORS[0], "products and convolutions")):
+        axes.barh(places, [row[name] for row in rows], height, color=color, label=label)
     axes.set(xlabel="seconds on one core, the timer's own included", yticks=places,
-             yticklabels=[f"{row['experiment']}: {row['share']:.0%}" for row in rows])
+             yticklabels=[f"{row['experiment']}: {row['library_share']:.0%}, {row['product_share']:.0%}" for row in rows])
     legend_below(figure, axes)
     return figure
 

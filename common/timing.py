@@ -1,6 +1,7 @@
 """Timing pieces of work fairly: interleaved, repeated, and beside the machine's own matrix product."""
 
 import time
+from statistics import median
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -34,37 +35,51 @@ def matrix_product(device):
     return lambda: left @ right, 2 * MATRIX_SIZE**3
 
 
-class _MeasureProducts(TorchDispatchMode):
+class _MeasureOperations(TorchDispatchMode):
     """Adds up PyTorch's own counts. Its FlopCounterMode also follows modules, and fails on a gradient by the input."""
 
-    def __init__(self, device):
+    def __init__(self, device, call_seconds=0.0):
         super().__init__()
-        self.device, self.operations, self.seconds = device, 0, 0.0
+        self.device, self.call_seconds = device, call_seconds
+        self.arithmetic, self.product_seconds, self.library_seconds = 0, 0.0, 0.0
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         keywords = keywords or {}
-        count = flop_registry.get(operation.overloadpacket)
-        if not count:
-            return operation(*arguments, **keywords)
         _wait_for(self.device)
         start = time.perf_counter()
         result = operation(*arguments, **keywords)
         _wait_for(self.device)
-        self.seconds += time.perf_counter() - start
-        self.operations += count(*arguments, **keywords, out_val=result)
+        seconds = time.perf_counter() - start - self.call_seconds
+        self.library_seconds += seconds
+        count = flop_registry.get(operation.overloadpacket)
+        if count:
+            self.product_seconds += seconds
+            self.arithmetic += count(*arguments, **keywords, out_val=result)
         return result
 
 
-def measure_products(work, device):
-    """The matrix products and convolutions, forth and back, in one call of work().
+def measure_operations(work, device):
+    """What PyTorch's operations do in one call of work(), forth and back: (arithmetic, product_seconds, library_seconds).
 
-    Returns their floating-point operations, and the seconds that the library's kernels take for them: what would be left
-    of the time if all else were free. PyTorch counts too many operations for the backward pass of a grouped convolution, as
-    several runs of a CNN are on a GPU.
+    arithmetic is the number of floating-point operations of the matrix products and convolutions, product_seconds what they
+    take: what would be left of the time if all else were free. library_seconds is what all operations take, less what each
+    would take on a single number: what would be left if Python, autograd and the calls themselves were free. PyTorch counts
+    too much arithmetic for the backward pass of a grouped convolution, as several runs of a CNN are on a GPU.
     """
-    with _MeasureProducts(device) as measured:
+    with _MeasureOperations(device, _seconds_of_a_call(device)) as measured:
         work()
-    return measured.operations, measured.seconds
+    return measured.arithmetic, measured.product_seconds, measured.library_seconds
+
+
+def _seconds_of_a_call(device):
+    """What the timer sees of an operation that has one number to work on: median over 50 times the mean of 100 calls."""
+    number, seconds = torch.zeros(1, device=device), []
+    for _ in range(50):
+        with _MeasureOperations(device) as measured:
+            for _ in range(100):
+                number.relu()
+        seconds.append(measured.library_seconds / 100)
+    return median(seconds)
 
 
 def _wait_for(device):
