@@ -68,9 +68,12 @@ def plot(results):
     ratio_axes.set(xscale="log", xlabel="times as many per second (median and quartiles)", yticks=places,
                    yticklabels=[f"{row['workload']} ×{row['runs']}" for row in rows], title="how much faster")
     share_axes.barh(places, [100 * row["share"] for row in rows], color=COLORS[2])
-    share_axes.plot([100 * row["kernels_share"] for row in rows], places, "|", color="black", markersize=12)
-    share_axes.set(xlabel="% of a float32 matrix product's rate", title="achieved (mark: its kernels alone)")
-    legend_below(figure, ratio_axes)
+    for column, color, label in (("operations_share", "black", "PyTorch's operations alone"),
+                                 ("kernels_share", GREY, "their products alone")):
+        share_axes.plot([100 * row[column] for row in rows], places, "|", color=color, markersize=12, markeredgewidth=2,
+                        label=label)
+    share_axes.set(xlabel="% of a float32 matrix product's rate", title="achieved, and what limits it")
+    legend_below(figure, ratio_axes, share_axes)
     return figure
 
 

@@ -1,8 +1,8 @@
-"""How much of the report's time is spent in PyTorch's operations, which only a faster library or machine could shorten?
+"""How much of the report's time do PyTorch's operations take, however good the code around them is?
 
 All nine experiments run at full settings, one after another, under a timer of every operation: matrix products and
 convolutions, whose arithmetic cannot be avoided, and all others, from pooling to the optimizer. What is in neither is
-Python, autograd, the calls of the operations and the timer: all that better code around them could save, and more.
+Python, autograd, the calls of the operations and the timer itself: better code around the operations can save no more.
 
     python benchmark_limits.py              # the report's figure, an hour
     python benchmark_limits.py --quick      # a tour in two minutes
@@ -61,12 +61,11 @@ def plot(results):
              f"operations, {minutes['product_minutes']} of them products")
     figure, ((axes,),) = new_figure(title, results, 1, 1, height=3.6)
     places = np.arange(len(rows))
-    for name, height, color, label in (("seconds", 0.8, GREY, "all"),
-                                       ("library_seconds", 0.6, COLORS[5], "PyTorch's operations"),
+    for name, height, color, label in (("seconds", 0.8, GREY, "all, the timer's own included"),
+                                       ("library_seconds", 0.6, COLORS[5], "PyTorch's operations, not their calls"),
                                        ("product_seconds", 0.4, COLORS[0], "products and convolutions")):
         axes.barh(places, [row[name] for row in rows], height, color=color, label=label)
-    axes.set(xlabel="seconds on one core, the timer's own included", yticks=places,
-             yticklabels=[f"{row['experiment']}: {row['library_share']:.0%}, {row['product_share']:.0%}" for row in rows])
+    axes.set(xlabel="seconds on one core", yticks=places, yticklabels=[row["experiment"] for row in rows])
     legend_below(figure, axes)
     return figure
 

@@ -45,7 +45,7 @@ def test_growth_is_measured_along_runs_parameters_and_images(tmp_path, monkeypat
     assert results["estimates"][0]["operations_per_image"] == 2 * (2 * (784 * 32 + 2 * 32 * 32 + 320) + 2 * 32 * 32 + 320)
 
 
-def test_limits_hold_the_products_of_each_experiment_on_its_own_settings(tmp_path, monkeypatch):
+def test_limits_hold_the_operations_of_each_experiment_on_its_own_settings(tmp_path, monkeypatch):
     seen = []
 
     def multiply_and_sleep(settings, data=None):

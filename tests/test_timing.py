@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from common import timing
 from common.baselines import Pictures, plain_cnn, plain_loop, plain_mlp, tutorial_loop
 from common.models import cnn, mlp, parameter_count
 from common.timing import matrix_product, measure_operations, time_interleaved
@@ -37,7 +38,7 @@ def test_operations_of_a_gradient_by_the_input_are_counted():
     assert measure_operations(lambda: torch.autograd.grad((images @ weight).sum(), images), CPU)[0] == 2 * (2 * 4 * 3 * 5)
 
 
-def test_only_the_products_own_seconds_count():
+def test_only_the_operations_own_seconds_count():
     left, right = torch.rand(2, 512, 512)
 
     def work():
@@ -47,6 +48,14 @@ def test_only_the_products_own_seconds_count():
     start = time.perf_counter()
     _, product_seconds, library_seconds = measure_operations(work, CPU)
     assert 0 < product_seconds < library_seconds <= time.perf_counter() - start - 0.2  # the ReLU is the library's too
+
+
+def test_the_call_of_every_operation_is_taken_off(monkeypatch):
+    monkeypatch.setattr(timing, "_seconds_of_a_call", lambda device: 1_000.0)  # beside which the operations take nothing
+    matrix = torch.rand(8, 8)
+    _, product_seconds, library_seconds = measure_operations(lambda: (matrix @ matrix).relu(), CPU)
+    assert product_seconds == pytest.approx(-1_000, abs=100)
+    assert library_seconds == pytest.approx(-2_000, abs=100)
 
 
 @pytest.mark.parametrize(("stack", "plain"), [
