@@ -48,6 +48,7 @@ class StackedConv2d(nn.Module):
 
     (R, B, in, H, W) -> (R, B, out, H / pool, W / pool). A convolution is bound by arithmetic on a CPU, so the runs go one
     after another there, each while it is in the cache; on other devices they go as groups of channels of one convolution.
+    Where all runs see the same images, as in an evaluation, their filters are those of one convolution everywhere.
     """
 
     def __init__(self, in_channels, out_channels, kernel, pool, generators):
@@ -59,7 +60,13 @@ class StackedConv2d(nn.Module):
         self.bias = nn.Parameter(torch.stack(biases))  # (R, out)
 
     def forward(self, inputs):
+        if inputs.stride(0) == 0:  # images expanded to all runs
+            return self.on_shared(inputs[0])
         return self.one_by_one(inputs) if inputs.device.type == "cpu" else self.as_groups(inputs)
+
+    def on_shared(self, images):
+        outputs = self._layer(_channels_last(images), self.weight.flatten(0, 1), self.bias.flatten())
+        return outputs.unflatten(1, (len(self.weight), -1)).movedim(1, 0)
 
     def one_by_one(self, inputs):
         outputs = [self._layer(_channels_last(images), weight, bias)

@@ -72,6 +72,19 @@ def test_runs_convolved_as_groups_equal_runs_convolved_one_by_one(pool):
     torch.testing.assert_close(groups, one_by_one)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_that_all_runs_share_are_convolved_once_with_the_filters_of_all_runs(channels, monkeypatch):
+    layer = StackedConv2d(channels, 4, 5, 2, run_generators(0, 3, "initialization")).double()
+    images = torch.randn(6, channels, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    one_by_one = layer.one_by_one(images.expand(3, *images.shape))
+    gradients = torch.autograd.grad(one_by_one.square().sum(), layer.parameters())
+    monkeypatch.setattr(layer, "one_by_one", None)
+    monkeypatch.setattr(layer, "as_groups", None)
+    shared = layer(images.expand(3, *images.shape))
+    torch.testing.assert_close(shared, one_by_one)
+    torch.testing.assert_close(torch.autograd.grad(shared.square().sum(), layer.parameters()), gradients)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 def test_a_gpu_trains_the_networks_that_the_cpu_trains(build):
