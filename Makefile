@@ -1,7 +1,7 @@
 # make figures [QUICK=1]   the nine experiments, one per core at a time; figures and results land in figures/
 # make report              the README's numbers from the stored results
 # make test                the tests
-# make benchmark           how fast all this is, and how the cost grows
+# make benchmark           how fast all this is, and how the cost grows: a quarter of an hour on an idle machine
 PYTHON ?= python3
 python := .venv/bin/python
 scripts := $(sort $(wildcard hw1_*.py))

@@ -72,7 +72,7 @@ def _say(message, status):
     return status
 
 
-def _keep_freed_memory():
+def keep_freed_memory():
     """Has the C library keep the memory that a training step frees: the next step asks for the same megabytes again.
 
     By default glibc returns them, and the kernel's fresh, zeroed pages cost wide stacks half of their time.
@@ -85,7 +85,7 @@ def _keep_freed_memory():
 
 def _main(run, plot, flags, images, arguments):
     start = time.monotonic()
-    _keep_freed_memory()
+    keep_freed_memory()
     name, description = Path(run.__code__.co_filename).stem, run.__globals__["__doc__"]
     settings, explicit = parse(flags, images, description, arguments)
     if settings.replot:

@@ -26,7 +26,7 @@ def new_figure(title, results, rows, columns, height=3.0, **subplots):
     axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     figure.suptitle(f"{title}\n", fontweight="bold")  # the empty second line makes room for the note
     settings, environment = results["settings"], results["environment"]
-    note = [environment["dataset"], f"{settings['runs']} runs", f"seed {settings['seed']}",
+    note = [environment["dataset"], f"{settings['runs']} run{'s' * (settings['runs'] > 1)}", f"seed {settings['seed']}",
             "quick tour, not the report's settings" if settings["quick"] else None]
     figure.text(0.5, 1 - 0.4 / figure.get_figheight(), " · ".join(filter(None, note)), fontsize=8, color="#555555",
                 ha="center")
