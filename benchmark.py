@@ -3,7 +3,7 @@
 Each kind of work in this laboratory is timed in turn as the laboratory does it, by a plain PyTorch loop over tensors in
 memory with the fused optimizer and, where there is one, by the tutorials' loop with a DataLoader and ToTensor. What the
 processor could do at best is its own matrix product, timed between them. All this is repeated in one process after
-another, since where a process's memory lies makes all its timings faster or slower.
+another, since timings differ more between processes than within one.
 
     python benchmark.py              # the report's figure
     python benchmark.py --quick      # a tour in seconds
