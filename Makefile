@@ -1,36 +1,36 @@
-# make figures [QUICK=1]   the nine experiments, one per core at a time; figures and results land in figures/
-# make report              the README's numbers from the stored results
-# make test                the tests
-# make benchmark           how fast all this is, and how the cost grows: a quarter of an hour on an idle machine
+# make figures [QUICK=1] [DATASET=mnist]   the nine experiments; figures and results land in figures/
+# make report                              the README's numbers from the stored results
+# make test                                the tests
+# make benchmark                           how fast all this is: a quarter of an hour, idle machine
+# make confirmation                        fresh runs of two experiments: an hour
+# Without make: see "Without make" in the README.
 PYTHON ?= python3
 python := .venv/bin/python
-scripts := $(sort $(wildcard hw1_*.py))
-flags := $(if $(QUICK),--quick)
+quick := $(if $(filter-out 0 no false,$(QUICK)),--quick)
+dataset := $(if $(DATASET),--dataset $(DATASET))
 
-cores := $(shell getconf _NPROCESSORS_ONLN)
-
-.PHONY: figures report test benchmark $(scripts)
-# Networks this small gain little from a second thread: two scripts with one thread each are done far sooner.
+.PHONY: figures report test benchmark confirmation
 figures: .venv/installed
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory $(if $(findstring j,$(MAKEFLAGS)),,-j $(cores)) $(scripts)
-
-$(scripts): .venv/installed
-	@echo "== $@"
-	@$(python) $@ $(flags)
+	@$(python) run_all.py $(quick) $(dataset)
 
 report: .venv/installed
-	$(python) -m common.report
+	$(python) -m report
 
 benchmark: .venv/installed
-	$(python) benchmark.py $(flags)
-	$(python) benchmark_growth.py $(flags)
+	$(python) -m benchmarks.benchmark $(quick)
+	$(python) -m benchmarks.benchmark_growth $(quick)
+
+# Runs of another seed for two questions that the report's own runs leave open.
+confirmation: .venv/installed
+	OMP_NUM_THREADS=1 $(python) hw1_1_mnist.py --seed 1 --runs 8
+	OMP_NUM_THREADS=1 $(python) hw1_3_params.py --seed 1 --runs 8
 
 test: .venv/installed-dev
 	$(python) -m ruff check .
 	OMP_NUM_THREADS=1 $(python) -m pytest -n auto
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -m venv .venv
 
 .venv/installed: requirements.txt | .venv/bin/python
 	$(python) -m pip install --quiet --disable-pip-version-check -r requirements.txt

@@ -1,7 +1,8 @@
-"""Deep or shallow: which convolutional network classifies images better with the same number of parameters?
+"""Deep or shallow: which convolutional network classifies images better at the same size?
 
-Four networks with one, two or four convolutions, two of which differ in the kernel alone: what the convolutions save,
-one hidden linear layer takes up. They are trained on MNIST and, by the same code, on scikit-learn's digits.
+Four networks of about 32,000 parameters have one, two or four convolutions; two of them differ in
+the kernel alone. One hidden linear layer takes up the parameters that the convolutions save. The
+networks are trained on MNIST and, by the same code, on scikit-learn's digits.
 
     python hw1_1_mnist.py              # the report's figure
     python hw1_1_mnist.py --quick      # a tour in seconds
@@ -9,123 +10,225 @@ one hidden linear layer takes up. They are trained on MNIST and, by the same cod
 
 from functools import partial
 
+from common.command_line import Flag, main, positive_integer, positive_number
+from common.data import dataset_title, load_dataset
+from common.evaluation import evaluate_sets
+from common.models import cnn, cnn_hidden_width, parameter_count
+from common.plotting import (
+    COLORS,
+    MARKERS,
+    draw_final,
+    draw_train_test,
+    legend_below,
+    new_figure,
+)
+from common.statistics import compare_to_best, mean_ci95
+from common.training import cross_entropy, expand_to_runs, run_generators, train
+
 import numpy as np
 import scipy
 import torch
 
-from common.data import TITLES, load_dataset
-from common.experiment import Flag, main
-from common.models import cnn, cnn_hidden_width, parameter_count
-from common.plotting import COLORS, MARKERS, draw_final, draw_train_test, legend_below, new_figure
-from common.statistics import compare_to_best, mean_ci95
-from common.training import cross_entropy, evaluate_sets, run_generators, train
+# --- settings ---
 
 FLAGS = {
-    "epochs": Flag(10, 2, "passes through the training images of the main task"),
-    "lr": Flag(3e-3, 3e-3, "AdamW's learning rate at the start; it falls to zero along a half cosine"),
-    "batch_size": Flag(128, 128, "images per step"),
-    "train_size": Flag(60_000, 1_000, "training images, the first of the set"),
+    "runs": Flag(positive_integer, 3, quick=2, help="repeated runs of each network"),
+    "epochs": Flag(positive_integer, 10, quick=2,
+                   help="passes through the training images of the main task"),
+    "lr": Flag(positive_number, 3e-3, quick=3e-3,
+               help="AdamW's learning rate at the start; it falls to zero along a half cosine"),
+    "train_size": Flag(positive_integer, 60_000, quick=1_000, at_most="dataset",
+                       help="training images, the first of the set"),
+    "batch_size": Flag(positive_integer, 128, quick=128, at_most="train_size",
+                       help="images per step"),
 }
-RUNS = Flag(3, 2, "repeated runs of each network")
-PARAMETERS = 32_000
-WEIGHT_DECAY = 0.2  # decoupled; without it the deepest network stopped near 99.1 % on MNIST
-# Channels of the convolutions, block by block, each block ending in a 2 × 2 max-pool; and the kernel.
+PARAMETERS = 32_000  # of every network, to within a hundredth
+# The channels of the convolutions, block by block, and the kernel. Every block ends in a 2×2
+# max-pool.
 MODELS = {
     "1 conv 5×5": ([[8]], 5),
     "2 conv 5×5": ([[8], [16]], 5),
     "2 conv 3×3": ([[8], [16]], 3),
     "4 conv 3×3": ([[8], [16], [32, 32]], 3),
 }
-SMALL_TASK_EPOCHS = 4  # the digits are a fortieth of MNIST, so their epochs are this many times as many
+WEIGHT_DECAY = 0.2  # decoupled; without it the deepest network stopped near 99.1 % on MNIST
+SMALL_TASK = "digits"
+SMALL_TASK_EPOCHS = 4  # times the epochs, because the digits are a fortieth of MNIST
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
-def train_model(name, data, epochs, settings):
-    """Trains one stack; returns its parameter count and, per measure, the values (runs, epochs + 1)."""
+# --- networks ---
+
+
+def build_model(name, settings):
+    """A stack of runs of one of MODELS."""
     blocks, kernel = MODELS[name]
-    images, labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
+    hidden_width = cnn_hidden_width(blocks, kernel, PARAMETERS)
     generators = run_generators(settings.seed, settings.runs, "initialization")
-    model = cnn(blocks, kernel, [cnn_hidden_width(blocks, kernel, PARAMETERS)], generators).to(settings.device)
-    optimizer = partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY)
-    history = {name: [] for name in MEASURES}
+    return cnn(blocks, kernel, [hidden_width], generators).to(settings.device)
+
+
+# --- training and measuring ---
+
+
+def train_model(name, data, epochs, settings):
+    """Trains one network and measures it after every epoch.
+
+    Returns its parameter count and {measure: values (runs, epochs + 1)}.
+    """
+    model = build_model(name, settings)
+    images = data.train_images[: settings.train_size]
+    labels = data.train_labels[: settings.train_size]
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
+    history = {measure: [] for measure in MEASURES}
 
-    def measure(epoch):
-        for name, values in evaluate_sets(model, sets).items():
-            history[name].append(values)
+    def record(epoch):
+        for measure, values in evaluate_sets(model, sets).items():
+            history[measure].append(values)
 
-    train(model, images, labels.expand(settings.runs, -1), cross_entropy, epochs=epochs, learning_rate=settings.lr,
-          batch_size=min(settings.batch_size, len(images)), orders=run_generators(settings.seed, settings.runs, "order"),
-          optimizer=optimizer, record=measure, title=f"{TITLES[data.name]}, {name}")
-    return parameter_count(model), {measure: torch.stack(values, 1).cpu() for measure, values in history.items()}
-
-
-def tasks(settings, data):
-    """The main task and, beside another one, the digits, loaded when their turn comes: data set and epochs of each."""
-    yield data, settings.epochs
-    if data.name != "digits":
-        yield load_dataset("digits", settings.data_dir, settings.device), SMALL_TASK_EPOCHS * settings.epochs
+    train(model, images, expand_to_runs(labels, model), cross_entropy, epochs=epochs,
+          learning_rate=settings.lr, batch_size=settings.batch_size,
+          order_generators=run_generators(settings.seed, settings.runs, "order"),
+          optimizer=partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY), record=record,
+          title=f"{dataset_title(data.name)}, {name}")
+    for measure, values in history.items():
+        history[measure] = torch.stack(values, dim=1).cpu().numpy()
+    return parameter_count(model), history
 
 
-def run(settings, data):
-    table, curves = [], {}
-    for task, epochs in tasks(settings, data):
-        title = TITLES[task.name]
-        for name, (blocks, kernel) in MODELS.items():
-            parameters, history = train_model(name, task, epochs, settings)
-            curves.setdefault(title, {})[name] = history
-            final = {measure: values[:, -1] for measure, values in history.items()}
-            table.append({
-                "dataset": title, "model": name, "convolutions": sum(map(len, blocks)), "kernel": kernel,
-                "train_images": min(settings.train_size, len(task.train_images)), "test_images": len(task.test_images),
-                "parameters": parameters, "runs": settings.runs, "epochs": epochs,
-                **{measure: final[measure].mean() for measure in MEASURES},
-                "test_accuracy_ci95": mean_ci95(final["test_accuracy"])[1],
-            })
-    return {"table": table, "comparisons": compare(curves), "curves": curves}
+# --- summing up ---
 
 
-def compare(curves):
-    """The most accurate network on each task against each other one: paired t-tests, since runs share their data order."""
+def summarize_model(name, parameters, history, data, epochs, settings):
+    """One row of the table: means over the runs after the last epoch."""
+    blocks, kernel = MODELS[name]
+    row = {
+        "dataset": dataset_title(data.name),
+        "model": name,
+        "convolutions": sum(len(block) for block in blocks),
+        "kernel": kernel,
+        "train_images": min(settings.train_size, len(data.train_images)),
+        "test_images": len(data.test_images),
+        "parameters": parameters,
+        "runs": settings.runs,
+        "epochs": epochs,
+    }
+    for measure in MEASURES:
+        row[measure] = history[measure][:, -1].mean()
+    _, row["test_accuracy_ci95"] = mean_ci95(history["test_accuracy"][:, -1])
+    return row
+
+
+def compare_models(final_accuracies):
+    """On each task the most accurate network against each other one: rows.
+
+    final_accuracies is {task: {network: test accuracies (runs,)}}. The t-tests are paired, because
+    run k of every network sees the images in the same order.
+    """
     rows = []
-    for dataset, histories in curves.items():
-        accuracy = {name: history["test_accuracy"][:, -1].numpy() for name, history in histories.items()}
-        best, others = compare_to_best(accuracy, np.mean, scipy.stats.ttest_rel)
-        rows += [{"dataset": dataset, "best": best, "against": other, "accuracy_difference": difference.mean(),
-                  "difference_ci95": mean_ci95(difference)[1], "p_value": p_value}
-                 for other, difference, p_value in others]
+    for dataset, accuracies in final_accuracies.items():
+        best, comparisons = compare_to_best(accuracies, np.mean, scipy.stats.ttest_rel)
+        for other, differences, p_value in comparisons:
+            mean_difference, half_width = mean_ci95(differences)
+            rows.append({
+                "dataset": dataset,
+                "best": best,
+                "against": other,
+                "accuracy_difference": mean_difference,
+                "difference_ci95": half_width,
+                "p_value": p_value,
+            })
     return rows
 
 
+def run(settings):
+    """The whole experiment, from training to the numbers that are stored."""
+    tasks = [(settings.dataset, settings.epochs)]
+    if settings.dataset != SMALL_TASK:
+        tasks.append((SMALL_TASK, SMALL_TASK_EPOCHS * settings.epochs))
+    table, histories, final_accuracies = [], {}, {}
+    for dataset, epochs in tasks:
+        data = load_dataset(dataset, settings.data_dir, settings.device)
+        title = dataset_title(dataset)
+        histories[title], final_accuracies[title] = {}, {}
+        for name in MODELS:
+            parameters, history = train_model(name, data, epochs, settings)
+            table.append(summarize_model(name, parameters, history, data, epochs, settings))
+            histories[title][name] = history
+            final_accuracies[title][name] = history["test_accuracy"][:, -1]
+    return {
+        "constants": {
+            "PARAMETERS": PARAMETERS,
+            "MODELS": MODELS,
+            "WEIGHT_DECAY": WEIGHT_DECAY,
+            "SMALL_TASK_EPOCHS": SMALL_TASK_EPOCHS,
+        },
+        "table": table,
+        "comparisons": compare_models(final_accuracies),
+        "curves": histories,
+    }
+
+
+# --- drawing ---
+
+
 def plot(results):
-    best = {row["dataset"]: row["best"] for row in results["comparisons"]}
-    beaten = {dataset: sum(row["dataset"] == dataset and row["p_value"] is not None and row["p_value"] < 0.05
-                           for row in results["comparisons"]) for dataset in best}
-    verdicts = {dataset: f"{model} beats {beaten[dataset]} of {len(MODELS) - 1}" for dataset, model in best.items()}
-    title = "Most accurate: " + ", ".join(f"{verdict} on {dataset}" for dataset, verdict in verdicts.items())
-    figure, axes = new_figure(title, results, len(best), 3)
-    for (loss_axes, error_axes, final_axes), (dataset, histories) in zip(axes, results["curves"].items()):
-        for position, ((name, history), color, marker) in enumerate(zip(histories.items(), COLORS, MARKERS)):
-            epochs = range(len(history["test_loss"][0]))
-            errors = {f"{part}_error": 1 - np.array(history[f"{part}_accuracy"]) for part in ("train", "test")}
-            draw_train_test(loss_axes, epochs, history, "loss", color, name, marker)
-            draw_train_test(error_axes, epochs, errors, "error", color, name, marker, unit=100)
-            final = [100 * accuracies[-1] for accuracies in history["test_accuracy"]]
-            draw_final(final_axes, position, final, np.mean, color, marker)
-        losses, accuracies = ([np.median(history[measure], axis=0)[-1] for history in histories.values()]
-                              for measure in ("test_loss", "test_accuracy"))
-        loss_axes.set(yscale="log", title=f"{dataset}: test loss {min(losses):.2g} to {max(losses):.2g}", xlabel="epochs",
-                      ylabel="cross-entropy (nats)")
-        error_axes.set_yscale("symlog", linthresh=0.1)  # linear below 0.1 %, since training errors reach zero
-        error_axes.yaxis.set_major_formatter("{x:g}")
-        error_axes.set(title=f"{dataset}: test error {1 - max(accuracies):.1%} to {1 - min(accuracies):.1%}",
-                       xlabel="epochs", ylabel="1 − accuracy (%)")
-        final_axes.set(title=f"{verdicts[dataset]} (p < 0.05)", xlabel="network (bar: mean)",
-                       ylabel="final test accuracy (%)", xticks=range(len(MODELS)),
-                       xticklabels=[name.replace(" conv ", " ×\n") for name in MODELS])
-    legend_below(figure, axes[0, 0], columns=6, train_test=True)
+    """One row of panels for each task: loss, error, final accuracy."""
+    verdicts = {dataset: describe_winner(results, dataset) for dataset in results["curves"]}
+    winners = ", ".join(f"{verdict} on {dataset}" for dataset, verdict in verdicts.items())
+    figure, panels = new_figure(f"Most accurate: {winners}", results, len(verdicts), 3)
+    for row_of_panels, (dataset, histories) in zip(panels, results["curves"].items()):
+        loss_panel, error_panel, final_panel = row_of_panels
+        draw_losses(loss_panel, dataset, histories)
+        draw_errors(error_panel, dataset, histories)
+        draw_final_accuracies(final_panel, histories, verdicts[dataset])
+    legend_below(figure, panels[0, 0], columns=6, train_test=True)
     return figure
 
 
+def describe_winner(results, dataset):
+    """The most accurate network of a task and how many others it beats, in words."""
+    rows = [row for row in results["comparisons"] if row["dataset"] == dataset]
+    beaten = [row for row in rows if row["p_value"] is not None and row["p_value"] < 0.05]
+    return f"{rows[0]['best']} beats {len(beaten)} of {len(rows)}"
+
+
+def draw_losses(panel, dataset, histories):
+    """Cross-entropy of every network against the epochs."""
+    final_losses = []
+    for (name, history), color, marker in zip(histories.items(), COLORS, MARKERS):
+        test_losses = np.array(history["test_loss"])
+        epochs = range(test_losses.shape[1])
+        draw_train_test(panel, epochs, history["train_loss"], test_losses, color, name, marker)
+        final_losses.append(np.median(test_losses[:, -1]))
+    title = f"{dataset}: test loss {min(final_losses):.2g} to {max(final_losses):.2g}"
+    panel.set(yscale="log", title=title, xlabel="epochs", ylabel="cross-entropy (nats)")
+
+
+def draw_errors(panel, dataset, histories):
+    """Percentage of wrongly classified images of every network against the epochs."""
+    final_errors = []
+    for (name, history), color, marker in zip(histories.items(), COLORS, MARKERS):
+        train_errors = 100 * (1 - np.array(history["train_accuracy"]))
+        test_errors = 100 * (1 - np.array(history["test_accuracy"]))
+        epochs = range(test_errors.shape[1])
+        draw_train_test(panel, epochs, train_errors, test_errors, color, name, marker)
+        final_errors.append(np.median(test_errors[:, -1]))
+    panel.set_yscale("symlog", linthresh=0.1)  # linear below 0.1 %, as training errors reach zero
+    panel.yaxis.set_major_formatter("{x:g}")
+    title = f"{dataset}: test error {min(final_errors):.1f}% to {max(final_errors):.1f}%"
+    panel.set(title=title, xlabel="epochs", ylabel="1 − accuracy (%)")
+
+
+def draw_final_accuracies(panel, histories, verdict):
+    """The final test accuracy of every run, and the mean, for each network."""
+    for position, history in enumerate(histories.values()):
+        accuracies = 100 * np.array(history["test_accuracy"])[:, -1]
+        draw_final(panel, position, accuracies, np.mean, COLORS[position], MARKERS[position])
+    panel.set(title=f"{verdict} (p < 0.05)", xlabel="network (bar: mean)",
+              ylabel="final test accuracy (%)", xticks=range(len(histories)),
+              xticklabels=[name.replace(" conv ", " ×\n") for name in histories])
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS, images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

@@ -1,160 +1,327 @@
 """Deep or shallow: which fits a one-dimensional function better with the same number of parameters?
 
-Four ReLU networks of 571 parameters and 1 to 7 hidden layers are trained on three functions, many runs each, every
-network with the learning rate that suits it best on runs kept apart for that choice.
+Four ReLU networks of 571 parameters and 1 to 7 hidden layers are trained on three functions, many
+runs each. Every network gets the learning rate that suits it best on runs kept apart for that
+choice.
 
     python hw1_1_simulate.py              # the report's figure
     python hw1_1_simulate.py --quick      # a tour in seconds
 """
 
-import numpy as np
-import torch
-
-from common.experiment import Flag, main
-from common.functions import grid, sinc, square_wave, triangle_wave
+from common.command_line import Flag, main, positive_integer
+from common.data import grid, sinc, square_wave, triangle_wave
+from common.evaluation import predict
 from common.models import mlp, mlp_widths, parameter_count
-from common.plotting import COLORS, MARKERS, TRAIN, draw_final, draw_runs, legend_below, new_figure, number, stored_row
-from common.prediction import predict
+from common.plotting import (
+    COLORS,
+    MARKERS,
+    TRAIN,
+    draw_final,
+    draw_runs,
+    find_row,
+    format_number,
+    legend_below,
+    new_figure,
+)
 from common.statistics import compare_errors, quartile_columns
 from common.training import mean_squared_error, run_generators, train
 
+import numpy as np
+import torch
+
+# --- settings ---
+
 FLAGS = {
-    "epochs": Flag(20_000, 300, "training steps, each on all points"),
-    "points": Flag(128, 128, "training points, evenly spaced on [0, 1]"),
+    "runs": Flag(positive_integer, 15, quick=3, help="reported runs of each network"),
+    "epochs": Flag(positive_integer, 20_000, quick=300, help="training steps, each on all points"),
+    "points": Flag(positive_integer, 128, quick=128,
+                   help="training points, evenly spaced on [0, 1]"),
 }
-RUNS = Flag(15, 3, "reported runs of each network")
-PARAMETERS = 571
-DEPTHS = (1, 2, 4, 7)
 FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "triangle wave": triangle_wave}
-LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)
-SELECTION_RUNS = 10  # runs that choose the learning rate; their numbers start at FIRST_SELECTION_RUN and none is reported
-FIRST_SELECTION_RUN = 1_000_000
-SELECTION_EPOCHS = 1 / 4  # of a reported run's
+PARAMETERS = 571  # of every network
+DEPTHS = (1, 2, 4, 7)  # hidden layers
+LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best one is chosen for each network
+SELECTION_RUNS = 10  # runs that choose the learning rate
+FIRST_SELECTION_RUN = 1_000_000  # their numbers start here, so that none of them is reported
+SELECTION_EPOCHS = 1 / 4  # of a reported run's epochs
 TEST_POINTS = 2_000
-RECORDS = 100
-# An earlier report's networks, which it called equal in size: 120 hidden units each, the output layer counted as a layer.
-# The widths follow from the parameter counts it gives; the learning rate, which it does not give, is Adam's default.
-EARLIER_REPORT = {"2 layers of 60": [1, 60, 1], "4 layers of 30": [1, *[30] * 3, 1], "6 layers of 20": [1, *[20] * 5, 1],
-                  "8 layers of 15": [1, *[15] * 7, 1]}
+CURVE_STEP = 5  # every fifth test point is stored and drawn
+RECORDS = 100  # errors recorded in a training
+SMALLEST_MSE = 1e-14  # outputs near 1 are rounded by 6e-8 in float32: lower errors mean nothing
+
+# An earlier report's networks, which it called equal in size: 120 hidden units each, the output
+# layer counted as a layer. The widths follow from the parameter counts that it gives. It gives no
+# learning rate, so that it may have been Adam's default.
+EARLIER_REPORT = {
+    "2 layers of 60": [1, 60, 1],
+    "4 layers of 30": [1, 30, 30, 30, 1],
+    "6 layers of 20": [1, 20, 20, 20, 20, 20, 1],
+    "8 layers of 15": [1, 15, 15, 15, 15, 15, 15, 15, 1],
+}
+EARLIER_FUNCTIONS = ("sinc", "square wave")
 EARLIER_LEARNING_RATE = 1e-3
-SMALLEST_MSE = 1e-14  # outputs near 1 carry rounding errors of 6e-8 in float32: a smaller error is no longer a fit
 
 
-def record_interval(epochs):
-    return max(epochs // RECORDS, 1)
+# --- networks ---
 
 
-def train_stack(widths, names, run_numbers, learning_rate, epochs, settings):
-    """Trains one stack on several functions, run_numbers each; returns the model and errors (functions, runs, records)."""
+def build_model(widths, function_names, run_numbers, settings):
+    """A stack of equal networks: all runs on the first function, then all on the second, ..."""
+    generators = []
+    for _ in function_names:
+        generators += run_generators(settings.seed, run_numbers, "initialization")
+    return mlp(widths, generators).to(settings.device)
+
+
+# --- training ---
+
+
+def train_model(widths, function_names, run_numbers, learning_rate, epochs, settings):
+    """Trains one architecture on several functions.
+
+    Returns the model and the training errors (functions, runs, records).
+    """
+    model = build_model(widths, function_names, run_numbers, settings)
     x = grid(settings.points, settings.device)
-    targets = torch.cat([FUNCTIONS[name](x).expand(len(run_numbers), -1, -1) for name in names])
-    generators = [generator for _ in names for generator in run_generators(settings.seed, run_numbers, "initialization")]
-    model = mlp(widths, generators).to(settings.device)
+    targets = []
+    for name in function_names:
+        y = FUNCTIONS[name](x)  # (points, 1)
+        targets.append(y.expand(len(run_numbers), -1, -1))
+    targets = torch.cat(targets)  # (functions · runs, points, 1)
     errors = []
 
     @torch.no_grad()
-    def measure(epoch):
-        outputs = model(x.expand(len(targets), -1, -1))
-        errors.append(mean_squared_error(outputs, targets).view(len(names), -1))
+    def record(epoch):
+        errors.append(mean_squared_error(model(x.unsqueeze(0)), targets))
 
-    train(model, x, targets, mean_squared_error, epochs=epochs, learning_rate=learning_rate, record=measure,
-          record_every=record_interval(epochs),
-          title=f"{len(widths) - 2} hidden, {', '.join(names)}, learning rate {learning_rate}")
-    return model, torch.stack(errors, -1).clamp(min=SMALLEST_MSE).cpu().numpy()
+    train(model, x, targets, mean_squared_error, epochs=epochs, learning_rate=learning_rate,
+          record=record, record_every=record_interval(epochs),
+          title=f"{len(widths) - 2} hidden, {', '.join(function_names)}, rate {learning_rate}")
+    errors = torch.stack(errors, dim=1).clamp(min=SMALLEST_MSE).cpu().numpy()
+    return model, errors.reshape(len(function_names), len(run_numbers), -1)
+
+
+def record_interval(epochs):
+    """The epochs between two records."""
+    return max(epochs // RECORDS, 1)
+
+
+def recorded_epochs(epochs):
+    """The epochs at which errors are recorded, of which the last is one."""
+    return sorted({*range(0, epochs + 1, record_interval(epochs)), epochs})
 
 
 def choose_learning_rates(widths, settings):
-    """For each function the learning rate of the lowest third quartile of the error, on runs that are not reported.
-
-    The quartile rather than the median: a rate at which half of the runs excel and half collapse is no good choice.
-    """
-    run_numbers = range(FIRST_SELECTION_RUN, FIRST_SELECTION_RUN + min(SELECTION_RUNS, settings.runs))
+    """The best learning rate of one architecture for each function, on unreported runs."""
+    runs = min(SELECTION_RUNS, settings.runs)
+    run_numbers = range(FIRST_SELECTION_RUN, FIRST_SELECTION_RUN + runs)
     epochs = max(round(SELECTION_EPOCHS * settings.epochs), 1)
-    trials = [train_stack(widths, list(FUNCTIONS), run_numbers, rate, epochs, settings)[1] for rate in LEARNING_RATES]
-    scores = [np.quantile(errors[:, :, -1], 0.75, axis=1) for errors in trials]  # (rates, functions)
-    return {name: LEARNING_RATES[int(np.argmin(column))] for name, column in zip(FUNCTIONS, np.transpose(scores))}
+    final_errors = {}
+    for learning_rate in LEARNING_RATES:
+        _, errors = train_model(widths, list(FUNCTIONS), run_numbers, learning_rate, epochs,
+                                settings)
+        final_errors[learning_rate] = dict(zip(FUNCTIONS, errors[:, :, -1]))
+    return best_learning_rates(final_errors)
 
 
-def train_depth(depth, settings):
-    """Trains one network at its best; yields per function the table's row, the errors and the median run's fit."""
+def best_learning_rates(final_errors):
+    """For each function the learning rate with the lowest third quartile of the error.
+
+    final_errors is {learning rate: {function: errors (runs,)}}. The quartile rather than the
+    median, because a rate at which half of the runs excel and half collapse is no good choice.
+    """
+    best = {}
+    for function_name in FUNCTIONS:
+        third_quartiles = {}
+        for learning_rate, errors in final_errors.items():
+            third_quartiles[learning_rate] = np.quantile(errors[function_name], 0.75)
+        best[function_name] = min(third_quartiles, key=third_quartiles.get)
+    return best
+
+
+# --- measuring ---
+
+
+def measure_depth(depth, settings):
+    """Trains the networks of one depth, each at its best learning rate, and measures them.
+
+    Returns, for each function, the row of the table, the training errors (runs, records), and the
+    outputs of the run with the median error at the test points.
+    """
     widths = mlp_widths(depth, PARAMETERS)
-    rates = choose_learning_rates(widths, settings)
+    learning_rates = choose_learning_rates(widths, settings)
     x = grid(TEST_POINTS, settings.device)
-    for rate in sorted(set(rates.values())):
-        names = [name for name in FUNCTIONS if rates[name] == rate]  # one stack for those that share a rate
-        model, errors = train_stack(widths, names, range(settings.runs), rate, settings.epochs, settings)
-        fits = predict(model, x).view(len(names), settings.runs, -1)
-        for name, error, fit in zip(names, errors, fits):
-            row = {"function": name, "model": f"{depth} hidden", "depth": depth, "width": max(widths),
-                   "parameters": parameter_count(model), "runs": settings.runs, "learning_rate": rate,
-                   **quartile_columns("train_mse", error[:, -1]),
-                   "test_mse_median": (fit - FUNCTIONS[name](x).squeeze(1)).square().mean(1).quantile(0.5)}
-            yield row, error, fit[int(np.argsort(error[:, -1])[settings.runs // 2])]
+    measured = {}
+    for learning_rate in sorted(set(learning_rates.values())):
+        names = [name for name in FUNCTIONS if learning_rates[name] == learning_rate]
+        model, errors = train_model(widths, names, range(settings.runs), learning_rate,
+                                    settings.epochs, settings)
+        outputs = predict(model, x).view(len(names), settings.runs, TEST_POINTS)
+        for name, function_errors, function_outputs in zip(names, errors, outputs):
+            final_errors = function_errors[:, -1]
+            test_errors = (function_outputs - FUNCTIONS[name](x).squeeze(1)).square().mean(1)
+            row = {
+                "function": name,
+                "model": f"{depth} hidden",
+                "depth": depth,
+                "width": max(widths),
+                "parameters": parameter_count(model),
+                "runs": settings.runs,
+                "learning_rate": learning_rate,
+                **quartile_columns("train_mse", final_errors),
+                "test_mse_median": test_errors.quantile(0.5),
+            }
+            median_run = int(np.argsort(final_errors)[settings.runs // 2])
+            measured[name] = row, function_errors, function_outputs[median_run]
+    return measured
+
+
+def measure_earlier_report(settings):
+    """Trains the networks of the earlier report: the rows of its table, and all final errors.
+
+    The final errors are {function: {model: errors (runs,)}}.
+    """
+    rows, final_errors = [], {name: {} for name in EARLIER_FUNCTIONS}
+    for model_name, widths in EARLIER_REPORT.items():
+        model, errors = train_model(widths, EARLIER_FUNCTIONS, range(settings.runs),
+                                    EARLIER_LEARNING_RATE, settings.epochs, settings)
+        for function_name, function_errors in zip(EARLIER_FUNCTIONS, errors):
+            final_errors[function_name][model_name] = function_errors[:, -1]
+            rows.append({
+                "function": function_name,
+                "model": model_name,
+                "parameters": parameter_count(model),
+                "runs": settings.runs,
+                **quartile_columns("train_mse", function_errors[:, -1]),
+            })
+    rows.sort(key=lambda row: row["function"])
+    return rows, final_errors
+
+
+# --- summing up ---
+
+
+def compare_networks(final_errors):
+    """On every function the network of the lowest median error against each other one: rows.
+
+    final_errors is {function: {network: errors (runs,)}}.
+    """
+    rows = []
+    for function_name, errors_by_network in final_errors.items():
+        for row in compare_errors(errors_by_network):
+            rows.append({"function": function_name, **row})
+    return rows
 
 
 def run(settings):
-    x, every = grid(TEST_POINTS, settings.device), record_interval(settings.epochs)
-    curves = {"epochs": sorted({*range(0, settings.epochs + 1, every), settings.epochs}), "x": x[::5, 0],
-              "truth": {name: function(x)[::5, 0] for name, function in FUNCTIONS.items()},
-              "train_mse": {name: {} for name in FUNCTIONS}, "fit": {name: {} for name in FUNCTIONS}}
+    """The whole experiment, from training to the numbers that are stored."""
     table = []
+    train_mse = {name: {} for name in FUNCTIONS}
+    final_errors = {name: {} for name in FUNCTIONS}
+    fits = {name: {} for name in FUNCTIONS}
     for depth in DEPTHS:
-        for row, errors, fit in train_depth(depth, settings):
+        for name, (row, errors, outputs) in measure_depth(depth, settings).items():
             table.append(row)
-            curves["train_mse"][row["function"]][depth] = errors
-            curves["fit"][row["function"]][depth] = fit[::5]
+            train_mse[name][depth] = errors
+            final_errors[name][depth] = errors[:, -1]
+            fits[name][depth] = outputs[::CURVE_STEP]
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
-    return {"table": table, "comparisons": compare_all(curves["train_mse"]), **repeat_earlier_report(settings),
-            "curves": curves}
+
+    earlier_table, earlier_errors = measure_earlier_report(settings)
+    x = grid(TEST_POINTS, settings.device)
+    truth = {name: function(x)[::CURVE_STEP, 0] for name, function in FUNCTIONS.items()}
+    return {
+        "constants": {
+            "PARAMETERS": PARAMETERS,
+            "DEPTHS": DEPTHS,
+            "LEARNING_RATES": LEARNING_RATES,
+            "SELECTION_RUNS": SELECTION_RUNS,
+            "SELECTION_EPOCHS": SELECTION_EPOCHS,
+            "TEST_POINTS": TEST_POINTS,
+            "SMALLEST_MSE": SMALLEST_MSE,
+            "EARLIER_LEARNING_RATE": EARLIER_LEARNING_RATE,
+        },
+        "table": table,
+        "comparisons": compare_networks(final_errors),
+        "earlier_report": earlier_table,
+        "earlier_comparisons": compare_networks(earlier_errors),
+        "curves": {
+            "epochs": recorded_epochs(settings.epochs),
+            "x": x[::CURVE_STEP, 0],
+            "truth": truth,
+            "train_mse": train_mse,
+            "fit": fits,
+        },
+    }
 
 
-def compare_all(errors):
-    """On every function the network of the lowest median error against each other one: errors (runs, records) of each."""
-    return [{"function": name, **row} for name, networks in errors.items()
-            for row in compare_errors({network: error[:, -1] for network, error in networks.items()})]
-
-
-def repeat_earlier_report(settings):
-    """Its networks of unequal size on the assignment's two functions, with repeated runs."""
-    rows, errors = [], {"sinc": {}, "square wave": {}}
-    for model, widths in EARLIER_REPORT.items():
-        stack, both = train_stack(widths, list(errors), range(settings.runs), EARLIER_LEARNING_RATE, settings.epochs,
-                                  settings)
-        for name, error in zip(errors, both):
-            errors[name][model] = error
-            rows.append({"function": name, "model": model, "parameters": parameter_count(stack), "runs": settings.runs,
-                         **quartile_columns("train_mse", error[:, -1])})
-    return {"earlier_report": sorted(rows, key=lambda row: row["function"]), "earlier_comparisons": compare_all(errors)}
+# --- drawing ---
 
 
 def plot(results):
-    curves = results["curves"]
-    best = {row["function"]: row["best"] for row in results["comparisons"]}
-    beaten = {name: ", ".join(str(row["against"]) for row in results["comparisons"] if row["function"] == name
-                              and row["p_value"] is not None and row["p_value"] < 0.05) for name in FUNCTIONS}
-    title = f"Depth of the lowest median error at {PARAMETERS} parameters: " + ", ".join(
-        f"{name} {depth}" for name, depth in best.items())
-    figure, axes = new_figure(title, results, len(FUNCTIONS), 3, height=2.4)
-    for (loss_axes, fit_axes, final_axes), name in zip(axes, FUNCTIONS):
-        fit_axes.plot(curves["x"], curves["truth"][name], color="#cccccc", linewidth=5, label="truth")
-        for depth, color, marker in zip(DEPTHS, COLORS, MARKERS):
-            errors = np.array(curves["train_mse"][name][str(depth)])
-            label = f"{depth} hidden"
-            draw_runs(loss_axes, curves["epochs"], errors, color, TRAIN, label, marker)
-            position = DEPTHS.index(depth)
-            fit_axes.plot(curves["x"], curves["fit"][name][str(depth)], color=color, linewidth=1, label=label, marker=marker,
-                          markersize=4, markevery=(15 * position, 60))
-            draw_final(final_axes, position, errors[:, -1], np.median, color, marker)
-        row = stored_row(results["table"], function=name, depth=best[name])
-        train, test = (number(row[f"{part}_mse_median"], ".1e") for part in ("train", "test"))
-        loss_axes.set(yscale="log", title=f"{name}: {best[name]} hidden ends at {train}", xlabel="training steps",
-                      ylabel="training MSE")
-        fit_axes.set(title=f"{best[name]} hidden: test MSE {test}", xlabel="x", ylabel="f(x), median run")
-        final_axes.set(yscale="log", title=f"{best[name]} beats {beaten[name] or 'none'} (p < 0.05)",
-                       xlabel="hidden layers", ylabel="final training MSE", xticks=range(len(DEPTHS)), xticklabels=DEPTHS)
-    legend_below(figure, axes[0, 1], columns=5)
+    """One row of panels for each function: training, fits, final errors."""
+    function_names = list(results["curves"]["truth"])
+    best_depths = find_best_depths(results)
+    winners = ", ".join(f"{name} {depth}" for name, depth in best_depths.items())
+    parameters = results["constants"]["PARAMETERS"]
+    title = f"Depth of the lowest median error at {parameters} parameters: {winners}"
+    figure, panels = new_figure(title, results, len(function_names), 3, height=2.4)
+    for row_of_panels, name in zip(panels, function_names):
+        training_panel, fit_panel, final_panel = row_of_panels
+        draw_training(training_panel, results, name, best_depths[name])
+        draw_fits(fit_panel, results, name, best_depths[name])
+        draw_final_errors(final_panel, results, name, best_depths[name])
+    legend_below(figure, panels[0, 1], columns=5)
     return figure
 
 
+def find_best_depths(results):
+    """The depth with the lowest median error for each function: {function: depth}."""
+    return {row["function"]: row["best"] for row in results["comparisons"]}
+
+
+def draw_training(panel, results, function_name, best_depth):
+    """The training error of every depth against the training steps."""
+    curves = results["curves"]
+    for (depth, errors), color, marker in zip(curves["train_mse"][function_name].items(), COLORS,
+                                              MARKERS):
+        draw_runs(panel, curves["epochs"], errors, color, TRAIN, f"{depth} hidden", marker)
+    row = find_row(results["table"], function=function_name, depth=best_depth)
+    error = format_number(row["train_mse_median"], ".1e")
+    panel.set(yscale="log", title=f"{function_name}: {best_depth} hidden ends at {error}",
+              xlabel="training steps", ylabel="training MSE")
+
+
+def draw_fits(panel, results, function_name, best_depth):
+    """The function, and what the median run of every depth makes of it."""
+    curves = results["curves"]
+    panel.plot(curves["x"], curves["truth"][function_name], color="#cccccc", linewidth=5,
+               label="truth")
+    for position, (depth, outputs) in enumerate(curves["fit"][function_name].items()):
+        # Markers start at another place for each depth, so that none hides another.
+        panel.plot(curves["x"], outputs, color=COLORS[position], linewidth=1,
+                   marker=MARKERS[position], markersize=4, markevery=(15 * position, 60),
+                   label=f"{depth} hidden")
+    row = find_row(results["table"], function=function_name, depth=best_depth)
+    error = format_number(row["test_mse_median"], ".1e")
+    panel.set(title=f"{best_depth} hidden: test MSE {error}", xlabel="x", ylabel="f(x), median run")
+
+
+def draw_final_errors(panel, results, function_name, best_depth):
+    """The final training error of every run, and the median, for each depth."""
+    errors_by_depth = results["curves"]["train_mse"][function_name]
+    for position, errors in enumerate(errors_by_depth.values()):
+        final_errors = np.array(errors)[:, -1]
+        draw_final(panel, position, final_errors, np.median, COLORS[position], MARKERS[position])
+    beaten = []
+    for row in results["comparisons"]:
+        p_value = row["p_value"]
+        if row["function"] == function_name and p_value is not None and p_value < 0.05:
+            beaten.append(str(row["against"]))
+    panel.set(yscale="log", title=f"{best_depth} beats {', '.join(beaten) or 'none'} (p < 0.05)",
+              xlabel="hidden layers", ylabel="final training MSE",
+              xticks=range(len(errors_by_depth)), xticklabels=list(errors_by_depth))
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS)
+    main(__file__, __doc__, FLAGS, run, plot)

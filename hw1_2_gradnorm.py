@@ -1,147 +1,354 @@
 """Does the gradient's norm fall with the loss, or does it rise while the loss falls?
 
-Loss and gradient of the whole training set are followed through the training of ReLU networks: on a function, where every
-step uses all points, and on images, where it uses a mini-batch. The learning rate is constant; one network of each task is
-trained again with a rate that falls to zero along a half cosine, to see what of the picture is the step size.
+Loss and gradient of the whole training set are followed through the training of ReLU networks: on a
+function, where every step uses all points, and on images, where a step uses a mini-batch. The
+learning rate is constant. One network of each task is trained again with a rate that falls to zero
+along a half cosine, to see what of the picture is the step size.
 
-    python hw1_2_gradnorm.py                     # the report's figure
-    python hw1_2_gradnorm.py --quick             # a tour in seconds
+    python hw1_2_gradnorm.py              # the report's figure
+    python hw1_2_gradnorm.py --quick      # a tour in seconds
 """
 
 from math import ceil
+from typing import NamedTuple
+
+from common.command_line import Flag, UsageError, main, positive_integer, positive_number
+from common.data import dataset_title, grid, load_dataset, sinc
+from common.derivatives import loss_and_gradient_of_model
+from common.models import mlp, mlp_widths
+from common.parameters import flatten
+from common.plotting import (
+    COLORS,
+    GREY,
+    MARKERS,
+    TRAIN,
+    draw_runs,
+    find_row,
+    format_number,
+    legend_below,
+    new_figure,
+)
+from common.statistics import interval_columns, ratio_columns, spearman
+from common.training import (
+    cross_entropy,
+    expand_to_runs,
+    mean_squared_error,
+    run_generators,
+    train,
+)
 
 import numpy as np
 import scipy
 import torch
 
-from common.data import TITLES
-from common.derivatives import loss_and_gradient
-from common.experiment import Flag, UsageError, main
-from common.functions import grid, sinc
-from common.models import mlp, mlp_widths
-from common.parameters import flatten
-from common.phases import EARLY, describe_phases, early_records
-from common.plotting import COLORS, GREY, MARKERS, TRAIN, draw_runs, legend_below, new_figure, number, stored_row
-from common.statistics import ratio_ci95_columns
-from common.training import cross_entropy, mean_squared_error, run_generators, train
+# --- settings ---
 
 FLAGS = {
-    "steps": Flag(20_000, 500, "training steps on the function, each on all points"),
-    "points": Flag(128, 128, "training points of the function, evenly spaced on [0, 1]"),
-    "epochs": Flag(30, 4, "training epochs on the images"),
-    "train_size": Flag(10_000, 1_000, "training images"),
-    "batch_size": Flag(64, 64, "images per mini-batch"),
-    "lr": Flag(1e-3, 1e-3, "learning rate of Adam"),
+    "runs": Flag(positive_integer, 6, quick=3, help="runs of each network"),
+    "steps": Flag(positive_integer, 20_000, quick=500,
+                  help="training steps on the function, each on all points"),
+    "points": Flag(positive_integer, 128, quick=128,
+                   help="training points of the function, evenly spaced on [0, 1]"),
+    "epochs": Flag(positive_integer, 30, quick=4, help="training epochs on the images"),
+    "train_size": Flag(positive_integer, 10_000, quick=1_000, at_most="dataset",
+                       help="training images"),
+    "batch_size": Flag(positive_integer, 64, quick=64, at_most="train_size",
+                       help="images per mini-batch"),
+    "lr": Flag(positive_number, 1e-3, quick=1e-3, help="learning rate of Adam"),
 }
-RUNS = Flag(6, 3, "runs of each network")
+
+
+class Network(NamedTuple):
+    """A network to follow: the features of its layers, and whether its learning rate falls."""
+
+    widths: list
+    cosine: bool
+
+
 PARAMETERS = 571  # of the networks on the function
-FUNCTION_MODELS = {name: mlp_widths(depth, PARAMETERS) for name, depth in
-                   {"1-hidden": 1, "4-hidden": 4, "7-hidden": 7, "4-hidden-cosine": 4}.items()}
-IMAGE_MODELS = {"3-hidden": [784, 32, 32, 32, 10], "3-hidden-cosine": [784, 32, 32, 32, 10]}
-# Those of 1, 4 and 7 hidden layers as in the first experiment.
-LOOKS = dict(zip([*FUNCTION_MODELS, *IMAGE_MODELS], [(COLORS[i], MARKERS[i]) for i in (0, 2, 3, 4, 1, 5)]))
-FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100  # recorded steps, evenly spaced on a log axis; the first ones coincide
+FUNCTION_NETWORKS = {
+    "1-hidden": Network(mlp_widths(1, PARAMETERS), cosine=False),
+    "4-hidden": Network(mlp_widths(4, PARAMETERS), cosine=False),
+    "7-hidden": Network(mlp_widths(7, PARAMETERS), cosine=False),
+    "4-hidden-cosine": Network(mlp_widths(4, PARAMETERS), cosine=True),
+}
+IMAGE_NETWORKS = {
+    "3-hidden": Network([784, 32, 32, 32, 10], cosine=False),
+    "3-hidden-cosine": Network([784, 32, 32, 32, 10], cosine=True),
+}
+# A network with a falling rate is compared with the same network at the constant rate.
+CONSTANT_RATE = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
+FUNCTION_TASK = "sinc"
+FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100  # recorded steps; the first ones coincide
+EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
+SMOOTHED = 9  # records of the running median that a loss passes before its slope is taken
+SMALLEST = 1e-30  # stands for zero where logarithms follow: a network that is stuck can reach it
+
+
+# --- networks ---
+
+
+def build_model(network, settings):
+    """A stack of runs of one Network."""
+    generators = run_generators(settings.seed, settings.runs, "initialization")
+    return mlp(network.widths, generators).to(settings.device)
+
+
+# --- training and measuring ---
 
 
 def record_steps(total, count):
-    """Step 0 and up to `count` steps from 1 to the last (total − 1), evenly spaced in their logarithm."""
+    """Step 0 and up to count steps from 1 to the last, evenly spaced in logarithm: (records,)."""
     if total < 4:
-        raise UsageError(f"a training of {total} steps is too short to follow; raise --steps or --epochs")
-    return np.unique([0, *np.geomspace(1, total - 1, count).round().astype(int)])
+        raise UsageError(f"a training of {total} steps is too short to follow; raise --steps or "
+                         "--epochs")
+    spaced = np.geomspace(1, total - 1, count).round().astype(int)
+    return np.unique([0, *spaced])
 
 
-def observe(name, model, inputs, targets, loss_function, steps, settings, **options):
-    """Trains the stack; returns loss, full and batch gradient norm before each of the steps, (R, records) each."""
-    records = []
+def observe(model, inputs, targets, loss_function, steps, **training):
+    """Trains a model and measures it before each of the steps.
+
+    inputs (N, ...) and targets (N, ...) are the whole training set; training are further arguments
+    of train. Returns the loss, the norm of its gradient and the norm of the mini-batch's gradient,
+    (R, records) each.
+    """
+    losses, norms, batch_norms = [], [], []
 
     def probe(step):
-        batch_gradient = flatten({name: parameter.grad for name, parameter in model.named_parameters()})
-        loss, gradient = loss_and_gradient(model, inputs, targets, loss_function)
-        records.append((loss, gradient.norm(dim=1), batch_gradient.double().norm(dim=1)))
+        batch_gradient = flatten({name: parameter.grad
+                                  for name, parameter in model.named_parameters()})
+        loss, gradient = loss_and_gradient_of_model(model, inputs, targets, loss_function)
+        losses.append(loss)
+        norms.append(gradient.norm(dim=1))
+        batch_norms.append(batch_gradient.double().norm(dim=1))
 
-    train(model, inputs, targets, loss_function, learning_rate=settings.lr, cosine=name.endswith("cosine"), title=name,
-          probe=probe, probe_steps=steps, **options)
-    # Logarithms follow: a network that is stuck can reach a gradient of exactly zero.
-    return [torch.stack(column, 1).clamp(min=1e-30).cpu().numpy() for column in zip(*records)]
-
-
-def observe_all(settings, data):
-    """Trains every network; yields task, model, recorded steps and the three curves of `observe`."""
-    points, images = grid(settings.points, settings.device), data.train_images[: settings.train_size]
-    targets = sinc(points).expand(settings.runs, -1, -1)
-    labels = data.train_labels[: settings.train_size].expand(settings.runs, -1)
-    function_steps = record_steps(settings.steps, FUNCTION_RECORDS)
-    image_steps = record_steps(settings.epochs * ceil(len(images) / settings.batch_size), IMAGE_RECORDS)
-    for name, widths in (FUNCTION_MODELS | IMAGE_MODELS).items():
-        model = mlp(widths, run_generators(settings.seed, settings.runs, "initialization")).to(settings.device)
-        if name in FUNCTION_MODELS:
-            yield "sinc", name, function_steps, observe(name, model, points, targets, mean_squared_error, function_steps,
-                                                        settings, epochs=settings.steps,
-                                                        record_every=max(settings.steps // 100, 1))
-        else:
-            yield TITLES[data.name], name, image_steps, observe(
-                name, model, images, labels, cross_entropy, image_steps, settings, epochs=settings.epochs,
-                batch_size=settings.batch_size, orders=run_generators(settings.seed, settings.runs, "order"))
+    train(model, inputs, expand_to_runs(targets, model), loss_function, probe=probe,
+          probe_steps=steps.tolist(), **training)
+    return [torch.stack(values, dim=1).clamp(min=SMALLEST).cpu().numpy()
+            for values in (losses, norms, batch_norms)]
 
 
-def run(settings, data):
-    table, phases, ratios, curves = [], [], [], {}
-    for task, name, steps, (loss, norm, batch_norm) in observe_all(settings, data):
-        label = {"task": task, "model": name}
-        table.append({
-            **label, "runs": settings.runs, "steps": int(steps[-1]) + 1,
-            "initial_loss": np.median(loss[:, 0]), "final_loss": np.median(loss[:, -1]),
-            "initial_gradient_norm": np.median(norm[:, 0]), "peak_gradient_norm": np.median(norm.max(1)),
-            "final_gradient_norm": np.median(norm[:, -1]),
-        })
-        curves.setdefault(task, {})[name] = {"steps": steps, "loss": loss, "norm": norm}
-        phases += [label | row for row in describe_phases(steps, loss, norm, batch_norm)]
-        ratios += [label | row for row in describe_ratios(curves[task], name)]
-    return {"table": table, "phases": phases, "ratios": ratios, "curves": curves}
+def observe_on_function(name, steps, settings):
+    """observe one of FUNCTION_NETWORKS on all points in every step."""
+    network = FUNCTION_NETWORKS[name]
+    x = grid(settings.points, settings.device)
+    return observe(build_model(network, settings), x, sinc(x), mean_squared_error, steps,
+                   epochs=settings.steps, learning_rate=settings.lr, cosine=network.cosine,
+                   record_every=max(settings.steps // 100, 1), title=name)
 
 
-def describe_ratios(curves, name):
-    """How loss and norm of one network change from the end of the early phase to the second half of training and within it.
+def observe_on_images(name, steps, data, settings):
+    """observe one of IMAGE_NETWORKS on mini-batches."""
+    network = IMAGE_NETWORKS[name]
+    images = data.train_images[: settings.train_size]
+    labels = data.train_labels[: settings.train_size]
+    return observe(build_model(network, settings), images, labels, cross_entropy, steps,
+                   epochs=settings.epochs, learning_rate=settings.lr, cosine=network.cosine,
+                   batch_size=settings.batch_size,
+                   order_generators=run_generators(settings.seed, settings.runs, "order"),
+                   title=name)
 
-    A network of cosine schedule is also set against the one of constant rate: the same runs, from the same start.
+
+# --- summing up ---
+
+
+def summarize_network(steps, loss, norm):
+    """Columns of the table: medians over the runs of loss and norm (R, records)."""
+    return {
+        "runs": len(loss),
+        "steps": int(steps[-1]) + 1,
+        "initial_loss": np.median(loss[:, 0]),
+        "final_loss": np.median(loss[:, -1]),
+        "initial_gradient_norm": np.median(norm[:, 0]),
+        "peak_gradient_norm": np.median(norm.max(1)),
+        "final_gradient_norm": np.median(norm[:, -1]),
+    }
+
+
+def early_records(steps):
+    """Which records lie in the early phase, (records,): the first two at least."""
+    return steps < max(EARLY * (steps[-1] + 1), 2)
+
+
+def summarize_phases(steps, loss, norm, batch_norm):
+    """How loss and norm go together early, late and in all of training: a row for each.
+
+    Curves are (R, records). "Drops" are the quarter of a run's records in the phase at which its
+    smoothed loss falls fastest, in −d log(loss) / d log(step), "plateaus" the slowest quarter. The
+    relative norm ‖∇L‖ / L = ‖∇ log L‖ is the slope that a logarithmic axis shows. Ratios are of
+    geometric means.
     """
-    steps, rows = curves[name]["steps"], []
-    for key in ("loss", "norm"):
-        values, late = curves[name][key], steps >= steps[-1] / 2
-        low, high = np.quantile(values[:, late], (0.05, 0.95), axis=1)
-        last_early = values[:, early_records(steps)][:, -1]
-        ratios = {"second_half_q95_over_q05": high / low,
-                  "second_half_over_last_early": scipy.stats.gmean(values[:, late], axis=1) / last_early}
-        if name.endswith("-cosine"):
-            ratios["cosine_over_constant_final"] = values[:, -1] / curves[name.removesuffix("-cosine")][key][:, -1]
-        rows += [{"quantity": f"{ratio}_{key}", **ratio_ci95_columns("ratio", runs)} for ratio, runs in ratios.items()]
+    log_steps = np.log(steps + 1)
+    speed = -np.gradient(np.log(running_median(loss)), log_steps, axis=1)
+    early = early_records(steps)
+    phases = {"early": early, "late": ~early, "all": np.ones_like(early)}
+    rows = []
+    for phase, chosen in phases.items():
+        phase_loss, phase_norm = loss[:, chosen], norm[:, chosen]
+        correlations = [spearman(run_loss, run_norm)
+                        for run_loss, run_norm in zip(phase_loss, phase_norm)]
+        loss_falls, norm_rises = np.diff(phase_loss) < 0, np.diff(phase_norm) > 0
+        relative_norm = drops_over_plateaus(phase_norm / phase_loss, speed[:, chosen])
+        batch_over_full = scipy.stats.gmean(batch_norm[:, chosen] / phase_norm, axis=1)
+        rows.append({
+            "phase": phase,
+            "records": int(chosen.sum()),
+            **interval_columns("rank_correlation", correlations, limit=1),
+            **interval_columns("loss_fell_norm_rose", (loss_falls & norm_rises).mean(1)),
+            **ratio_columns("drops_over_plateaus_relative_norm", relative_norm),
+            **ratio_columns("batch_over_full_norm", batch_over_full),
+        })
     return rows
 
 
+def running_median(values):
+    """Running median along the records: (R, records) -> the same shape."""
+    return scipy.ndimage.median_filter(values, (1, SMOOTHED), mode="nearest")
+
+
+def drops_over_plateaus(values, speed):
+    """Geometric mean of each run's values in its drops over that in its plateaus: (R,).
+
+    values and speed are (R, records); drops are the quarter of the records with the highest speed,
+    plateaus the quarter with the lowest.
+    """
+    slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
+    quarter = ceil(values.shape[1] / 4)
+    plateaus, drops = slowest_first[:, :quarter], slowest_first[:, -quarter:]
+    return scipy.stats.gmean(drops, axis=1) / scipy.stats.gmean(plateaus, axis=1)
+
+
+def summarize_changes(steps, values, constant_rate_values=None):
+    """How values (R, records) change late in training: {quantity: ratios (R,)}.
+
+    The second half of training is set against the end of the early phase, and its high values
+    against its low ones. With constant_rate_values, those of the same runs at a constant learning
+    rate, the last values are set against theirs.
+    """
+    second_half = values[:, steps >= steps[-1] / 2]
+    low, high = np.quantile(second_half, (0.05, 0.95), axis=1)
+    last_early = values[:, early_records(steps)][:, -1]
+    ratios = {
+        "second_half_q95_over_q05": high / low,
+        "second_half_over_last_early": scipy.stats.gmean(second_half, axis=1) / last_early,
+    }
+    if constant_rate_values is not None:
+        ratios["cosine_over_constant_final"] = values[:, -1] / constant_rate_values[:, -1]
+    return ratios
+
+
+def summarize_ratios(curves, name):
+    """Rows of summarize_changes for loss and norm of a network; curves holds those of its task."""
+    rows = []
+    for key in ("loss", "norm"):
+        constant_rate_values = None
+        if name in CONSTANT_RATE:
+            constant_rate_values = curves[CONSTANT_RATE[name]][key]
+        changes = summarize_changes(curves[name]["steps"], curves[name][key], constant_rate_values)
+        for quantity, ratios in changes.items():
+            rows.append({"quantity": f"{quantity}_{key}", **ratio_columns("ratio", ratios)})
+    return rows
+
+
+def run(settings):
+    """The whole experiment, from training to the numbers that are stored."""
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    steps_per_epoch = ceil(settings.train_size / settings.batch_size)
+    function_steps = record_steps(settings.steps, FUNCTION_RECORDS)
+    image_steps = record_steps(settings.epochs * steps_per_epoch, IMAGE_RECORDS)
+    observed = []
+    for name in FUNCTION_NETWORKS:
+        curves = observe_on_function(name, function_steps, settings)
+        observed.append((FUNCTION_TASK, name, function_steps, *curves))
+    for name in IMAGE_NETWORKS:
+        curves = observe_on_images(name, image_steps, data, settings)
+        observed.append((dataset_title(data.name), name, image_steps, *curves))
+
+    table, phases, ratios, curves = [], [], [], {}
+    for task, name, steps, loss, norm, batch_norm in observed:
+        label = {"task": task, "model": name}
+        curves.setdefault(task, {})[name] = {"steps": steps, "loss": loss, "norm": norm}
+        table.append(label | summarize_network(steps, loss, norm))
+        phases += [label | row for row in summarize_phases(steps, loss, norm, batch_norm)]
+        ratios += [label | row for row in summarize_ratios(curves[task], name)]
+    return {
+        "constants": {"EARLY": EARLY, "PARAMETERS": PARAMETERS},
+        "table": table,
+        "phases": phases,
+        "ratios": ratios,
+        "curves": curves,
+    }
+
+
+# --- drawing ---
+
+# Networks of 1, 4 and 7 hidden layers look as in the first experiment.
+LOOKS = {
+    "1-hidden": (COLORS[0], MARKERS[0]),
+    "4-hidden": (COLORS[2], MARKERS[2]),
+    "7-hidden": (COLORS[3], MARKERS[3]),
+    "4-hidden-cosine": (COLORS[4], MARKERS[4]),
+    "3-hidden": (COLORS[1], MARKERS[1]),
+    "3-hidden-cosine": (COLORS[5], MARKERS[5]),
+}
+# The networks that the titles speak of, on the function and on the images.
+CORRELATED_NETWORKS = ("4-hidden", "3-hidden")
+DEEPEST_NETWORKS = ("7-hidden", "3-hidden")
+
+
 def plot(results):
-    ratios = {(row["model"], row["quantity"]): number(row["ratio"], ",.0f" if row["ratio"] >= 100 else ".2g")
-              for row in results["ratios"]}
-    loss, norm = (ratios["4-hidden", f"second_half_q95_over_q05_{key}"] for key in ("loss", "norm"))
-    title = f"In the second half on sinc the loss varies by a factor of {loss}, its gradient's norm by {norm} (4 layers)"
-    figure, axes = new_figure(title, results, 2, 2, height=3.2)
-    for panels, (task, models), network, deepest in zip(axes.T, results["curves"].items(), ("4-hidden", "3-hidden"),
-                                                        ("7-hidden", "3-hidden")):
-        for panel, key, label in zip(panels, ("loss", "norm"), ("training loss", "norm of the full gradient")):
-            for name, curve in models.items():
-                color, marker = LOOKS[name]
-                steps, values = np.array(curve["steps"]) + 1, np.array(curve[key])
-                style = ":" if name.endswith("cosine") else TRAIN  # the constant rate shows through
-                draw_runs(panel, steps, values, color, style, f"{task}: {name.replace('-', ' ')}", marker)
-            panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
-            panel.axvline(EARLY * steps[-1], color=GREY, linewidth=1)
-        loss, norm = (ratios[deepest, f"second_half_over_last_early_{key}"] for key in ("loss", "norm"))
-        panels[0].set_title(f"{task}, {deepest}, second half: loss × {loss}, norm × {norm}")
-        early, late = (number(stored_row(results["phases"], model=network, phase=phase)["rank_correlation"], ".2f")
-                       for phase in ("early", "late"))
-        panels[1].set_title(f"{task}, {network}: rank correlation {early} early, {late} late")
-    legend_below(figure, *axes[0], columns=3)
+    """Loss above norm, for the function on the left and for the images on the right."""
+    loss_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_loss")
+    norm_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_norm")
+    title = (f"In the second half on sinc the loss varies by a factor of {loss_ratio}, its "
+             f"gradient's norm by {norm_ratio} (4 layers)")
+    figure, panels = new_figure(title, results, 2, 2, height=3.2)
+    for column, task in enumerate(results["curves"]):
+        draw_loss(panels[0, column], results, task, DEEPEST_NETWORKS[column])
+        draw_norm(panels[1, column], results, task, CORRELATED_NETWORKS[column])
+    legend_below(figure, *panels[0], columns=3)
     return figure
 
 
+def describe_ratio(results, name, quantity):
+    """A ratio of one network for a title: two digits, or whole from 100 on."""
+    ratio = find_row(results["ratios"], model=name, quantity=quantity)["ratio"]
+    return format_number(ratio, ",.0f" if ratio >= 100 else ".2g")
+
+
+def draw_curves(panel, results, task, key, label):
+    """Loss or norm (key) of every network of a task against the training step."""
+    for name, curves in results["curves"][task].items():
+        color, marker = LOOKS[name]
+        # Dotted, so that the constant rate shows through.
+        style = ":" if name in CONSTANT_RATE else TRAIN
+        steps = np.array(curves["steps"]) + 1
+        draw_runs(panel, steps, curves[key], color, style, f"{task}: {name.replace('-', ' ')}",
+                  marker)
+    early_end = results["constants"]["EARLY"] * steps[-1]
+    panel.axvline(early_end, color=GREY, linewidth=1)
+    panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
+
+
+def draw_loss(panel, results, task, network):
+    """The training loss; the title says how loss and norm of a network change late in training."""
+    draw_curves(panel, results, task, "loss", "training loss")
+    loss_ratio = describe_ratio(results, network, "second_half_over_last_early_loss")
+    norm_ratio = describe_ratio(results, network, "second_half_over_last_early_norm")
+    panel.set_title(f"{task}, {network}, second half: loss × {loss_ratio}, norm × {norm_ratio}")
+
+
+def draw_norm(panel, results, task, network):
+    """The gradient's norm; the title says how it goes with the loss of one network."""
+    draw_curves(panel, results, task, "norm", "norm of the full gradient")
+    correlations = []
+    for phase in ("early", "late"):
+        row = find_row(results["phases"], model=network, phase=phase)
+        correlations.append(format_number(row["rank_correlation"], ".2f"))
+    early, late = correlations
+    panel.set_title(f"{task}, {network}: rank correlation {early} early, {late} late")
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS, images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

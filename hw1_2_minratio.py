@@ -1,8 +1,9 @@
-"""What happens when the gradient is almost zero? Minimal ratio against loss at the critical points of a small network.
+"""What happens when the gradient is almost zero? Minimal ratio and loss at critical points.
 
-Networks of 33 parameters are trained on sin(5πx)/(5πx) and stopped at random moments. From there a search solves
-∇L = 0, once for the plain mean squared error and once with an L2 term. Only points with ‖∇L‖ ≤ 1e-10 count. Minimal
-ratio: the share of positive Hessian eigenvalues, or of random neighbours with a higher loss.
+Networks of 33 parameters are trained on sin(5πx)/(5πx) and stopped at random moments. From there a
+search solves ∇L = 0, once for the plain mean squared error and once with an L2 term. Only points
+with ‖∇L‖ ≤ 1e-10 are accepted. Their minimal ratio is the fraction of positive Hessian eigenvalues,
+or of random neighbours with a higher loss.
 
     python hw1_2_minratio.py              # the report's figure
     python hw1_2_minratio.py --quick      # a tour in seconds
@@ -10,141 +11,360 @@ ratio: the share of positive Hessian eigenvalues, or of random neighbours with a
 
 from functools import partial
 
+from common.command_line import Flag, main, positive_integer
+from common.critical_points import (
+    STATIONARY,
+    ZERO,
+    classify,
+    find_critical_points,
+    measure_ends,
+    number_distinct,
+    random_directions,
+)
+from common.data import grid, sinc
+from common.derivatives import loss_at
+from common.evaluation import predict
+from common.models import mlp, parameter_count
+from common.parameters import parameter_vectors, unflatten
+from common.plotting import (
+    COLORS,
+    GREY,
+    MARKERS,
+    find_row,
+    format_number,
+    legend_below,
+    new_figure,
+)
+from common.statistics import spearman_ci95
+from common.training import expand_to_runs, mean_squared_error, run_generators, train
+
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 
-from common import critical_points, minimal_ratio
-from common.experiment import Flag, main
-from common.functions import grid, sinc
-from common.models import mlp, parameter_count
-from common.parameters import parameter_vectors, unflatten
-from common.plotting import COLORS, GREY, MARKERS, legend_below, new_figure, number, stored_row
-from common.training import mean_squared_error, run_generators, train
+# --- settings ---
 
 FLAGS = {
-    "epochs": Flag(2_000, 500, "the longest training, in full-batch steps"),
-    "iterations": Flag(500, 200, "steps of the search for a vanishing gradient"),
-    "neighbours": Flag(1_000, 1_000, "random neighbours of every critical point, at every radius"),
+    "runs": Flag(positive_integer, 200, quick=12, help="attempts for each objective"),
+    "epochs": Flag(positive_integer, 2_000, quick=500,
+                   help="the longest training, in full-batch steps"),
+    "iterations": Flag(positive_integer, 500, quick=200,
+                       help="steps of the search for a vanishing gradient"),
+    "neighbours": Flag(positive_integer, 1_000, quick=1_000,
+                       help="random neighbours of every critical point, at every radius"),
 }
-RUNS = Flag(200, 12, "attempts for each objective")
 WIDTHS = [1, 4, 4, 1]
 POINTS = 40  # more than the 33 parameters, so that the network cannot just interpolate them
-LEARNING_RATE = 1e-2
-WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}  # the L2 term is half of it times ‖θ‖², as in Adam's weight_decay
+LEARNING_RATE = 1e-2  # of Adam
+# Of the two objectives: the L2 term is half of it times ‖θ‖², as in Adam's weight_decay.
+WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
-FLAT = 0.1  # largest ‖H∇‖/(‖H‖‖∇‖) called flat; random directions have a root mean square of 1/√33 = 0.17
-CONSTANT = 1e-3  # the outputs of a constant predictor vary by less than this share of what the targets do
-RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the neighbours, 0 being the limit; parameter vectors have norms around 4
+# Largest flatness called flat; random directions have a root mean square of 1/√33 = 0.17.
+FLAT = 0.1
+# The outputs of a constant predictor vary by less than this fraction of what the targets do.
+CONSTANT = 1e-3
+# Of the neighbours; 0 is the limit of small radii. Parameter vectors have norms around 4.
+RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
-POINT_COLUMNS = ("point", "loss", "gradient_norm", "minimal_ratio", "sampled_ratio", "constant")  # of the list "points"
 
 
-def train_and_stop(x, y, weight_decay, settings):
-    """Stops each training at a random step, early ones more often: model and parameters (R, P)."""
-    model = mlp(WIDTHS, run_generators(settings.seed, settings.runs, "initialization"), nn.Tanh).double().to(x.device)
-    uniform = torch.cat([torch.rand(1, generator=g) for g in run_generators(settings.seed, settings.runs, "order")])
-    # The square, because the loss falls fastest at first: a tenth of the trainings stop within a hundredth of the steps.
-    stops = ((settings.epochs + 1) * uniform**2).long().to(x.device)
-    starts = torch.zeros(settings.runs, parameter_count(model)).to(x)
+# --- networks ---
+
+
+def build_model(settings):
+    """A stack of the network, one for each attempt."""
+    generators = run_generators(settings.seed, settings.runs, "initialization")
+    return mlp(WIDTHS, generators, nn.Tanh).double().to(settings.device)
+
+
+# --- training ---
+
+
+def draw_stops(settings):
+    """The step at which each training stops: (R,)."""
+    uniform = torch.cat([torch.rand(1, generator=generator)
+                         for generator in run_generators(settings.seed, settings.runs, "order")])
+    # The square, because the loss falls fastest at first: a tenth of the trainings stop within a
+    # hundredth of the steps.
+    return ((settings.epochs + 1) * uniform**2).long().to(settings.device)
+
+
+def train_and_stop(model, x, y, weight_decay, settings):
+    """Trains every run of the model; returns the parameters (R, P) at which each one stops."""
+    stops = draw_stops(settings)
+    stopped = torch.zeros(settings.runs, parameter_count(model)).to(x)
 
     def record(epoch):
-        starts.copy_(torch.where((stops == epoch).unsqueeze(1), parameter_vectors(model), starts))
+        now = (stops == epoch).unsqueeze(1)
+        stopped.copy_(torch.where(now, parameter_vectors(model), stopped))
 
-    train(model, x, y.expand(settings.runs, -1, -1), mean_squared_error, epochs=settings.epochs, record=record,
-          learning_rate=LEARNING_RATE, cosine=False, optimizer=partial(torch.optim.Adam, weight_decay=weight_decay),
+    train(model, x, expand_to_runs(y, model), mean_squared_error, epochs=settings.epochs,
+          learning_rate=LEARNING_RATE, cosine=False, record=record,
+          optimizer=partial(torch.optim.Adam, weight_decay=weight_decay),
           title=f"training, weight decay {weight_decay}")
-    return model, starts
+    return stopped
 
 
-def search(objective, settings):
-    """Trains and searches: what is known of all attempts, and of the accepted points, as dicts of arrays, one row each."""
+# --- measuring ---
+
+
+def find_and_measure(objective, settings):
+    """Trains, searches, and measures what was found for one of the objectives.
+
+    Returns two dicts of arrays: what is known of all attempts, and of the accepted points.
+    """
     x = grid(POINTS, settings.device, torch.float64)
     y = sinc(x)
-    model, starts = train_and_stop(x, y, WEIGHT_DECAY[objective], settings)
-    loss = critical_points.loss_of(model, x, y, WEIGHT_DECAY[objective])
-    points = critical_points.find_critical_points(loss, starts, settings.iterations, f"search, {objective}")
-    attempts = critical_points.measure(loss, points)
+    model = build_model(settings)
+    starts = train_and_stop(model, x, y, WEIGHT_DECAY[objective], settings)
+    loss = loss_at(model, x, y, mean_squared_error, WEIGHT_DECAY[objective])
+    points = find_critical_points(loss, starts, settings.iterations, f"search, {objective}")
+
+    attempts = measure_ends(loss, points)
     accepted = attempts["gradient_norm"] <= ACCEPTED
     found = {name: values[accepted] for name, values in attempts.items()}
     attempts["accepted"] = accepted
-    generators = run_generators(settings.seed, accepted.nonzero().flatten().tolist(), "probe")
-    unit_vectors = [minimal_ratio.directions(settings.neighbours, points.shape[1], g) for g in generators]
-    found |= minimal_ratio.classify(loss, points[accepted], unit_vectors, RADII)
-    outputs = functional_call(model, unflatten(points[accepted], model), (x.expand(len(generators), -1, -1),))
-    found["constant"] = (outputs.amax(1) - outputs.amin(1)).flatten() < CONSTANT * (y.max() - y.min())
-    found["point"] = minimal_ratio.number_distinct(found["loss"])
-    return ({name: values.cpu().numpy() for name, values in part.items()} for part in (attempts, found))
+
+    accepted_runs = accepted.nonzero().flatten().tolist()
+    directions = [random_directions(settings.neighbours, points.shape[1], generator)
+                  for generator in run_generators(settings.seed, accepted_runs, "probe")]
+    found.update(classify(loss, points[accepted], directions, RADII))
+    found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
+    found["point"] = number_distinct(found["loss"])
+    found["constant"] = is_constant(model, points[accepted], x, y)
+    return to_arrays(attempts), to_arrays(found)
+
+
+def is_constant(model, points, x, y):
+    """Whether the network at each of the points (R, P) predicts the same for all x: (R,)."""
+    outputs = predict(model, x, unflatten(points, model))  # (R, N, 1)
+    variation = (outputs.amax(1) - outputs.amin(1)).flatten()
+    return variation < CONSTANT * (y.max() - y.min())
+
+
+def to_arrays(tensors):
+    """A dict of tensors as a dict of NumPy arrays."""
+    return {name: values.cpu().numpy() for name, values in tensors.items()}
+
+
+# --- summing up: attempts and found are dicts of arrays as find_and_measure returns them ---
+
+
+def choose_distinct(found):
+    """Places of one accepted point of each kind, by rising loss, and of those not constant."""
+    _, distinct = np.unique(found["point"], return_index=True)
+    varying = distinct[~found["constant"][distinct]]
+    return distinct, varying
+
+
+def summarize_attempts(attempts, found):
+    """A row: how many attempts were accepted, and how many others ended at gradient-flat points."""
+    rejected = ~attempts["accepted"]
+    flat = attempts["flatness"] <= FLAT
+    return {
+        "attempts": len(rejected),
+        "accepted": attempts["accepted"].sum(),
+        "gradient_flat": (rejected & flat).sum(),
+        "max_gradient_norm": found["gradient_norm"].max(initial=0),
+        "parameters": found["eigenvalues"].shape[1],
+    }
+
+
+def summarize_search(attempts, found):
+    """A row: where rejected searches ended, in medians, and the accepted points' eigenvalues."""
+    rejected = ~attempts["accepted"]
+    distinct, _ = choose_distinct(found)
+    saddles = found["signature"][:, 2] > 0  # at least one negative eigenvalue
+    row = {
+        "distinct": len(distinct),
+        "constant": found["constant"].sum(),
+        "saddles": saddles.sum(),
+        "saddles_without_lower_neighbour": (saddles & (found["sampled_ratio"] == 1)).sum(),
+        "stationary": (rejected & (attempts["flatness"] <= STATIONARY)).sum(),
+    }
+    for name in ("gradient_norm", "flatness", "kernel_fraction", "kernel_dimensions"):
+        values = attempts[name][rejected]
+        row[f"rejected_{name}"] = np.median(values) if len(values) else None
+
+    # The gap around ZERO, the fraction of the largest eigenvalue up to which others count as zero.
+    sizes = abs(found["eigenvalues"])
+    relative_sizes = sizes / sizes.max(1, keepdims=True)
+    row["largest_zero"] = relative_sizes[relative_sizes <= ZERO].max(initial=0)
+    row["smallest_nonzero"] = relative_sizes[relative_sizes > ZERO].min(initial=1)
+
+    positive_sums = found["eigenvalues"].clip(min=0).sum(1)
+    negative_sums = (-found["eigenvalues"]).clip(min=0).sum(1)
+    row["negative_to_positive"] = mean_or_none(negative_sums / positive_sums)
+    return row
+
+
+def summarize_correlations(found):
+    """Rows: both minimal ratios against the loss, over several choices of points."""
+    distinct, varying = choose_distinct(found)
+    choices = {"all": np.arange(len(found["point"])), "distinct": distinct, "varying": varying}
+    ratios = {"eigenvalues": found["minimal_ratio"], "neighbours": found["sampled_ratio"]}
+    rows = []
+    for points, chosen in choices.items():
+        for ratio, values in ratios.items():
+            # Points are numbered by rising loss, with equal numbers for equal losses.
+            correlation = correlation_columns(found["point"][chosen], values[chosen])
+            rows.append({"points": points, "ratio": ratio, "count": len(chosen), **correlation})
+    return rows
+
+
+def summarize_radii(found):
+    """Rows: the sampled ratio at every radius beside that of eigenvalues, over distinct points."""
+    distinct, _ = choose_distinct(found)
+    exact = found["minimal_ratio"][distinct]
+    rows = []
+    for position, radius in enumerate(RADII):
+        sampled = found["sampled_ratios"][distinct, position]
+        rows.append({
+            "radius": radius,
+            "points": len(distinct),
+            "minimal_ratio_mean": mean_or_none(exact),
+            "sampled_ratio_mean": mean_or_none(sampled),
+            "sampled_ratio_lowest": sampled.min(initial=1),
+            "difference_mean": mean_or_none(abs(sampled - exact)),
+            **correlation_columns(found["point"][distinct], sampled),
+        })
+    return rows
+
+
+def list_points(found):
+    """Rows: every accepted point."""
+    columns = ("point", "loss", "gradient_norm", "minimal_ratio", "sampled_ratio", "constant")
+    return [{column: found[column][k] for column in columns} for k in range(len(found["loss"]))]
+
+
+def choose_spectra(found):
+    """Loss and eigenvalues of the lowest, the middle and the highest point that is not constant."""
+    _, varying = choose_distinct(found)
+    if len(varying) == 0:
+        return []
+    places = sorted({0, len(varying) // 2, len(varying) - 1})
+    return [{"loss": found["loss"][k], "eigenvalues": found["eigenvalues"][k]}
+            for k in varying[places]]
+
+
+def correlation_columns(x, y):
+    """Spearman's rank correlation of x and y (n,) with its interval, as columns of a row."""
+    rho, low, high = spearman_ci95(x, y)
+    return {"spearman": rho, "spearman_low": low, "spearman_high": high}
+
+
+def mean_or_none(values):
+    return values.mean() if len(values) else None
 
 
 def run(settings):
-    # On a busy machine two threads spend their time waiting for each other: ten times as slow as one on matrices this small.
+    """The whole experiment, from training to the numbers that are stored."""
+    # On a busy machine two threads spend their time waiting for each other: on matrices this small
+    # they are ten times as slow as one.
     torch.set_num_threads(1)
-    results = {"table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [], "curves": {}}
+    results = {
+        "constants": {"WIDTHS": WIDTHS, "POINTS": POINTS, "WEIGHT_DECAY": WEIGHT_DECAY,
+                      "ACCEPTED": ACCEPTED, "FLAT": FLAT, "RADIUS": RADIUS},
+        "table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [],
+        "curves": {},
+    }
     for objective in WEIGHT_DECAY:
-        attempts, found = search(objective, settings)
-        found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
-        distinct = np.unique(found["point"], return_index=True)[1]  # one of each, by rising loss
-        varying = distinct[~found["constant"][distinct]]
-        parts = {"table": [count(attempts, found)], "search": [minimal_ratio.describe(attempts, found, distinct)],
-                 "correlations": minimal_ratio.correlations(found, distinct, varying),
-                 "radius_sweep": minimal_ratio.radius_sweep(found, distinct, RADII),
-                 "points": [{name: found[name][k] for name in POINT_COLUMNS} for k in range(len(found["loss"]))]}
-        for name, rows in parts.items():
-            results[name] += [{"objective": objective, **row} for row in rows]
-        examples = varying[sorted({0, len(varying) // 2, len(varying) - 1})] if len(varying) else []
+        attempts, found = find_and_measure(objective, settings)
+        rows_by_part = {
+            "table": [summarize_attempts(attempts, found)],
+            "search": [summarize_search(attempts, found)],
+            "correlations": summarize_correlations(found),
+            "radius_sweep": summarize_radii(found),
+            "points": list_points(found),
+        }
+        for part, rows in rows_by_part.items():
+            results[part] += [{"objective": objective, **row} for row in rows]
         results["curves"][objective] = {
-            "gradient_norm": attempts["gradient_norm"], "flatness": attempts["flatness"],
-            "spectra": [{"loss": found["loss"][k], "eigenvalues": found["eigenvalues"][k]} for k in examples]}
+            "gradient_norm": attempts["gradient_norm"],
+            "flatness": attempts["flatness"],
+            "spectra": choose_spectra(found),
+        }
     return results
 
 
-def count(attempts, found):
-    rejected = ~attempts["accepted"]
-    return {"attempts": len(rejected), "accepted": (~rejected).sum(),
-            "gradient_flat": (rejected & (attempts["flatness"] <= FLAT)).sum(),
-            "max_gradient_norm": found["gradient_norm"].max(initial=0), "parameters": found["eigenvalues"].shape[1]}
+# --- drawing ---
 
 
 def plot(results):
-    distinct, trend, sampled = (stored_row(results["correlations"], objective="regularized", points=points, ratio=ratio)
-                                for points, ratio in (("distinct", "eigenvalues"), ("varying", "eigenvalues"),
-                                                      ("varying", "neighbours")))
-    rho, low, high = (number(distinct[name], ".2f") for name in ("spearman", "spearman_low", "spearman_high"))
-    title = (f"Minimal ratio and loss at {distinct['count']} distinct critical points: "
-             f"rank correlation {rho} ({low} to {high})")
-    figure, axes = new_figure(title, results, 2, 2, height=3.2)
-    (varying_axes, all_axes), (spectrum_axes, search_axes) = axes
-    varying = [row for row in results["points"] if row["objective"] == "regularized" and not row["constant"]]
-    for ratio, marker, fill, label in (("minimal_ratio", "o", COLORS[1], "positive eigenvalues"),
-                                       ("sampled_ratio", "D", "none", f"higher neighbours at radius {RADIUS}")):
-        varying_axes.plot([row["loss"] for row in varying], [row[ratio] for row in varying], marker, color=COLORS[1],
-                          markerfacecolor=fill, alpha=0.6, label=f"share of {label}")
-    varying_axes.set(title=f"Not constant: by eigenvalues {number(trend['spearman'], '.2f')}, "
-                           f"by neighbours {number(sampled['spearman'], '.2f')}",
-                     xlabel="loss (L2 term included)", ylabel="minimal ratio")
-    for (objective, curves), color, marker in zip(results["curves"].items(), COLORS, ("x", "o")):
-        points = [row for row in results["points"] if row["objective"] == objective]
-        all_axes.plot([row["loss"] for row in points], [row["minimal_ratio"] for row in points], marker, color=color,
-                      alpha=0.6, label=f"{objective} loss")
-        search_axes.loglog(curves["gradient_norm"], curves["flatness"], marker, color=color, alpha=0.5, markersize=4)
-    all_axes.set(title=f"Constant predictors included: by eigenvalues {rho}", xlabel="loss (circles: L2 term included)",
-                 ylabel="share of positive eigenvalues")
-    for spectrum, marker in zip(results["curves"]["regularized"]["spectra"], MARKERS[2:]):
-        spectrum_axes.plot(range(1, len(spectrum["eigenvalues"]) + 1), spectrum["eigenvalues"], marker=marker, linewidth=0.8,
-                           markersize=4, color=COLORS[1], label=f"point of loss {spectrum['loss']:.4f}")
-    share = stored_row(results["search"], objective="regularized")["negative_to_positive"]
-    spectrum_axes.set_yscale("symlog", linthresh=1e-4)
-    spectrum_axes.set(title=f"Negative eigenvalues sum to {number(share, '.2%')} of the positive",
-                      xlabel="rank of the eigenvalue", ylabel="Hessian eigenvalue")
-    search_axes.axvline(ACCEPTED, color=GREY, linewidth=1)
-    counts = ", ".join(f"{row['accepted']} {row['objective']}" for row in results["table"])
-    search_axes.set(title=f"Accepted, left of the line: {counts}", xlabel="norm of the gradient where the search ended",
-                    ylabel="flatness ‖H∇‖/(‖H‖‖∇‖)")
-    legend_below(figure, varying_axes, all_axes, spectrum_axes, columns=3)
+    """The ratio against the loss, twice; then spectra of eigenvalues, and where searches ended."""
+    row = find_correlation(results, "distinct", "eigenvalues")
+    rho, low, high = (format_number(row[name], ".2f")
+                      for name in ("spearman", "spearman_low", "spearman_high"))
+    title = (f"Minimal ratio and loss at {row['count']} distinct critical points: rank correlation "
+             f"{rho} ({low} to {high})")
+    figure, panels = new_figure(title, results, 2, 2, height=3.2)
+    draw_varying_points(panels[0, 0], results)
+    draw_all_points(panels[0, 1], results)
+    draw_spectra(panels[1, 0], results)
+    draw_search(panels[1, 1], results)
+    legend_below(figure, panels[0, 0], panels[0, 1], panels[1, 0], columns=3)
     return figure
 
 
+def find_correlation(results, points, ratio):
+    """The stored correlation of the regularized objective over these points, with this ratio."""
+    return find_row(results["correlations"], objective="regularized", points=points, ratio=ratio)
+
+
+def draw_varying_points(panel, results):
+    """Both ratios of the points that are not constant, against their loss."""
+    points = [row for row in results["points"]
+              if row["objective"] == "regularized" and not row["constant"]]
+    losses = [row["loss"] for row in points]
+    radius = results["constants"]["RADIUS"]
+    panel.plot(losses, [row["minimal_ratio"] for row in points], "o", color=COLORS[1], alpha=0.6,
+               label="fraction of positive eigenvalues")
+    panel.plot(losses, [row["sampled_ratio"] for row in points], "D", color=COLORS[1], alpha=0.6,
+               markerfacecolor="none", label=f"fraction of higher neighbours at radius {radius}")
+    by_eigenvalues = find_correlation(results, "varying", "eigenvalues")["spearman"]
+    by_neighbours = find_correlation(results, "varying", "neighbours")["spearman"]
+    panel.set(title=f"Not constant: by eigenvalues {format_number(by_eigenvalues, '.2f')}, "
+                    f"by neighbours {format_number(by_neighbours, '.2f')}",
+              xlabel="loss (L2 term included)", ylabel="minimal ratio")
+
+
+def draw_all_points(panel, results):
+    """The fraction of positive eigenvalues of all accepted points of both objectives."""
+    for objective, color, marker in zip(results["curves"], COLORS, ("x", "o")):
+        points = [row for row in results["points"] if row["objective"] == objective]
+        panel.plot([row["loss"] for row in points], [row["minimal_ratio"] for row in points],
+                   marker, color=color, alpha=0.6, label=f"{objective} loss")
+    rho = format_number(find_correlation(results, "distinct", "eigenvalues")["spearman"], ".2f")
+    panel.set(title=f"Constant predictors included: by eigenvalues {rho}",
+              xlabel="loss (circles: L2 term included)",
+              ylabel="fraction of positive eigenvalues")
+
+
+def draw_spectra(panel, results):
+    """All Hessian eigenvalues of three points."""
+    spectra = results["curves"]["regularized"]["spectra"]
+    for spectrum, marker in zip(spectra, MARKERS[2:]):
+        eigenvalues = spectrum["eigenvalues"]
+        panel.plot(range(1, len(eigenvalues) + 1), eigenvalues, marker=marker, linewidth=0.8,
+                   markersize=4, color=COLORS[1], label=f"point of loss {spectrum['loss']:.4f}")
+    row = find_row(results["search"], objective="regularized")
+    ratio = format_number(row["negative_to_positive"], ".2%")
+    panel.set_yscale("symlog", linthresh=1e-4)
+    panel.set(title=f"Negative eigenvalues sum to {ratio} of the positive",
+              xlabel="rank of the eigenvalue", ylabel="Hessian eigenvalue")
+
+
+def draw_search(panel, results):
+    """Gradient norm and flatness where every search ended."""
+    for curves, color, marker in zip(results["curves"].values(), COLORS, ("x", "o")):
+        panel.loglog(curves["gradient_norm"], curves["flatness"], marker, color=color, alpha=0.5,
+                     markersize=4)
+    panel.axvline(results["constants"]["ACCEPTED"], color=GREY, linewidth=1)
+    counts = ", ".join(f"{row['accepted']} {row['objective']}" for row in results["table"])
+    panel.set(title=f"Accepted, left of the line: {counts}",
+              xlabel="norm of the gradient where the search ended",
+              ylabel="flatness ‖H∇‖/(‖H‖‖∇‖)")
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS)
+    main(__file__, __doc__, FLAGS, run, plot)

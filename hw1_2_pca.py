@@ -1,150 +1,382 @@
-"""What do the paths of eight trainings look like in two dimensions, and how much of that picture is training?
+"""What do paths of eight trainings look like in two dimensions, and how much of that is training?
 
-Eight networks of two convolutions and four linear layers are trained from different initializations, and
-their weights recorded every three epochs. One principal component analysis (PCA) of all records gives the picture; the
-same analysis of random walks shows what it would look like without training (Antognini & Sohl-Dickstein 2018,
-arXiv:1806.08805). The loss is then measured on the plane of one path (Li et al. 2018, arXiv:1712.09913) and along
-straight lines (Goodfellow et al. 2015, arXiv:1412.6544).
+Eight networks are trained from different initializations, and their weights are recorded every
+three epochs. One principal component analysis (PCA) of all recorded weights gives the picture. The
+same analysis of random walks shows what it would look like without training (Antognini &
+Sohl-Dickstein 2018, arXiv:1806.08805). The loss is then measured on the plane of one path (Li et
+al. 2018, arXiv:1712.09913) and along straight lines (Goodfellow et al. 2015, arXiv:1412.6544).
 
-    python hw1_2_pca.py                     # the report's figure
-    python hw1_2_pca.py --quick             # a tour in seconds
+    python hw1_2_pca.py              # the report's figure
+    python hw1_2_pca.py --quick      # a tour in seconds
 """
+
+from common.command_line import Flag, main, positive_integer, positive_number
+from common.data import load_dataset
+from common.evaluation import evaluate, predict
+from common.models import cnn
+from common.parameters import (
+    barrier,
+    interpolate,
+    one_layer,
+    parameter_vectors,
+    permuted_copies,
+    unflatten,
+)
+from common.plotting import (
+    COLORS,
+    MARKERS,
+    TRAIN,
+    draw_runs,
+    find_row,
+    legend_below,
+    new_figure,
+)
+from common.statistics import mean_over_pairs
+from common.training import cross_entropy, expand_to_runs, run_generators, train
+from common.trajectory import fit_plane, on_plane, project, random_walks
 
 import numpy as np
 import torch
 from matplotlib.colors import LogNorm
 
-from common import trajectory
-from common.experiment import Flag, main
-from common.models import cnn
-from common.parameters import parameter_vectors, unflatten
-from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, legend_below, new_figure, stored_row
-from common.prediction import predict
-from common.training import cross_entropy, evaluate, run_generators, train
+# --- settings ---
 
 FLAGS = {
-    "epochs": Flag(30, 6, "training epochs"),
-    "train_size": Flag(2_000, 500, "training images"),
-    "batch_size": Flag(64, 64, "images per mini-batch"),
-    "lr": Flag(3e-3, 3e-3, "initial learning rate of Adam, falling to zero along a half cosine: the ends are settled"),
-    "probe_size": Flag(1_000, 100, "training images on which the surface and the lines are measured"),
+    "runs": Flag(positive_integer, 8, quick=4, help="trainings"),
+    "epochs": Flag(positive_integer, 30, quick=6, help="training epochs"),
+    "lr": Flag(positive_number, 3e-3, quick=3e-3,
+               help="initial learning rate of Adam, falling to zero along a half cosine"),
+    "train_size": Flag(positive_integer, 2_000, quick=500, at_most="dataset",
+                       help="training images"),
+    "batch_size": Flag(positive_integer, 64, quick=64, at_most="train_size",
+                       help="images per mini-batch"),
+    "probe_size": Flag(positive_integer, 1_000, quick=100, at_most="train_size",
+                       help="training images on which the surface and the lines are measured"),
 }
-RUNS = Flag(8, 4, "trainings")
-BLOCKS, KERNEL, HIDDEN_WIDTHS = [[4], [8]], 5, [32, 32, 32]  # the output layer is the fourth linear one
-LAYER = 3  # the one layer of the second view, counted from 0: the second linear one, 32 × 32
+# Two convolutions and four linear layers, of which the output layer is the last.
+BLOCKS, KERNEL, HIDDEN_WIDTHS = [[4], [8]], 5, [32, 32, 32]
+LAYER = 3  # the layer of the second view, counted from 0: the second linear one, 32 × 32
 RECORD_EVERY = 3  # epochs
 SURFACE_SIZE = 21  # points along each side of the error surface
-MARGIN = 0.3  # of the path's extent, around it on the error surface
+MARGIN = 0.3  # around the path on the error surface, as a fraction of the path's extent
 ALPHAS = np.linspace(0, 1, 11)  # points of a straight line
+NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
 
 
-def record_paths(settings, data):
-    """Trains all runs; returns the model, epochs, paths (R, records, P) in float64, training loss and accuracy there."""
-    images, labels = data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
-    model = cnn(BLOCKS, KERNEL, HIDDEN_WIDTHS, run_generators(settings.seed, settings.runs, "initialization"))
-    model.to(settings.device)
-    records = []
+# --- networks ---
+
+
+def build_model(settings):
+    """A stack of the network, one for each training."""
+    generators = run_generators(settings.seed, settings.runs, "initialization")
+    return cnn(BLOCKS, KERNEL, HIDDEN_WIDTHS, generators).to(settings.device)
+
+
+# --- training ---
+
+
+def train_model(model, images, labels, settings):
+    """Trains all runs and records them every few epochs.
+
+    Returns {"epochs": (checkpoints,), "paths": weights (R, checkpoints, P) in float64, "loss" and
+    "accuracy": training loss and accuracy (R, checkpoints)}.
+    """
+    epochs, weights, losses, accuracies = [], [], [], []
 
     def record(epoch):
-        records.append((epoch, parameter_vectors(model).double(), *evaluate(model, images, labels)))
+        loss, accuracy = evaluate(model, images, labels)
+        epochs.append(epoch)
+        weights.append(parameter_vectors(model).double())
+        losses.append(loss)
+        accuracies.append(accuracy)
 
-    train(model, images, labels.expand(settings.runs, -1), cross_entropy, epochs=settings.epochs, record=record,
-          learning_rate=settings.lr, batch_size=settings.batch_size, record_every=RECORD_EVERY,
-          orders=run_generators(settings.seed, settings.runs, "order"))
-    epochs, *columns = zip(*records)
-    return model, epochs, *(torch.stack(column, 1).cpu() for column in columns)
-
-
-def error_surface(path, losses_at):
-    """Loss on the plane of a path's first two components, moved to pass through its end: a row, and the curves."""
-    pca = trajectory.fit_plane(path)
-    points, shares = trajectory.project(pca, path), pca.explained_variance_ratio_
-    low, high = points.min(0), points.max(0)
-    x, y = np.linspace(low - MARGIN * (high - low), high + MARGIN * (high - low), SURFACE_SIZE).T
-    surface = losses_at(trajectory.on_plane(pca, np.stack(np.meshgrid(x, y), -1), through=path[-1]))  # (y, x)
-    row = {"run": 0, "explained_variance_1": shares[0], "explained_variance_2": shares[1], "variance_in_plane": shares.sum()}
-    return row, {"x": x, "y": y, "loss": surface, "path": points}
+    train(model, images, expand_to_runs(labels, model), cross_entropy, epochs=settings.epochs,
+          learning_rate=settings.lr, batch_size=settings.batch_size,
+          order_generators=run_generators(settings.seed, settings.runs, "order"),
+          record=record, record_every=RECORD_EVERY)
+    return {
+        "epochs": epochs,
+        "paths": torch.stack(weights, dim=1).cpu(),
+        "loss": torch.stack(losses, dim=1).cpu(),
+        "accuracy": torch.stack(accuracies, dim=1).cpu(),
+    }
 
 
-def run(settings, data):
-    model, epochs, paths, loss, accuracy = record_paths(settings, data)
-    probe_size = min(settings.train_size, settings.probe_size)
-    images, labels = data.train_images[:probe_size], data.train_labels[:probe_size]
+# --- measuring ---
+
+
+def make_loss_function(model, images, labels):
+    """A function that measures the loss of networks with parameters (..., P): (...)."""
 
     def losses_at(vectors):
-        """Loss on the probe images of the networks with parameters (..., P) -> (...): ten at a time, for the memory."""
-        groups = vectors.flatten(0, -2).float().to(settings.device).split(10)
-        losses = [evaluate(model, images, labels, unflatten(group, model))[0] for group in groups]
+        losses = []
+        for group in vectors.flatten(0, -2).split(NETWORKS_AT_ONCE):
+            parameters = unflatten(group.float().to(images.device), model)
+            group_losses, _ = evaluate(model, images, labels, parameters)
+            losses.append(group_losses)
         return torch.cat(losses).view(vectors.shape[:-1]).cpu()
 
-    def generators():
-        return run_generators(settings.seed, settings.runs, "probe")
+    return losses_at
 
-    views = {"whole-model": paths, "one-layer": trajectory.one_layer(paths, model, LAYER),
-             "from-start": paths - paths[:, :1]}
-    compared = {view: trajectory.compare_with_walks(view, vectors, generators()) for view, vectors in views.items()}
-    table = [row for row, _, _ in compared.values()]
-    own = [trajectory.compare_with_walks("own-path", path[None], [generator])[0]
-           for path, generator in zip(paths, generators())]
-    own = {column: [row[column] for row in own] for column in own[0] if "explained" in column}
-    table.append(table[0] | {"view": "own-path", **{column: np.mean(values) for column, values in own.items()}})
+
+def measure_plane(paths, walks):
+    """How much of paths and of random walks (R, checkpoints, p) two components hold.
+
+    Returns the columns of a row, and the paths and the walks on their planes (R, checkpoints, 2).
+    """
+    columns, points = {}, []
+    for prefix, vectors in (("", paths), ("control_", walks)):
+        pca = fit_plane(vectors)
+        points.append(project(pca, vectors))
+        first, second = pca.explained_variance_ratio_
+        columns[f"{prefix}explained_variance_1"] = first
+        columns[f"{prefix}explained_variance_2"] = second
+    return columns, *points
+
+
+def measure_views(paths, model, settings):
+    """measure_plane in each view of the trainings: table rows, and paths and walks by view."""
+    views = {
+        "whole-model": paths,
+        "one-layer": one_layer(paths, model, LAYER),
+        "from-start": paths - paths[:, :1],
+    }
+    rows, paths_on_planes, walks_on_planes = [], {}, {}
+    for view, vectors in views.items():
+        walks = random_walks(vectors, run_generators(settings.seed, settings.runs, "probe"))
+        columns, paths_on_planes[view], walks_on_planes[view] = measure_plane(vectors, walks)
+        rows.append({"view": view, **describe_paths(vectors), **columns})
+    return rows, paths_on_planes, walks_on_planes
+
+
+def describe_paths(paths):
+    """The sizes of paths (R, checkpoints, p), as columns of a row."""
+    runs, checkpoints, parameters = paths.shape
+    return {"runs": runs, "records": checkpoints, "dimensions": parameters}
+
+
+def measure_own_planes(paths, settings):
+    """measure_plane of each path by itself: {column: values (R,)}."""
+    generators = run_generators(settings.seed, settings.runs, "probe")
+    values = {}
+    for path, generator in zip(paths, generators):
+        walk = random_walks(path[None], [generator])
+        columns, _, _ = measure_plane(path[None], walk)
+        for column, value in columns.items():
+            values.setdefault(column, []).append(value)
+    return values
+
+
+def measure_surface(path, losses_at):
+    """The loss on the plane of a path's two components, moved to pass through the path's end.
+
+    Returns a row and the curves.
+    """
+    pca = fit_plane(path)
+    points = project(pca, path)
+    low, high = points.min(0), points.max(0)
+    margin = MARGIN * (high - low)
+    x, y = np.linspace(low - margin, high + margin, SURFACE_SIZE).T
+    grid = np.stack(np.meshgrid(x, y), axis=-1)  # (y, x, 2)
+    losses = losses_at(on_plane(pca, grid, through=path[-1]))
+    first, second = pca.explained_variance_ratio_
+    row = {"run": 0, "explained_variance_1": first, "explained_variance_2": second,
+           "variance_in_plane": first + second}
+    return row, {"x": x, "y": y, "loss": losses, "path": points}
+
+
+def measure_lines(paths, copies, losses_at):
+    """Loss along straight lines between networks, with the distance of their ends.
+
+    From each start to its end; from each end to its permuted copy, the same function at other
+    parameters; and between the ends of each pair of runs. A distance or barrier that copies have as
+    well cannot tell whether two ends differ. Returns the rows, and the losses {line: (n, alphas)}.
+    """
+    starts, ends = paths[:, 0], paths[:, -1]
+    every_run = torch.arange(len(paths))
+    own = torch.stack([every_run, every_run], dim=1)  # a line that belongs to one run
+    pairs = torch.combinations(every_run)
+    lines = {"start-to-end": (starts, ends, own), "end-to-copy": (ends, copies, own)}
+    if len(pairs):
+        lines["end-to-end"] = (ends[pairs[:, 0]], ends[pairs[:, 1]], pairs)
+    rows, losses = [], {}
+    for name, (first, second, runs_of_line) in lines.items():
+        losses[name] = losses_at(interpolate(first, second, torch.as_tensor(ALPHAS)))
+        distances = (first - second).norm(dim=1)
+        barriers = barrier(ALPHAS, losses[name])
+        rows.append(summarize_pairs(f"{name}-distance", distances, runs_of_line))
+        rows.append(summarize_pairs(f"{name}-barrier", barriers, runs_of_line))
+    return rows, losses
+
+
+def measure_pairs(paths, predictions):
+    """How far any two runs are apart at the start, and how often they disagree in the end: rows."""
+    pairs = torch.combinations(torch.arange(len(paths)))
+    if len(pairs) == 0:
+        return []
+    first, second = pairs.T
+    start_distances = (paths[first, 0] - paths[second, 0]).norm(dim=1)
+    disagreements = (predictions[first] != predictions[second]).double().mean(1)
+    return [summarize_pairs("start-to-start-distance", start_distances, pairs),
+            summarize_pairs("disagreement", disagreements, pairs)]
+
+
+# --- summing up ---
+
+
+def summarize_pairs(quantity, values, pairs):
+    """A row: mean of values (n,) of pairs of runs (n, 2), with interval, smallest and largest."""
+    mean, half_width = mean_over_pairs(values, pairs)
+    return {
+        "quantity": quantity,
+        "values": len(values),
+        "mean": mean,
+        "low": None if half_width is None else mean - half_width,
+        "high": None if half_width is None else mean + half_width,
+        "smallest": min(values),
+        "largest": max(values),
+    }
+
+
+def summarize_runs(values_by_quantity):
+    """Rows for quantities of which every run has one, {quantity: (R,)}."""
+    rows = []
+    for quantity, values in values_by_quantity.items():
+        every_run = np.arange(len(values))
+        rows.append(summarize_pairs(quantity, values, np.stack([every_run, every_run], axis=1)))
+    return rows
+
+
+def run(settings):
+    """The whole experiment, from training to the numbers that are stored."""
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    images = data.train_images[: settings.train_size]
+    labels = data.train_labels[: settings.train_size]
+    model = build_model(settings)
+    history = train_model(model, images, labels, settings)
+    paths = history["paths"]
+
+    table, paths_on_planes, walks_on_planes = measure_views(paths, model, settings)
+    own_planes = measure_own_planes(paths, settings)
+    own_means = {column: np.mean(values) for column, values in own_planes.items()}
+    table.append({"view": "own-path", **describe_paths(paths), **own_means})
+
+    losses_at = make_loss_function(model, images[: settings.probe_size],
+                                   labels[: settings.probe_size])
     predictions = predict(model, data.test_images).argmax(2).cpu()
-    twins = trajectory.permuted_twins(paths[:, -1], model, generators()[0])
-    differences, lines = trajectory.compare_ends(paths, twins, predictions, losses_at, ALPHAS)
-    by_run = {"start_loss": loss[:, 0], "end_loss": loss[:, -1], "train_accuracy": accuracy[:, -1],
-              "test_accuracy": (predictions == data.test_labels.cpu()).double().mean(1),
-              **{f"own-path-{column}": values for column, values in own.items()}}
-    every = np.arange(settings.runs)[:, None].repeat(2, axis=1)
-    differences += [trajectory.summarize_pairs(quantity, values, every) for quantity, values in by_run.items()]
-    surface_row, surface = error_surface(paths[0], losses_at)
-    return {"table": table, "differences": differences, "surface": [surface_row], "curves": {
-        "epochs": epochs, "loss": loss, "accuracy": accuracy, "surface": surface, "lines": lines,
-        "paths": {view: points for view, (_, points, _) in compared.items()},
-        "walks": {view: points for view, (_, _, points) in compared.items()}}}
+    test_accuracy = (predictions == data.test_labels.cpu()).double().mean(1)
+    copy_generator, *_ = run_generators(settings.seed, settings.runs, "probe")
+    copies = permuted_copies(paths[:, -1], model, copy_generator)
+    line_rows, line_losses = measure_lines(paths, copies, losses_at)
+    surface_row, surface = measure_surface(paths[0], losses_at)
+    of_each_run = {
+        "start_loss": history["loss"][:, 0],
+        "end_loss": history["loss"][:, -1],
+        "train_accuracy": history["accuracy"][:, -1],
+        "test_accuracy": test_accuracy,
+    }
+    for column, values in own_planes.items():
+        of_each_run[f"own-path-{column}"] = values
+    return {
+        "constants": {"RECORD_EVERY": RECORD_EVERY, "ALPHAS": ALPHAS},
+        "table": table,
+        "differences": measure_pairs(paths, predictions) + line_rows + summarize_runs(of_each_run),
+        "surface": [surface_row],
+        "curves": {
+            "epochs": history["epochs"],
+            "loss": history["loss"],
+            "accuracy": history["accuracy"],
+            "surface": surface,
+            "lines": line_losses,
+            "paths": paths_on_planes,
+            "walks": walks_on_planes,
+        },
+    }
+
+
+# --- drawing ---
 
 
 def plot(results):
-    curves, table = results["curves"], {row["view"]: row for row in results["table"]}
-    losses, surface = np.array(curves["loss"]), curves["surface"]
-    training, walk = (sum(shares(table["own-path"], prefix)) for prefix in ("", "control_"))
-    figure, axes = new_figure(f"A plane holds {training:.0%} of one training's path, but also {walk:.0%} of a random walk's",
-                              results, 3, 2, height=2.8)
-    scale = LogNorm(min(losses.min(), np.min(surface["loss"])), max(losses.max(), np.max(surface["loss"])))
-    for column, view in zip(axes.T, ("whole-model", "one-layer")):
+    """Trainings beside random walks, twice; then the straight lines and the surface of one path."""
+    rows = {row["view"]: row for row in results["table"]}
+    training, walk = sum(variances(rows["own-path"])), sum(variances(rows["own-path"], "control_"))
+    title = (f"A plane holds {training:.0%} of one training's path, but also {walk:.0%} of a "
+             "random walk's")
+    figure, panels = new_figure(title, results, 3, 2, height=2.8)
+    scale = loss_scale(results)
+    losses = np.array(results["curves"]["loss"])
+    for (paths_panel, walks_panel), view in zip(panels, ("whole-model", "one-layer")):
         name = view.replace("-", " ")
-        draw_paths(column[0], curves["paths"][view], shares(table[view]), f"Trainings, {name}", losses, scale)
-        draw_paths(column[1], curves["walks"][view], shares(table[view], "control_"), f"Random walks, {name}")
-    line_axes, surface_axes = axes[2]
-    for (kind, values), color, marker in zip(curves["lines"].items(), COLORS, MARKERS):
-        draw_runs(line_axes, ALPHAS, values, color, TRAIN, label=f"line from {kind.replace('-', ' ')}", marker=marker)
-    barriers = {kind.replace("-", " "): stored_row(results["differences"], quantity=f"{kind}-barrier")["mean"]
-                for kind in curves["lines"] if kind != "start-to-end"}
-    line_axes.set(title="Barriers: " + ", ".join(f"{kind} {mean:.2f}" for kind, mean in barriers.items()) + " nats",
-                  xlabel="position on the line", ylabel="training loss (nats)", yscale="log")
-    contours = surface_axes.contourf(surface["x"], surface["y"], surface["loss"], np.geomspace(scale.vmin, scale.vmax, 16),
-                                     norm=scale, cmap="viridis")
-    draw_paths(surface_axes, [surface["path"]], shares(results["surface"][0]), "Plane of one training")
-    figure.colorbar(contours, ax=axes[:, 1], format="%.2g", label="training loss (nats)", aspect=50)
-    legend_below(figure, line_axes)
+        draw_paths(paths_panel, results["curves"]["paths"][view], variances(rows[view]),
+                   f"Trainings, {name}", losses, scale)
+        draw_paths(walks_panel, results["curves"]["walks"][view], variances(rows[view], "control_"),
+                   f"Random walks, {name}")
+    lines_panel, surface_panel = panels[2]
+    draw_lines(lines_panel, results)
+    contours = draw_surface(surface_panel, results, scale)
+    figure.colorbar(contours, ax=panels[:, 1], format="%.2g", label="training loss (nats)",
+                    aspect=50)
+    legend_below(figure, lines_panel)
     return figure
 
 
-def shares(row, prefix=""):
-    """The shares of variance in the first and the second component."""
-    return [row[f"{prefix}explained_variance_{i}"] for i in (1, 2)]
+def loss_scale(results):
+    """Logarithmic colours for all losses of the figure, from the lowest above zero."""
+    losses = np.concatenate([np.ravel(results["curves"]["loss"]),
+                             np.ravel(results["curves"]["surface"]["loss"])])
+    return LogNorm(losses[losses > 0].min(), losses.max())
 
 
-def draw_paths(axes, paths, held, title, losses=None, scale=None):
-    """Every run's path with a point at each record, coloured by its loss where that is known; a square at the start."""
-    paths = np.array(paths)  # (R, records, 2)
-    axes.plot(*paths.transpose(2, 1, 0), color="black", linewidth=0.7, zorder=1)
-    for marker, part in (("o", slice(1, None)), ("s", slice(0, 1))):
-        axes.scatter(*paths[:, part].reshape(-1, 2).T, s=18, marker=marker,
-                     c="white" if losses is None else losses[:, part].ravel(), norm=scale, cmap="viridis" if scale else None,
-                     edgecolors="black", linewidths=0.5)
-    axes.set(title=f"{title}: {sum(held):.0%} of the variance", xlabel=f"component 1: {held[0]:.1%} of variance",
-             ylabel=f"component 2: {held[1]:.1%}")
+def variances(row, prefix=""):
+    """The fractions of variance in the first and the second component."""
+    return row[f"{prefix}explained_variance_1"], row[f"{prefix}explained_variance_2"]
+
+
+def draw_paths(panel, paths, explained, title, losses=None, scale=None):
+    """The paths (R, checkpoints, 2) of all runs, with a square at the start and a point elsewhere.
+
+    The marks have the colours of their losses (R, checkpoints) on the scale, or are white.
+    """
+    for run, path in enumerate(np.array(paths)):
+        panel.plot(path[:, 0], path[:, 1], color="black", linewidth=0.7, zorder=1)
+        for marker, part in (("o", slice(1, None)), ("s", slice(0, 1))):
+            style = {"marker": marker, "s": 18, "edgecolors": "black", "linewidths": 0.5}
+            if losses is None:
+                style["c"] = "white"
+            else:
+                shown_losses = np.clip(losses[run, part], scale.vmin, scale.vmax)
+                style.update(c=shown_losses, norm=scale, cmap="viridis")
+            panel.scatter(path[part, 0], path[part, 1], **style)
+    first, second = explained
+    panel.set(title=f"{title}: {first + second:.0%} of the variance",
+              xlabel=f"component 1: {first:.1%} of variance", ylabel=f"component 2: {second:.1%}")
+
+
+def draw_lines(panel, results):
+    """The training loss along straight lines between networks."""
+    titles = []
+    for (name, losses), color, marker in zip(results["curves"]["lines"].items(), COLORS, MARKERS):
+        words = name.replace("-", " ").replace("copy", "permuted copy")
+        draw_runs(panel, results["constants"]["ALPHAS"], losses, color, TRAIN, f"line from {words}",
+                  marker)
+        if name != "start-to-end":
+            row = find_row(results["differences"], quantity=f"{name}-barrier")
+            titles.append(f"{words} {row['mean']:.2f}")
+    panel.set(title=f"Barriers: {', '.join(titles)} nats", xlabel="position on the line",
+              ylabel="training loss (nats)", yscale="log")
+
+
+def draw_surface(panel, results, scale):
+    """The training loss on the plane of one path, and the path; returns the contours."""
+    surface = results["curves"]["surface"]
+    levels = np.geomspace(scale.vmin, scale.vmax, 16)
+    losses = np.clip(surface["loss"], scale.vmin, scale.vmax)
+    contours = panel.contourf(surface["x"], surface["y"], losses, levels, norm=scale,
+                              cmap="viridis")
+    draw_paths(panel, [surface["path"]], variances(results["surface"][0]), "Plane of one training")
+    return contours
 
 
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS, images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

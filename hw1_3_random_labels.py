@@ -1,8 +1,9 @@
 """Can a network fit random labels?
 
-One architecture is trained on the same images with none, a part or all of the labels drawn at random, once and for good,
-until every network gives at least 99.9 % of its training labels. The test set keeps its real labels. On the training
-images whose labels were randomized we also count the true labels that the network gives: are patterns learned first?
+One architecture is trained on the same images with none, a part or all of the labels drawn at
+random, once and for good, until every network gives at least 99.9 % of its training labels. The
+test set keeps its real labels. On training images with a randomized label we also count how often
+the network gives the true label: are patterns learned first?
 
     python hw1_3_random_labels.py              # the report's figure
     python hw1_3_random_labels.py --quick      # a tour in seconds
@@ -10,151 +11,314 @@ images whose labels were randomized we also count the true labels that the netwo
 
 from functools import partial
 
+from common.command_line import Flag, main, positive_integer, positive_number
+from common.data import CLASSES, load_dataset, randomized_task
+from common.evaluation import evaluate, predict
+from common.models import mlp, parameter_count
+from common.plotting import (
+    COLORS,
+    MARKERS,
+    TRAIN,
+    draw_runs,
+    draw_train_test,
+    find_row,
+    format_number,
+    legend_below,
+    new_figure,
+)
+from common.statistics import held_out_argmax, mean_ci95, mean_columns
+from common.training import cross_entropy, run_generators, train
+
 import numpy as np
 import torch
 
-from common.data import CLASSES, randomized_task
-from common.experiment import Flag, main
-from common.models import mlp, parameter_count
-from common.peaks import held_out_argmax
-from common.plotting import COLORS, MARKERS, TRAIN, draw_runs, draw_train_test, legend_below, new_figure, number
-from common.prediction import predict
-from common.statistics import mean_ci95, mean_columns
-from common.training import cross_entropy, evaluate, run_generators, train
+# --- settings ---
 
 FLAGS = {
-    "epochs": Flag(100, 60, "passes through the training images at most; training ends when all networks fit their labels"),
-    "lr": Flag(0.03, 0.03, "learning rate of SGD with momentum"),
-    "batch_size": Flag(200, 100, "images per step"),
-    "train_size": Flag(10_000, 500, "training images, the first of the set"),
+    "runs": Flag(positive_integer, 3, quick=2,
+                 help="repeated runs of each fraction of random labels"),
+    "epochs": Flag(positive_integer, 100, quick=60,
+                   help="passes through the training images at most; training ends when all "
+                   "networks fit their labels"),
+    "lr": Flag(positive_number, 0.03, quick=0.03, help="learning rate of SGD with momentum"),
+    "train_size": Flag(positive_integer, 10_000, quick=500, at_most="dataset",
+                       help="training images, the first of the set"),
+    "batch_size": Flag(positive_integer, 200, quick=100, at_most="train_size",
+                       help="images per step"),
 }
-RUNS = Flag(3, 2, "repeated runs of each share of random labels")
-SHARES = (0, 0.25, 0.5, 0.75, 1)  # of the training labels
-HIDDEN = (128, 512)
-# Constant, so that no schedule decides when the labels are fitted. In trials Adam at 1e-3 had fitted 96 to 98 % of random
-# labels after 60 epochs.
+FRACTIONS = (0, 0.25, 0.5, 0.75, 1)  # of the training labels that are randomized
+HIDDEN_WIDTHS = (128, 512)
+# The rate is constant, so that no schedule decides when the labels are fitted. In trials Adam at
+# 1e-3 had fitted 96 to 98 % of random labels after 60 epochs.
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # training accuracy that counts as fitted
 
 
-def train_stack(data, settings):
-    """Trains all shares × runs as one stack; returns the parameter count and measures (shares, runs, epochs + 1)."""
-    # Run k of every share starts from the same parameters, sees the same order and randomizes nested sets: pairs.
-    run_numbers = [*range(settings.runs)] * len(SHARES)
-    initializations, orders, label_generators = (run_generators(settings.seed, run_numbers, stream)
-                                                 for stream in ("initialization", "order", "labels"))
-    images, test_images, labels, masks = randomized_task(data, settings.train_size, SHARES, label_generators)
+# --- networks ---
+
+
+def build_model(pixels, settings):
+    """A stack of all runs at the first of FRACTIONS, then of all runs at the second, ..."""
+    generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
+    return mlp([pixels, *HIDDEN_WIDTHS, CLASSES], generators).to(settings.device)
+
+
+def stacked_run_numbers(settings):
+    """The number of every run in the stack.
+
+    Run k of every fraction starts from the same parameters, sees the same data order and randomizes
+    nested sets of labels, so that runs of equal number are pairs.
+    """
+    return [*range(settings.runs)] * len(FRACTIONS)
+
+
+# --- training and measuring ---
+
+
+def make_task(data, settings):
+    """Training and test images, labels (R, N) of every run in the stack, and which are random."""
+    fractions = [fraction for fraction in FRACTIONS for _ in range(settings.runs)]
+    generators = run_generators(settings.seed, stacked_run_numbers(settings), "labels")
+    return randomized_task(data, settings.train_size, fractions, generators)
+
+
+def train_model(data, settings):
+    """Trains all runs at all fractions as one stack, and measures them after every epoch.
+
+    Returns the number of parameters of a network and {measure: values (fractions, runs, epochs +
+    1)}.
+    """
+    images, test_images, labels, randomized = make_task(data, settings)
     true_labels = data.train_labels[: settings.train_size]
-    model = mlp([images[0].numel(), *HIDDEN, CLASSES], initializations).to(settings.device)
+    model = build_model(images[0].numel(), settings)
     history = {}
 
-    def measure(epoch):
-        logits = predict(model, images)
-        answers = logits.argmax(2)
-        test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
-        measures = {
-            "train_loss": cross_entropy(logits, labels),
-            "train_accuracy": (answers == labels).double().mean(1),
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            # of the randomized examples only; 0 where there are none
-            "true_accuracy": ((answers == true_labels) & masks).sum(1) / masks.sum(1).clamp(min=1),
-        }
+    def record(epoch):
+        logits = predict(model, images)  # (R, N, classes)
+        measures = measure_training(logits, labels, true_labels, randomized)
+        measures["test_loss"], measures["test_accuracy"] = evaluate(model, test_images,
+                                                                    data.test_labels)
         for name, values in measures.items():
             history.setdefault(name, []).append(values.cpu())
-        return bool((measures["train_accuracy"] >= FITTED).all())
+        all_fitted = (measures["train_accuracy"] >= FITTED).all()
+        return bool(all_fitted)
 
-    train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr, orders=orders,
-          batch_size=settings.batch_size, optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False,
-          record=measure, title="five shares")
-    return parameter_count(model), {name: torch.stack(values, 1).unflatten(0, (len(SHARES), settings.runs)).numpy()
-                                    for name, values in history.items()}
+    train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
+          batch_size=settings.batch_size,
+          order_generators=run_generators(settings.seed, stacked_run_numbers(settings), "order"),
+          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record,
+          title=f"{len(FRACTIONS)} fractions of random labels")
+    for name, values in history.items():
+        by_run = torch.stack(values, dim=1).numpy()  # (fractions · runs, epochs + 1)
+        history[name] = by_run.reshape(len(FRACTIONS), settings.runs, -1)
+    return parameter_count(model), history
+
+
+def measure_training(logits, labels, true_labels, randomized):
+    """Loss and accuracy on the training labels, and accuracy on the true labels: {measure: (R,)}.
+
+    logits are (R, N, classes), labels and randomized (R, N), true_labels (N,). The accuracy on true
+    labels counts only the examples whose label was randomized; it is 0 where there are none.
+    """
+    predictions = logits.argmax(2)
+    true_and_randomized = (predictions == true_labels) & randomized
+    return {
+        "train_loss": cross_entropy(logits, labels),
+        "train_accuracy": (predictions == labels).double().mean(1),
+        "true_accuracy": true_and_randomized.sum(1) / randomized.sum(1).clamp(min=1),
+    }
+
+
+# --- summing up ---
 
 
 def first_fitted(accuracies):
-    """The first epoch after which the training accuracies (epochs + 1,) reach FITTED; None where none does."""
+    """The first epoch after which accuracies (epochs + 1,) reach FITTED, or None."""
     reached = np.flatnonzero(accuracies >= FITTED)
     return int(reached[0]) if len(reached) else None
 
 
-def run(settings, data):
-    parameters, measures = train_stack(data, settings)
-    fitted = [[first_fitted(accuracies) for accuracies in runs] for runs in measures["train_accuracy"]]
-    table, fits = [], compare_fits(fitted, settings)
-    for i, share in enumerate(SHARES):
-        final = {name: values[i, :, -1] for name, values in measures.items()}
-        table.append({
-            "randomized": share, "runs": settings.runs, "train_size": settings.train_size, "parameters": parameters,
-            "epochs_to_fit": fits[i]["epochs_to_fit"],
-            **{name: final[name].mean() for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")},
-            "test_accuracy_ci95": mean_ci95(final["test_accuracy"])[1],
-        })
-    return {"table": table, "fits": fits, "memorization": describe_memorization(measures),
-            "curves": {"epochs_to_fit": dict(zip(SHARES, fitted)),
-                       **{name: dict(zip(SHARES, values)) for name, values in measures.items()}}}
+def find_epochs_to_fit(train_accuracy):
+    """first_fitted of accuracies (fractions, runs, epochs + 1): {fraction: list of runs}."""
+    epochs = {}
+    for fraction, accuracies_of_runs in zip(FRACTIONS, train_accuracy):
+        epochs[fraction] = [first_fitted(accuracies) for accuracies in accuracies_of_runs]
+    return epochs
 
 
-def compare_fits(fitted, settings):
-    """How many runs of each share fit, and how many times as many epochs they take as the same run with true labels."""
+def summarize_fraction(fraction, measures, fit_row, parameters, settings):
+    """One row of the table: means over the runs at the end; measures are (runs, epochs + 1)."""
+    row = {
+        "randomized": fraction,
+        "runs": settings.runs,
+        "train_size": settings.train_size,
+        "parameters": parameters,
+        "epochs_to_fit": fit_row["epochs_to_fit"],
+    }
+    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        row[name] = measures[name][:, -1].mean()
+    _, row["test_accuracy_ci95"] = mean_ci95(measures["test_accuracy"][:, -1])
+    return row
+
+
+def compare_fits(epochs_to_fit):
+    """Rows: how many runs of a fraction fit, and how much longer they take than with true labels.
+
+    epochs_to_fit is {fraction: list of runs}, None for a run that does not fit. "slowdown" divides
+    the epochs of a run by those of the same run with true labels.
+    """
+    epochs_with_true_labels = epochs_to_fit[0]
     rows = []
-    for share, runs in zip(SHARES, fitted):
-        row = {"randomized": share, "runs": settings.runs, "runs_fitted": sum(epoch is not None for epoch in runs),
-               "epochs_to_fit": None, "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None}
-        if None not in runs:
-            row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(runs)
-            if all(fitted[0]):  # neither None nor zero
-                row["slowdown"], row["slowdown_ci95"] = mean_ci95(np.divide(runs, fitted[0]))
+    for fraction, epochs in epochs_to_fit.items():
+        row = {
+            "randomized": fraction,
+            "runs": len(epochs),
+            "runs_fitted": sum(epoch is not None for epoch in epochs),
+            "epochs_to_fit": None, "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None,
+        }
+        if None not in epochs:
+            row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(epochs)
+            if None not in epochs_with_true_labels and 0 not in epochs_with_true_labels:
+                ratios = np.divide(epochs, epochs_with_true_labels)
+                row["slowdown"], row["slowdown_ci95"] = mean_ci95(ratios)
         rows.append(row)
     return rows
 
 
-def describe_memorization(measures):
-    """Peak and end of the accuracy on the true labels of randomized examples, and on the test set (Arpit et al. 2017)."""
+def summarize_memorization(fraction, measures):
+    """Rows: the peak and the end of two accuracies (Arpit et al. 2017, arXiv:1706.05394).
+
+    The accuracies are those on the test set and on the true labels of randomized examples. The
+    epoch of the peak is chosen for each run by the mean of the others. measures are (runs, epochs +
+    1).
+    """
+    names = ["test_accuracy"]
+    if fraction > 0:
+        names.append("true_accuracy")
     rows = []
-    for i, share in enumerate(SHARES):
-        for name in ("test_accuracy", "true_accuracy") if share else ("test_accuracy",):
-            values = measures[name][i]  # (runs, epochs + 1)
-            epochs = held_out_argmax(values)
-            at_peak = range(len(epochs)), epochs
-            rows.append({"randomized": share, "measure": name, "peak_epoch": epochs.mean(),
-                         **mean_columns({"peak": values[at_peak], "final": values[:, -1]}),
-                         "train_accuracy_at_peak": measures["train_accuracy"][i][at_peak].mean()})
+    for name in names:
+        values = measures[name]
+        peak_epochs = held_out_argmax(values)
+        run_index = np.arange(len(values))
+        at_peak = {"peak": values[run_index, peak_epochs], "final": values[:, -1]}
+        rows.append({
+            "randomized": fraction,
+            "measure": name,
+            "peak_epoch": peak_epochs.mean(),
+            **mean_columns(at_peak),
+            "train_accuracy_at_peak": measures["train_accuracy"][run_index, peak_epochs].mean(),
+        })
     return rows
 
 
+def run(settings):
+    """The whole experiment, from training to the numbers that are stored."""
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    parameters, history = train_model(data, settings)
+    epochs_to_fit = find_epochs_to_fit(history["train_accuracy"])
+    fits = compare_fits(epochs_to_fit)
+    table, memorization = [], []
+    for position, fraction in enumerate(FRACTIONS):
+        measures = {name: values[position] for name, values in history.items()}
+        table.append(summarize_fraction(fraction, measures, fits[position], parameters, settings))
+        memorization += summarize_memorization(fraction, measures)
+    curves = {"epochs_to_fit": epochs_to_fit}
+    for name, values in history.items():
+        curves[name] = dict(zip(FRACTIONS, values))
+    return {
+        "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED},
+        "table": table,
+        "fits": fits,
+        "memorization": memorization,
+        "curves": curves,
+    }
+
+
+# --- drawing ---
+
+
 def plot(results):
-    curves, table = results["curves"], results["table"]
-    fitted, trained = (sum(row[name] for row in results["fits"]) for name in ("runs_fitted", "runs"))
-    true, random = (f"{table[i]['test_accuracy']:.0%}" for i in (0, -1))
-    title = f"{fitted} of {trained} networks fit their labels; test accuracy {true} with true, {random} with random ones"
-    figure, axes = new_figure(title, results, 2, 2, height=3.2)
-    (loss_axes, accuracy_axes), (true_axes, epochs_axes) = axes
-    epochs = range(len(curves["train_loss"]["0"][0]))
-    for row, color, marker in zip(table, COLORS, MARKERS):
-        share = str(row["randomized"])
-        label = f"{row['randomized']:.0%} random"
-        values = {name: np.array(by_share[share]) for name, by_share in curves.items() if name != "epochs_to_fit"}
-        draw_train_test(loss_axes, epochs, values, "loss", color, label, marker)
-        draw_train_test(accuracy_axes, epochs, values, "accuracy", color, label, marker, unit=100)
-        if row["randomized"]:
-            draw_runs(true_axes, epochs, 100 * values["true_accuracy"], color, TRAIN, label, marker)
-        places = 100 * row["randomized"] + np.linspace(-2, 2, row["runs"])  # side by side
-        for place, epoch in zip(places, curves["epochs_to_fit"][share]):
-            height, fill = (epochs[-1], "none") if epoch is None else (epoch, color)  # open where a run never fits
-            epochs_axes.plot(place, height, marker, color=color, markerfacecolor=fill, markersize=5)
-    loss_axes.set(yscale="log", title=f"Test loss ends at {table[0]['test_loss']:.2g} to {table[-1]['test_loss']:.2g} nats",
-                  xlabel="epochs", ylabel="cross-entropy (nats)")
-    accuracy_axes.set(title=f"Training accuracy ends at {min(row['train_accuracy'] for row in table):.2%} or more",
-                      xlabel="epochs", ylabel="accuracy (%)")
-    true = next(row for row in results["memorization"] if row["measure"] == "true_accuracy")
-    true_axes.set(title=f"True labels of randomized images: {true['peak']:.0%} early, {true['final']:.0%} at the end",
-                  xlabel="epochs", ylabel="accuracy on their true labels (%)")
-    slowdown = number(results["fits"][-1]["slowdown"], ".1f")
-    epochs_axes.set(title=f"Random labels take {slowdown} times the epochs of true ones", xlabel="randomized labels (%)",
-                    ylabel=f"epochs to fit {FITTED:.1%}", xticks=[100 * share for share in SHARES], ylim=(0, None))
-    legend_below(figure, loss_axes, columns=7, train_test=True)
+    """Loss and accuracy against epochs; true labels of randomized images; epochs to fit."""
+    table = results["table"]
+    fitted = sum(row["runs_fitted"] for row in results["fits"])
+    trained = sum(row["runs"] for row in results["fits"])
+    title = (f"{fitted} of {trained} networks fit their labels; test accuracy "
+             f"{table[0]['test_accuracy']:.0%} with true, {table[-1]['test_accuracy']:.0%} with "
+             "random ones")
+    figure, panels = new_figure(title, results, 2, 2, height=3.2)
+    draw_loss(panels[0, 0], results)
+    draw_accuracy(panels[0, 1], results)
+    draw_true_accuracy(panels[1, 0], results)
+    draw_epochs_to_fit(panels[1, 1], results)
+    legend_below(figure, panels[0, 0], columns=7, train_test=True)
     return figure
 
 
+def draw_loss(panel, results):
+    """Training and test loss against epochs."""
+    table, curves = results["table"], results["curves"]
+    for row, color, marker in zip(table, COLORS, MARKERS):
+        train_losses = np.array(curves["train_loss"][row["randomized"]])
+        epochs = range(train_losses.shape[1])
+        draw_train_test(panel, epochs, train_losses, curves["test_loss"][row["randomized"]], color,
+                        f"{row['randomized']:.0%} random", marker)
+    true, random = table[0]["test_loss"], table[-1]["test_loss"]
+    panel.set(yscale="log", xlabel="epochs", ylabel="cross-entropy (nats)",
+              title=f"Test loss ends at {true:.2g} with true, {random:.2g} nats with random labels")
+
+
+def draw_accuracy(panel, results):
+    """Training and test accuracy against epochs."""
+    table, curves = results["table"], results["curves"]
+    for row, color, marker in zip(table, COLORS, MARKERS):
+        train_accuracies = 100 * np.array(curves["train_accuracy"][row["randomized"]])
+        test_accuracies = 100 * np.array(curves["test_accuracy"][row["randomized"]])
+        epochs = range(train_accuracies.shape[1])
+        draw_train_test(panel, epochs, train_accuracies, test_accuracies, color, None, marker)
+    lowest = min(row["train_accuracy"] for row in table)
+    panel.set(title=f"Training accuracy ends at {lowest:.2%} or more", xlabel="epochs",
+              ylabel="accuracy (%)")
+
+
+def draw_true_accuracy(panel, results):
+    """How often randomized training images get their true label, against epochs."""
+    for row, color, marker in zip(results["table"], COLORS, MARKERS):
+        if row["randomized"] > 0:
+            accuracies = 100 * np.array(results["curves"]["true_accuracy"][row["randomized"]])
+            draw_runs(panel, range(accuracies.shape[1]), accuracies, color, TRAIN, marker=marker)
+    first = find_row(results["memorization"], measure="true_accuracy")
+    panel.set(title=f"With {first['randomized']:.0%} random, {first['peak']:.0%} get their true "
+                    f"label early, {first['final']:.0%} at the end",
+              xlabel="epochs", ylabel="randomized images with their true label (%)")
+
+
+def draw_epochs_to_fit(panel, results):
+    """The epoch at which every run fits its labels; open marks at the top where it never does."""
+    curves, fitted = results["curves"], results["constants"]["FITTED"]
+    first_losses, *_ = curves["train_loss"].values()
+    last_epoch = len(first_losses[0]) - 1
+    for (fraction, epochs), color, marker in zip(curves["epochs_to_fit"].items(), COLORS, MARKERS):
+        places = 100 * fraction + np.linspace(-2, 2, len(epochs))  # side by side
+        for place, epoch in zip(places, epochs):
+            if epoch is None:
+                panel.plot(place, last_epoch, marker, color=color, markerfacecolor="none",
+                           markersize=5)
+            else:
+                panel.plot(place, epoch, marker, color=color, markersize=5)
+    panel.set(title=describe_slowdown(results["fits"], last_epoch),
+              xlabel="randomized labels (%)", ylabel=f"epochs to fit {fitted:.1%}",
+              xticks=[100 * fraction for fraction in curves["epochs_to_fit"]], ylim=(0, None))
+
+
+def describe_slowdown(fits, last_epoch):
+    """What the last row of compare_fits, the highest fraction of random labels, says in words."""
+    row = fits[-1]
+    labels = f"{row['randomized']:.0%} random labels"
+    if row["slowdown"] is not None:
+        slowdown = format_number(row["slowdown"], ".1f")
+        return f"{labels} take {slowdown} times the epochs of true ones"
+    return f"{labels}: {row['runs_fitted']} of {row['runs']} runs fit within {last_epoch} epochs"
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS, images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

@@ -1,1 +1,3 @@
-"""What the nine experiments share: data, models, training, statistics, plotting and the frame around them."""
+"""What the nine experiments share, from data and models to statistics, figures and results."""
+
+from common import interrupts as interrupts  # first, because the imports after it take seconds

@@ -1,104 +1,217 @@
-"""Finding the points where a small network's gradient vanishes.
+"""Points where a small network's gradient vanishes: finding them, and telling minima from saddles.
 
-Everything is float64 and exact: gradients and Hessians come from torch.func over the whole data set, for all points
-side by side. A point is a flat parameter vector (P,), a set of points is (R, P).
+A point is a flat parameter vector (P,), a set of points is (R, P), a loss is a function (R, P) ->
+(R,) as common.derivatives.loss_at makes it. Everything is float64 and exact: gradients and Hessians
+come from torch.func over the whole data set, for all points side by side.
 """
 
 import torch
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import grad, jacrev, vmap
 from tqdm import trange
 
-from common.parameters import unflatten
-from common.training import mean_squared_error
-
 TARGET = 1e-12  # the norm of a gradient at which a search is at its end
-KERNEL = 1e-4  # eigenvalues up to this share of the largest belong to the Hessian's near-kernel
-STATIONARY = 1e-7  # `flatness` where ‖∇‖ is at a minimum: some √ε of float64, closer than which none can be located
+KERNEL = 1e-4  # eigenvalues up to this fraction of the largest belong to the Hessian's near-kernel
+# Smallest flatness at which a search goes on: about √ε of float64, closer than which the place
+# where ‖∇‖ is stationary cannot be located.
+STATIONARY = 1e-7
+ZERO = 1e-7  # eigenvalues count as zero up to this fraction of the largest
+DISTINCT = 1e-9  # losses closer than this are one point, found again or mirrored by a symmetry
 
 
-def loss_of(model, inputs, targets, weight_decay=0.0):
-    """The function θ (P,) -> mean squared error + ½ · weight_decay · ‖θ‖², whose gradient is the one that Adam gets.
-
-    inputs (N, features), targets (N, outputs); model is a stack and lends its architecture only.
-    """
-
-    def loss(vector):
-        outputs = functional_call(model, unflatten(vector.unsqueeze(0), model), (inputs.unsqueeze(0),))
-        return mean_squared_error(outputs, targets.unsqueeze(0)).squeeze() + weight_decay / 2 * vector @ vector
-
-    return loss
+# --- derivatives ---
 
 
-def gradient_and_hessian(loss):
-    """Two functions of points (R, P): the gradients (R, P) and the Hessians (R, P, P)."""
-    # Reverse over reverse: torch.func.hessian, forward over reverse, takes 1.6 times as long for such networks.
-    return vmap(grad(loss)), vmap(jacrev(jacrev(loss)))
+def loss_of_one(loss):
+    """The same loss as a function of one point: (P,) -> a number."""
+    return lambda point: loss(point.unsqueeze(0)).squeeze(0)
 
 
-def flatness(gradients, hessians):
-    """‖H∇‖ / (‖H‖ ‖∇‖) with the Frobenius norm, (R,): 0 where ∇ lies in H's kernel.
-
-    Over random directions its mean square is 1/P. Small values mark the gradient-flat points of Frye et al. 2021
-    (arXiv:2003.10397): H∇ is the gradient of ½‖∇‖², so a search for ∇ = 0 ends there although ∇ is not zero.
-    """
-    products = (hessians @ gradients.unsqueeze(2)).squeeze(2).norm(dim=1)
-    # The smallest of numbers keeps 0 / 0 at bay: a gradient of exactly zero lies in every kernel.
-    return products / (hessians.norm(dim=(1, 2)) * gradients.norm(dim=1)).clamp_min(1e-300)
+def losses_at(loss, points):
+    """The loss at each of the points (R, P): (R,)."""
+    return vmap(loss_of_one(loss))(points)
 
 
-def kernel_share(gradients, hessians):
-    """The share of ‖∇‖² along eigenvectors with |λ| ≤ KERNEL · max |λ|, and the share of these eigenvectors: (R,) each.
+def gradients_at(loss, points):
+    """The gradient at each of the points (R, P): (R, P)."""
+    return vmap(grad(loss_of_one(loss)))(points)
 
-    The first is near the second for a gradient of random direction, and 1 for one that no Newton step can reduce.
-    """
-    eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
-    components = (eigenvectors.mT @ gradients.unsqueeze(2)).squeeze(2).square()
-    kernel = (eigenvalues.abs() <= KERNEL * eigenvalues.abs().amax(1, keepdim=True)).to(components)
-    return (components * kernel).sum(1) / components.sum(1).clamp_min(1e-300), kernel.mean(1)
+
+def hessians_at(loss, points):
+    """The Hessian at each of the points (R, P): (R, P, P)."""
+    # Reverse over reverse: torch.func.hessian, forward over reverse, takes 1.6 times as long here.
+    return vmap(jacrev(jacrev(loss_of_one(loss))))(points)
+
+
+# --- the search ---
 
 
 def find_critical_points(loss, starts, iterations, title="search"):
-    """Solves ∇L(θ) = 0 from all starts (R, P) at once; returns the points reached, whether solved or not.
+    """Solves ∇L(θ) = 0 from all starts (R, P) at once; returns the points reached, solved or not.
 
-    The method of Levenberg (1944) and Marquardt (1963) with H as the Jacobian of ∇: each step s minimizes ‖∇ + Hs‖² +
-    damping · ‖Ds‖², with MINPACK's scaling D and the damping of Madsen, Nielsen & Tingleff (2004), simplified. A point rests
-    once ‖∇‖ ≤ TARGET, or where the search cannot go on because ‖∇‖ itself is stationary: `flatness` ≤ STATIONARY.
+    The method of Levenberg (1944) and Marquardt (1963) with the Hessian H as the Jacobian of ∇.
+    Each step s minimizes ‖∇ + Hs‖² + damping · ‖Ds‖², with MINPACK's scaling D and the damping of
+    Madsen, Nielsen & Tingleff (2004), simplified. A point rests once ‖∇‖ ≤ TARGET, or where the
+    search cannot go on because ‖∇‖ itself is stationary: flatness ≤ STATIONARY.
 
-    All starts advance together because a derivative at one point costs nearly what it costs at a hundred: calling
-    scipy.optimize.least_squares (method "lm") for one start after the other takes about ten times as long.
+    All starts advance together because derivatives at a hundred points cost little more than at
+    one: scipy.optimize.least_squares (method "lm"), called for one start after another, takes about
+    ten times as long.
     """
-    gradient, hessian = gradient_and_hessian(loss)
     points = starts.clone()
-    gradients, hessians = gradient(points), hessian(points)
+    gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
     scales = hessians.norm(dim=1)  # (R, P): D, the largest column norms so far
     damping = torch.full_like(points[:, 0], 1e-3)
     for _ in trange(iterations, desc=title, unit="step", leave=False, disable=None):
-        moving = (gradients.norm(dim=1) > TARGET) & (flatness(gradients, hessians) > STATIONARY)
-        active = moving.nonzero().flatten()
-        if not len(active):
+        unsolved = gradients.norm(dim=1) > TARGET
+        not_stationary = flatness(gradients, hessians) > STATIONARY
+        active = (unsolved & not_stationary).nonzero().flatten()
+        if len(active) == 0:
             break
-        g, h = gradients[active], hessians[active]
-        scales[active] = torch.maximum(scales[active], h.norm(dim=1))
-        # Least squares on a stacked matrix (A, 2P, P) instead of the normal equations, which square H's condition.
-        stacked = torch.cat([h, torch.diag_embed(damping[active].sqrt().unsqueeze(1) * scales[active])], dim=1)
-        steps = torch.linalg.lstsq(stacked, torch.cat([-g, torch.zeros_like(g)], dim=1).unsqueeze(2)).solution
-        trials = points[active] + steps.squeeze(2)
-        trial_gradients = gradient(trials)
-        now, then, predicted = (v.square().sum(1) for v in (g, trial_gradients, g + (h @ steps).squeeze(2)))
-        # Less damping where ‖∇‖² falls as the linear model predicts (a gain near 1), more where it does not.
-        gain = (now - then) / (now - predicted)
+        active_gradients, active_hessians = gradients[active], hessians[active]
+        scales[active] = torch.maximum(scales[active], active_hessians.norm(dim=1))
+        steps = damped_newton_steps(active_gradients, active_hessians, damping[active],
+                                    scales[active])
+        trial_points = points[active] + steps.squeeze(2)
+        trial_gradients = gradients_at(loss, trial_points)
+
+        # ‖∇‖² before the step, after it, and after it if the gradient were linear
+        before = active_gradients.square().sum(1)
+        after = trial_gradients.square().sum(1)
+        linear_gradients = active_gradients + (active_hessians @ steps).squeeze(2)
+        predicted = linear_gradients.square().sum(1)
+
+        # Less damping where ‖∇‖² falls as the linear model predicts (a gain near 1), else more.
+        gain = (before - after) / (before - predicted)
         damping[active] *= (1 - (2 * gain - 1) ** 3).clamp(1 / 3, 2).nan_to_num(2)
         damping.clamp_(max=1e10)  # far beyond any use, far below an overflow
-        moved = active[then < now]
+        improved = after < before
+        moved = active[improved]
         if len(moved):
-            points[moved], gradients[moved] = trials[then < now], trial_gradients[then < now]
-            hessians[moved] = hessian(points[moved])
+            points[moved] = trial_points[improved]
+            gradients[moved] = trial_gradients[improved]
+            hessians[moved] = hessians_at(loss, points[moved])
     return points
 
 
-def measure(loss, points):
-    """What tells critical from gradient-flat points: a dict of tensors (R,) by name."""
-    gradients, hessians = (derivative(points) for derivative in gradient_and_hessian(loss))
-    share, dimensions = kernel_share(gradients, hessians)
-    return {"loss": vmap(loss)(points), "gradient_norm": gradients.norm(dim=1), "flatness": flatness(gradients, hessians),
-            "kernel_share": share, "kernel_dimensions": dimensions}
+def damped_newton_steps(gradients, hessians, damping, scales):
+    """The steps s (R, P, 1) that minimize ‖∇ + Hs‖² + damping · ‖scales · s‖² of every point."""
+    # Least squares on a stacked matrix (R, 2P, P) instead of the normal equations, which would
+    # square the condition number of H.
+    damped = torch.diag_embed(damping.sqrt().unsqueeze(1) * scales)
+    stacked_matrices = torch.cat([hessians, damped], dim=1)
+    stacked_targets = torch.cat([-gradients, torch.zeros_like(gradients)], dim=1)
+    return torch.linalg.lstsq(stacked_matrices, stacked_targets.unsqueeze(2)).solution
+
+
+# --- critical or only flat ---
+
+
+def flatness(gradients, hessians):
+    """‖H∇‖ / (‖H‖ ‖∇‖) with the Frobenius norm, (R,): 0 where ∇ lies in the kernel of H.
+
+    Over random directions its mean square is 1/P. Small values mark the gradient-flat points of
+    Frye et al. 2021 (arXiv:2003.10397): H∇ is the gradient of ½‖∇‖², so a search for ∇ = 0 ends
+    there although ∇ is not zero.
+    """
+    products = (hessians @ gradients.unsqueeze(2)).squeeze(2).norm(dim=1)
+    sizes = hessians.norm(dim=(1, 2)) * gradients.norm(dim=1)
+    # A gradient of exactly zero lies in every kernel: 0 / 1e-300 is 0, where 0 / 0 would be
+    # undefined.
+    return products / sizes.clamp_min(1e-300)
+
+
+def kernel_fractions(gradients, hessians):
+    """How much of ∇ lies in the near-kernel of H, and how large that is: (R,) and (R,).
+
+    The near-kernel is spanned by the eigenvectors with |λ| ≤ KERNEL · max |λ|. The first number is
+    the fraction of ‖∇‖² in it, the second the fraction of all dimensions that it has. They are
+    alike for a gradient of random direction; the first is 1 for a gradient that no Newton step can
+    reduce.
+    """
+    eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
+    components = (eigenvectors.mT @ gradients.unsqueeze(2)).squeeze(2).square()
+    largest = eigenvalues.abs().amax(1, keepdim=True)
+    kernel = (eigenvalues.abs() <= KERNEL * largest).to(components)
+    fraction_of_gradient = (components * kernel).sum(1) / components.sum(1).clamp_min(1e-300)
+    return fraction_of_gradient, kernel.mean(1)
+
+
+def measure_ends(loss, points):
+    """What tells critical from gradient-flat points (R, P): a dict of tensors (R,) by name."""
+    gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
+    kernel_fraction, kernel_dimensions = kernel_fractions(gradients, hessians)
+    return {
+        "loss": losses_at(loss, points),
+        "gradient_norm": gradients.norm(dim=1),
+        "flatness": flatness(gradients, hessians),
+        "kernel_fraction": kernel_fraction,
+        "kernel_dimensions": kernel_dimensions,
+    }
+
+
+# --- minimum or saddle ---
+
+
+def signature(eigenvalues):
+    """Numbers of positive, zero and negative eigenvalues (R, P) of each point: (R, 3).
+
+    An eigenvalue counts as zero up to ZERO times the largest magnitude of its point.
+    """
+    threshold = ZERO * eigenvalues.abs().amax(1, keepdim=True)
+    positive = eigenvalues > threshold
+    negative = eigenvalues < -threshold
+    zero = ~positive & ~negative
+    return torch.stack([positive.sum(1), zero.sum(1), negative.sum(1)], dim=1)
+
+
+def random_directions(count, size, generator):
+    """Directions uniform on the unit sphere: (count, size), float64, on the CPU."""
+    normal = torch.randn(count, size, dtype=torch.float64, generator=generator)
+    return normal / normal.norm(dim=1, keepdim=True)
+
+
+def higher_neighbours(loss, point, hessian, directions, radii):
+    """For each radius the fraction of neighbours with a higher loss than the point (P,): (radii,).
+
+    Neighbours are point + radius · directions (M, P). Radius 0 stands for the limit of small radii
+    at a critical point: the fraction of directions u with uᵀHu > 0.
+    """
+    loss_here = loss_of_one(loss)(point)
+    fractions = []
+    for radius in radii:
+        if radius == 0:
+            rises = ((directions @ hessian) * directions).sum(1)
+        else:
+            rises = losses_at(loss, point + radius * directions) - loss_here
+        fractions.append((rises > 0).double().mean())
+    return torch.stack(fractions)
+
+
+def number_distinct(losses):
+    """Numbers 1, 2, ... for losses (R,) in rising order; neighbours within DISTINCT share one."""
+    values, order = losses.sort()
+    starts_anew = torch.diff(values, prepend=values[:1]) > DISTINCT
+    numbers = torch.empty_like(order)
+    numbers[order] = starts_anew.cumsum(0) + 1
+    return numbers
+
+
+def classify(loss, points, directions, radii):
+    """What kind of critical point each of the points (R, P) is: a dict of tensors.
+
+    directions holds R tensors (M, P). Returns "eigenvalues" (R, P), "signature" (R, 3),
+    "minimal_ratio" (R,), the fraction of positive eigenvalues, and "sampled_ratios" (R, radii), the
+    fractions of higher neighbours.
+    """
+    hessians = hessians_at(loss, points)
+    eigenvalues = torch.linalg.eigvalsh(hessians)
+    counts = signature(eigenvalues)
+    sampled = torch.zeros(len(points), len(radii)).to(points)
+    for row, (point, hessian, unit_vectors) in enumerate(zip(points, hessians, directions)):
+        sampled[row] = higher_neighbours(loss, point, hessian, unit_vectors.to(points), radii)
+    return {
+        "eigenvalues": eigenvalues,
+        "signature": counts,
+        "minimal_ratio": counts[:, 0].double() / points.shape[1],
+        "sampled_ratios": sampled,
+    }

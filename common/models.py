@@ -1,8 +1,9 @@
-"""Networks as stacks: R independent copies of one architecture, trained side by side.
+"""Networks as stacks: R independent runs of one architecture, trained side by side.
 
-Every tensor carries the runs in its leading dimension. A batch is (R, B, ...), a linear weight (R, out, in), so one
-`baddbmm` advances all runs at once. The layers take R from their weights, never from a stored number: the same model
-therefore evaluates any other number of parameter sets through `torch.func.functional_call`.
+Every weight carries the runs in its leading dimension, so that one batched product advances all
+runs at once. A batch of inputs is (R, B, ...) where each run has its own examples, or (1, B, ...)
+where all runs share them. Layers take R from their weights, so that a model also evaluates any
+other number of parameter sets through torch.func.functional_call.
 """
 
 from itertools import pairwise, product
@@ -11,84 +12,112 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-TOLERANCE = 0.01  # the share by which networks of equal size may differ in their parameters
+TOLERANCE = 0.01  # the fraction by which networks of equal size may differ in their parameters
 
 
-def _initial(shape, fan_in, generator, nonlinearity="relu"):
-    """Uniform weight of one run that keeps the signal's size (He et al. 2015, arXiv:1502.01852), U(±1/√fan_in) bias."""
-    weight = nn.init.kaiming_uniform_(torch.empty(shape), nonlinearity=nonlinearity, generator=generator)
-    bias = torch.empty(shape[0]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+def initial_parameters(weight_shape, fan_in, generator, nonlinearity):
+    """Weight and bias of one run's layer, which keep the size of the signal.
+
+    The weight is uniform as in He et al. 2015 (arXiv:1502.01852), the bias U(±1/√fan_in).
+    """
+    weight = nn.init.kaiming_uniform_(torch.empty(weight_shape), nonlinearity=nonlinearity,
+                                      generator=generator)
+    bound = fan_in**-0.5
+    bias = torch.empty(weight_shape[0]).uniform_(-bound, bound, generator=generator)
     return weight, bias
 
 
-class StackedLinear(nn.Module):
-    """R linear layers: (R, B, in) -> (R, B, out). Run k is initialized from generators[k] alone.
+def stacked_initial_parameters(weight_shape, fan_in, generators, nonlinearity="relu"):
+    """initial_parameters of every run, stacked: weight (R, *weight_shape), bias (R, out)."""
+    weights, biases = [], []
+    for generator in generators:
+        weight, bias = initial_parameters(weight_shape, fan_in, generator, nonlinearity)
+        weights.append(weight)
+        biases.append(bias)
+    return nn.Parameter(torch.stack(weights)), torch.stack(biases)
 
-    nonlinearity names what follows the layer, as `torch.nn.init.calculate_gain` knows it.
+
+class StackedLinear(nn.Module):
+    """R linear layers: (R or 1, B, in) -> (R, B, out).
+
+    Run k is initialized from generators[k] alone. nonlinearity names what follows the layer, as
+    torch.nn.init.calculate_gain knows it.
     """
 
     def __init__(self, in_features, out_features, generators, nonlinearity="relu"):
         super().__init__()
-        shape = (out_features, in_features)
-        weights, biases = zip(*[_initial(shape, in_features, generator, nonlinearity) for generator in generators])
-        self.weight = nn.Parameter(torch.stack(weights))  # (R, out, in)
-        self.bias = nn.Parameter(torch.stack(biases).unsqueeze(2))  # (R, out, 1)
+        self.weight, bias = stacked_initial_parameters((out_features, in_features), in_features,
+                                                       generators, nonlinearity)  # (R, out, in)
+        self.bias = nn.Parameter(bias.unsqueeze(2))  # (R, out, 1)
 
     def forward(self, inputs):
-        # Between layers the examples lie side by side in memory, whatever the shapes say: narrow layers, whose features
-        # are fewer than a processor takes at once, are multiplied up to five times as fast that way.
-        columns = inputs.mT  # (R, in, B)
+        # Between layers the examples lie side by side in memory, whatever the shapes say. Narrow
+        # layers have fewer features than a processor takes at once; this way they are multiplied up
+        # to five times as fast.
+        columns = inputs.mT  # (R or 1, in, B)
         if self.weight.shape[2] == 1:  # an outer product, at which libraries are slow
             return torch.addcmul(self.bias, self.weight, columns).mT
+        if len(columns) != len(self.weight):  # all runs share the inputs
+            columns = columns.expand(len(self.weight), -1, -1)
         return torch.baddbmm(self.bias, self.weight, columns).mT
 
 
 class StackedConv2d(nn.Module):
-    """R convolutional layers: zero-padded convolution, max-pool of size `pool` where that is above 1, ReLU.
+    """R convolutional layers: zero-padded convolution, max-pool where pool is above 1, ReLU.
 
-    (R, B, in, H, W) -> (R, B, out, H / pool, W / pool). A convolution is bound by arithmetic on a CPU, so the runs go one
-    after another there, each while it is in the cache; on other devices they go as groups of channels of one convolution.
-    Where all runs see the same images, as in an evaluation, their filters are those of one convolution everywhere.
+    (R or 1, B, in, H, W) -> (R, B, out, H / pool, W / pool).
     """
 
     def __init__(self, in_channels, out_channels, kernel, pool, generators):
         super().__init__()
         self.pool = pool
-        shape = (out_channels, in_channels, kernel, kernel)
-        weights, biases = zip(*[_initial(shape, in_channels * kernel**2, g) for g in generators])
-        self.weight = nn.Parameter(torch.stack(weights))  # (R, out, in, k, k)
-        self.bias = nn.Parameter(torch.stack(biases))  # (R, out)
+        fan_in = in_channels * kernel**2
+        weight_shape = (out_channels, in_channels, kernel, kernel)
+        self.weight, bias = stacked_initial_parameters(weight_shape, fan_in, generators)
+        self.bias = nn.Parameter(bias)  # (R, out)
 
     def forward(self, inputs):
-        if inputs.stride(0) == 0:  # images expanded to all runs
-            return self.on_shared(inputs[0])
-        return self.one_by_one(inputs) if inputs.device.type == "cpu" else self.as_groups(inputs)
+        if len(inputs) == 1:
+            return self.convolve_shared(inputs)
+        # A CPU is bound by arithmetic: there the runs go one after another, each while it is in the
+        # cache. Other devices are bound by the number of calls.
+        if inputs.device.type == "cpu":
+            return self.convolve_one_by_one(inputs)
+        return self.convolve_as_groups(inputs)
 
-    def on_shared(self, images):
-        outputs = self._layer(_channels_last(images), self.weight.flatten(0, 1), self.bias.flatten())
+    def convolve_shared(self, inputs):
+        """One convolution with the filters of all runs, for images (1, B, ...) that all share."""
+        outputs = self.convolve(channels_last(inputs[0]), self.weight.flatten(0, 1),
+                                self.bias.flatten())
         return outputs.unflatten(1, (len(self.weight), -1)).movedim(1, 0)
 
-    def one_by_one(self, inputs):
-        outputs = [self._layer(_channels_last(images), weight, bias)
-                   for images, weight, bias in zip(inputs, self.weight, self.bias)]
+    def convolve_one_by_one(self, inputs):
+        """A convolution for each run."""
+        outputs = []
+        for images, weight, bias in zip(inputs, self.weight, self.bias):
+            outputs.append(self.convolve(channels_last(images), weight, bias))
         return torch.cat(outputs).unflatten(0, inputs.shape[:2])
 
-    def as_groups(self, inputs):
+    def convolve_as_groups(self, inputs):
+        """The runs as groups of channels of one convolution."""
         images = inputs.movedim(0, 1).flatten(1, 2)  # (B, R · in, H, W)
-        outputs = self._layer(images, self.weight.flatten(0, 1), self.bias.flatten(), groups=len(inputs))
+        outputs = self.convolve(images, self.weight.flatten(0, 1), self.bias.flatten(), len(inputs))
         return outputs.unflatten(1, (len(inputs), -1)).movedim(1, 0)
 
-    def _layer(self, images, weight, bias, groups=1):
-        outputs = functional.conv2d(images, weight, bias, padding=weight.shape[-1] // 2, groups=groups)
-        # Pooling before the ReLU gives the same numbers and leaves a fraction to rectify.
-        return functional.relu(functional.max_pool2d(outputs, self.pool) if self.pool > 1 else outputs)
+    def convolve(self, images, weight, bias, groups=1):
+        """Convolution, max-pool and ReLU of images (B, C, H, W)."""
+        padding = weight.shape[-1] // 2
+        outputs = functional.conv2d(images, weight, bias, padding=padding, groups=groups)
+        if self.pool > 1:  # before the ReLU: the same numbers, and fewer of them to rectify
+            outputs = functional.max_pool2d(outputs, self.pool)
+        return functional.relu(outputs)
 
 
-def _channels_last(images):
-    """Images (B, C, H, W) with their channels last in memory, the layout in which a CPU convolves and pools fastest.
+def channels_last(images):
+    """Images (B, C, H, W) with their channels last in memory, the fastest layout for a CPU.
 
-    A single channel is last whatever its stride, but only with the stride of 1 that it has after this detour does the
-    convolution write its outputs in that layout.
+    The channel of one-channel images counts as last only with a stride of 1, which this detour
+    gives.
     """
     if images.shape[1] == 1:
         images = images.squeeze(1).unsqueeze(-1).movedim(-1, 1)
@@ -96,10 +125,11 @@ def _channels_last(images):
 
 
 def mlp(widths, generators, activation=nn.ReLU):
-    """A stack of fully connected networks, one per generator.
+    """A stack of fully connected networks (multi-layer perceptrons), one for each generator.
 
-    widths lists the features of every layer, input and output included: [784, 32, 10] has one hidden layer. Inputs
-    (R, B, ...) are flattened to (R, B, widths[0]); outputs are (R, B, widths[-1]).
+    widths lists the features of every layer, input and output included: [784, 32, 10] has one
+    hidden layer. Inputs (R or 1, B, ...) are flattened to (R or 1, B, widths[0]); outputs are (R,
+    B, widths[-1]).
     """
     layers = [nn.Flatten(2)]
     for in_features, out_features in pairwise(widths[:-1]):
@@ -109,10 +139,11 @@ def mlp(widths, generators, activation=nn.ReLU):
 
 
 def cnn(blocks, kernel, hidden_widths, generators, image_size=28, classes=10):
-    """A stack of convolutional networks on one-channel square images (R, B, 1, image_size, image_size).
+    """A stack of convolutional networks on one-channel square images (R or 1, B, 1, size, size).
 
-    blocks lists the channels of the convolutions; every block ends in a 2 × 2 max-pool: [[8], [16]] is two convolutions
-    each followed by a pool, [[8, 8]] two convolutions and one pool. Linear layers of hidden_widths follow.
+    blocks lists the channels of the convolutions, and every block ends in a 2×2 max-pool: [[8],
+    [16]] is two convolutions, each followed by a pool; [[8, 8]] is two convolutions and one pool.
+    Linear layers of hidden_widths follow.
     """
     layers, channels = [], 1
     for block in blocks:
@@ -126,53 +157,58 @@ def cnn(blocks, kernel, hidden_widths, generators, image_size=28, classes=10):
 
 def run_count(model):
     """The number of runs R in a stack."""
-    return next(model.parameters()).shape[0]
+    return len(next(model.parameters()))
 
 
 def parameter_count(model):
-    """The number of parameters of one run of the stack."""
+    """The number of parameters of one run of a stack."""
     return sum(parameter[0].numel() for parameter in model.parameters())
 
 
-def count_parameters(build, *arguments):
-    """The parameters of the network that build(*arguments, generators) makes."""
-    return parameter_count(build(*arguments, [torch.Generator()]))
-
-
 def mlp_widths(depth, parameters):
-    """Widths of an MLP of one input, `depth` hidden layers and one output that has as nearly as possible so many parameters.
+    """Widths of an MLP with depth hidden layers, nearest to so many parameters.
 
-    Hidden widths differ by one at most. Raises ValueError where no choice comes within TOLERANCE of the target.
+    It has one input and one output. Hidden widths differ by one at most. Raises ValueError where no
+    choice comes within TOLERANCE.
     """
 
-    def count(hidden):
-        return sum((a + 1) * b for a, b in pairwise([1, *hidden, 1]))
+    def count(hidden_widths):
+        widths = [1, *hidden_widths, 1]
+        return sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
+
+    def distance(hidden_widths):
+        return abs(count(hidden_widths) - parameters)
 
     width = 1
     while count([width + 1] * depth) <= parameters:
         width += 1
-    hidden = min(product((width, width + 1), repeat=depth), key=lambda widths: abs(count(widths) - parameters))
-    check_parameters(count(hidden), parameters)
-    return [1, *hidden, 1]
+    nearest = min(product((width, width + 1), repeat=depth), key=distance)
+    check_parameters(count(nearest), parameters)
+    return [1, *nearest, 1]
 
 
 def cnn_hidden_width(blocks, kernel, parameters):
-    """The width of a CNN's one hidden linear layer that brings it nearest to `parameters`; see `cnn`.
+    """The width of a CNN's one hidden linear layer that brings it nearest to so many parameters.
 
-    Raises ValueError where no width comes within TOLERANCE of the target.
+    For blocks and kernel see cnn. Raises ValueError where no width comes within TOLERANCE.
     """
 
     def count(width):
-        return count_parameters(cnn, blocks, kernel, [width])
+        return parameter_count(cnn(blocks, kernel, [width], [torch.Generator()]))
 
-    # The count is linear in the width, so two values give them all.
-    step = count(2) - count(1)
-    width = max(round((parameters - count(1)) / step) + 1, 1)
+    # The count is linear in the width, so two of them give all others.
+    parameters_of_width_1 = count(1)
+    parameters_per_unit = count(2) - parameters_of_width_1
+    more_units = round((parameters - parameters_of_width_1) / parameters_per_unit)
+    width = max(1 + more_units, 1)
     check_parameters(count(width), parameters)
     return width
 
 
 def check_parameters(count, target):
-    """Raises ValueError unless count is within a share TOLERANCE of target: the premise of every fair comparison."""
+    """Raises ValueError unless count is within a fraction TOLERANCE of target.
+
+    Equal size is the premise of every comparison of architectures.
+    """
     if abs(count - target) > TOLERANCE * target:
         raise ValueError(f"{count} parameters are not within {TOLERANCE:.0%} of {target}")

@@ -1,4 +1,4 @@
-"""One visual language for all figures: train dashed, test solid, the runs as bands, one colour per model."""
+"""The look of all figures: training dashed, test solid, a band for runs, one colour per model."""
 
 import matplotlib
 import numpy as np
@@ -9,83 +9,125 @@ matplotlib.use("Agg")  # files only: no display is needed
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart, the darker ones first.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")  # one for each colour, which grey prints and some eyes do not show
-TRAIN, TEST = "--", "-"
+MARKERS = ("o", "s", "^", "D", "v", "P")  # one per colour, for grey prints and colour-blind eyes
+TRAIN, TEST = "--", "-"  # line styles
 GREY = "#777777"  # what belongs to no model
+WIDTH = 9  # inches, of every figure
 matplotlib.rcParams.update({
-    "figure.dpi": 150, "savefig.facecolor": "white", "figure.constrained_layout.use": True,
-    "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5, "figure.titlesize": 11.5,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4",
-    "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
+    "figure.dpi": 150,
+    "savefig.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "figure.titlesize": 11.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
 })
 
 
 def new_figure(title, results, rows, columns, height=3.0, **subplots):
-    """A figure 9 inches wide with `rows` × `columns` axes, its title, and a line below that says what was measured."""
-    figure = Figure(figsize=(9, height * rows + 0.9))
-    axes = figure.subplots(rows, columns, squeeze=False, **subplots)
-    figure.suptitle(f"{title}\n", fontweight="bold")  # the empty second line makes room for the note
-    settings, environment = results["settings"], results["environment"]
-    note = [environment["dataset"], f"{settings['runs']} run{'s' * (settings['runs'] > 1)}", f"seed {settings['seed']}",
-            "quick tour, not the report's settings" if settings["quick"] else None]
-    figure.text(0.5, 1 - 0.4 / figure.get_figheight(), " · ".join(filter(None, note)), fontsize=8, color="#555555",
-                ha="center")
-    return figure, axes
+    """A figure of rows × columns panels with its title, and a line below it on what was measured.
 
-
-def draw_runs(axes, x, values, color, style=TEST, label=None, marker=None):
-    """The median of the runs as a line, their quartiles as a band, their full range as a fainter one.
-
-    values is (runs, points), x (points,). Markers stand at all points of a short line, at every seventh part of a long one.
+    height is that of a row in inches; subplots are options of matplotlib's Figure.subplots.
     """
-    low, first, median, third, high = np.quantile(np.asarray(values, dtype=float), [0, 0.25, 0.5, 0.75, 1], axis=0)
-    axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
-    axes.fill_between(x, first, third, color=color, alpha=0.25, linewidth=0)
-    axes.plot(x, median, style, color=color, label=label, marker=marker, markersize=4,
-              markevery=1 if len(median) <= 12 else len(median) // 7)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.9))
+    panels = figure.subplots(rows, columns, squeeze=False, **subplots)
+    figure.suptitle(f"{title}\n", fontweight="bold")  # an empty second line makes room for the note
+    below_the_title = 1 - 0.4 / figure.get_figheight()
+    figure.text(0.5, below_the_title, describe_run(results), fontsize=8, color="#555555",
+                ha="center")
+    return figure, panels
 
 
-def draw_train_test(axes, x, values, quantity, color, label, marker, unit=1):
-    """Both values["train_…"] and values["test_…"] of a quantity, (runs, points), times unit: dashed and solid."""
-    for part, style in (("train", TRAIN), ("test", TEST)):
-        draw_runs(axes, x, unit * np.asarray(values[f"{part}_{quantity}"]), color, style, label, marker)
+def describe_run(results):
+    """Data set, number of runs and seed of stored results, for the line below a figure's title."""
+    settings = results["settings"]
+    runs = settings["runs"]
+    parts = [f"{runs} run{'s' if runs > 1 else ''}", f"seed {settings['seed']}"]
+    if results["environment"]["dataset"]:
+        parts.insert(0, results["environment"]["dataset"])
+    if settings["quick"]:
+        parts.append("quick tour, not the report's settings")
+    return " · ".join(parts)
 
 
-def draw_final(axes, position, values, center, color, marker):
-    """The last values (R,) of every run side by side at a position of the axis, and their center, such as np.median."""
-    axes.plot(position + np.linspace(-0.2, 0.2, len(values)), values, marker, color=color, markersize=4)
-    axes.hlines(center(values), position - 0.35, position + 0.35, color=color)
+def draw_runs(panel, x, values, color, style=TEST, label=None, marker=None):
+    """The median of the runs as a line, their quartiles as a band, the full range fainter.
+
+    values is (runs, points), x (points,). Markers stand at all points of a short line, and at every
+    seventh part of a long one.
+    """
+    values = np.asarray(values, dtype=float)
+    low, first_quartile, median, third_quartile, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1],
+                                                                    axis=0)
+    panel.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+    panel.fill_between(x, first_quartile, third_quartile, color=color, alpha=0.25, linewidth=0)
+    mark_every = 1 if len(median) <= 12 else len(median) // 7
+    panel.plot(x, median, style, color=color, label=label, marker=marker, markersize=4,
+               markevery=mark_every)
 
 
-def draw_ranges(axes, rows, places, columns, color, marker, label=None):
+def draw_train_test(panel, x, train_values, test_values, color, label, marker):
+    """The runs in training, dashed, and in test, solid; values are (runs, points)."""
+    draw_runs(panel, x, train_values, color, TRAIN, label, marker)
+    draw_runs(panel, x, test_values, color, TEST, label, marker)
+
+
+def draw_final(panel, position, values, center, color, marker):
+    """The last values (R,) of all runs side by side at a position, and their center.
+
+    center is a function such as np.median.
+    """
+    places = position + np.linspace(-0.2, 0.2, len(values))
+    panel.plot(places, values, marker, color=color, markersize=4)
+    panel.hlines(center(values), position - 0.35, position + 0.35, color=color)
+
+
+def draw_ranges(panel, rows, places, columns, color, marker, label=None):
     """Values of stored rows with their intervals, side by side at places (rows,) of the y axis.
 
-    columns names the value and the ends of its interval; a row without a value leaves its place empty.
+    columns names the value and the ends of its interval; a row without a value leaves its place
+    empty.
     """
-    filled = [(place, row) for place, row in zip(places, rows) if row[columns[0]] is not None]
-    places = [place for place, _ in filled]
-    values, low, high = ([row[name] for _, row in filled] for name in columns)
-    axes.hlines(places, low, high, color=color)
-    axes.plot(values, places, marker, color=color, markersize=5, label=label)
+    value_column, low_column, high_column = columns
+    filled = [(place, row) for place, row in zip(places, rows) if row[value_column] is not None]
+    values = [row[value_column] for _, row in filled]
+    filled_places = [place for place, _ in filled]
+    panel.hlines(filled_places, [row[low_column] for _, row in filled],
+                 [row[high_column] for _, row in filled], color=color)
+    panel.plot(values, filled_places, marker, color=color, markersize=5, label=label)
 
 
 def legend_below(figure, *panels, columns=4, train_test=False):
-    """One legend for the whole figure, below its panels, from their labelled lines; each label once.
+    """One legend for the figure, below its panels, from their labelled lines; each label once.
 
     train_test adds what the dashed and the solid lines are.
     """
-    entries = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels())}
-    for label, style in {"training": TRAIN, "test": TEST}.items() if train_test else ():
-        entries[label] = Line2D([], [], color=GREY, linestyle=style)
+    entries = {}
+    for panel in panels:
+        lines, labels = panel.get_legend_handles_labels()
+        entries.update(zip(labels, lines))
+    if train_test:
+        entries["training"] = Line2D([], [], color=GREY, linestyle=TRAIN)
+        entries["test"] = Line2D([], [], color=GREY, linestyle=TEST)
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 
-def stored_row(rows, **columns):
+def find_row(rows, **columns):
     """The first of the stored rows with these values. Raises LookupError where there is none."""
-    found = [row for row in rows if all(row[name] == value for name, value in columns.items())]
-    return found[0]
+    for row in rows:
+        if all(row[name] == value for name, value in columns.items()):
+            return row
+    raise LookupError(f"no row of {columns}")
 
 
-def number(value, form):
-    """A number for a title, in Python's format `form` with a true minus sign, or a dash where there is none."""
+def format_number(value, form):
+    """A number for a title in Python's format form, with a true minus sign; a dash for None."""
     return "–" if value is None else format(value, form).replace("-", "−")
