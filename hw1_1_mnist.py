@@ -22,7 +22,7 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import compare_to_best, mean_ci95
+from common.statistics import compare_to_best, is_significant, mean_ci95
 from common.training import cross_entropy, expand_to_runs, run_generators, train
 
 import numpy as np
@@ -42,27 +42,30 @@ FLAGS = {
     "batch_size": Flag(positive_integer, 128, quick=128, at_most="train_size",
                        help="images per step"),
 }
-PARAMETERS = 32_000  # of every network, to within a hundredth
-# The channels of the convolutions, block by block, and the kernel. Every block ends in a 2×2
-# max-pool.
+PARAMETERS = 32_000  # of every network, to within 1 %
+# Each block is a list of convolutions, given by their numbers of channels, and ends in a 2×2
+# max-pool. [[8], [16]] is a convolution of 8 channels, a pool, a convolution of 16 channels, and a
+# pool.
 MODELS = {
-    "1 conv 5×5": ([[8]], 5),
-    "2 conv 5×5": ([[8], [16]], 5),
-    "2 conv 3×3": ([[8], [16]], 3),
-    "4 conv 3×3": ([[8], [16], [32, 32]], 3),
+    "1 conv 5×5": {"blocks": [[8]], "kernel": 5},
+    "2 conv 5×5": {"blocks": [[8], [16]], "kernel": 5},
+    "2 conv 3×3": {"blocks": [[8], [16]], "kernel": 3},
+    "4 conv 3×3": {"blocks": [[8], [16], [32, 32]], "kernel": 3},
 }
-WEIGHT_DECAY = 0.2  # decoupled; without it the deepest network stopped near 99.1 % on MNIST
-SMALL_TASK = "digits"
-SMALL_TASK_EPOCHS = 4  # times the epochs, because the digits are a fortieth of MNIST
+WEIGHT_DECAY = 0.2  # of AdamW; without it the deepest network stopped near 99.1 % on MNIST
+SMALL_TASK = "digits"  # enlarged to 28×28 pixels, the size of MNIST's images
+SMALL_TASK_EPOCH_FACTOR = 4  # more epochs, because the digits are a fortieth of MNIST
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(name, settings):
-    """A stack of runs of one of MODELS."""
-    blocks, kernel = MODELS[name]
+    """A stack of settings.runs networks of one of MODELS, each initialized on its own."""
+    blocks, kernel = MODELS[name]["blocks"], MODELS[name]["kernel"]
+    # One hidden linear layer takes as many units as bring the network to PARAMETERS.
     hidden_width = cnn_hidden_width(blocks, kernel, PARAMETERS)
     generators = run_generators(settings.seed, settings.runs, "initialization")
     return cnn(blocks, kernel, [hidden_width], generators).to(settings.device)
@@ -72,27 +75,28 @@ def build_model(name, settings):
 
 
 def train_model(name, data, epochs, settings):
-    """Trains one network and measures it after every epoch.
+    """Trains the runs of one network and measures them before training and after every epoch.
 
-    Returns its parameter count and {measure: values (runs, epochs + 1)}.
+    Returns the number of parameters of one run and {measure: values (runs, epochs + 1)}.
     """
     model = build_model(name, settings)
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
+    labels_of_runs = expand_to_runs(labels, model)  # (runs, images); images are shared by all runs
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
-    history = {measure: [] for measure in MEASURES}
+    records = {measure: [] for measure in MEASURES}
 
-    def record(epoch):
+    def record(epoch):  # train calls it before training and after every epoch
         for measure, values in evaluate_sets(model, sets).items():
-            history[measure].append(values)
+            records[measure].append(values)  # (runs,)
 
-    train(model, images, expand_to_runs(labels, model), cross_entropy, epochs=epochs,
-          learning_rate=settings.lr, batch_size=settings.batch_size,
+    train(model, images, labels_of_runs, cross_entropy, epochs=epochs, learning_rate=settings.lr,
+          batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, settings.runs, "order"),
           optimizer=partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY), record=record,
           title=f"{dataset_title(data.name)}, {name}")
-    for measure, values in history.items():
-        history[measure] = torch.stack(values, dim=1).cpu().numpy()
+    history = {measure: torch.stack(values, dim=1).cpu().numpy()
+               for measure, values in records.items()}
     return parameter_count(model), history
 
 
@@ -101,12 +105,11 @@ def train_model(name, data, epochs, settings):
 
 def summarize_model(name, parameters, history, data, epochs, settings):
     """One row of the table: means over the runs after the last epoch."""
-    blocks, kernel = MODELS[name]
     row = {
         "dataset": dataset_title(data.name),
         "model": name,
-        "convolutions": sum(len(block) for block in blocks),
-        "kernel": kernel,
+        "convolutions": sum(len(block) for block in MODELS[name]["blocks"]),
+        "kernel": MODELS[name]["kernel"],
         "train_images": min(settings.train_size, len(data.train_images)),
         "test_images": len(data.test_images),
         "parameters": parameters,
@@ -120,18 +123,19 @@ def summarize_model(name, parameters, history, data, epochs, settings):
 
 
 def compare_models(final_accuracies):
-    """On each task the most accurate network against each other one: rows.
+    """Compares the most accurate network with each other one, on each task.
 
-    final_accuracies is {task: {network: test accuracies (runs,)}}. The t-tests are paired, because
-    run k of every network sees the images in the same order.
+    final_accuracies is {task: {network: test accuracies (runs,)}}. Returns rows; the difference is
+    that of the best network minus the other. The t-tests are paired, because run k of every network
+    sees the images in the same order.
     """
     rows = []
-    for dataset, accuracies in final_accuracies.items():
+    for task, accuracies in final_accuracies.items():
         best, comparisons = compare_to_best(accuracies, np.mean, scipy.stats.ttest_rel)
         for other, differences, p_value in comparisons:
             mean_difference, half_width = mean_ci95(differences)
             rows.append({
-                "dataset": dataset,
+                "dataset": task,
                 "best": best,
                 "against": other,
                 "accuracy_difference": mean_difference,
@@ -143,25 +147,24 @@ def compare_models(final_accuracies):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    tasks = [(settings.dataset, settings.epochs)]
+    epochs_of_dataset = {settings.dataset: settings.epochs}
     if settings.dataset != SMALL_TASK:
-        tasks.append((SMALL_TASK, SMALL_TASK_EPOCHS * settings.epochs))
+        epochs_of_dataset[SMALL_TASK] = SMALL_TASK_EPOCH_FACTOR * settings.epochs
     table, histories, final_accuracies = [], {}, {}
-    for dataset, epochs in tasks:
+    for dataset, epochs in epochs_of_dataset.items():
         data = load_dataset(dataset, settings.data_dir, settings.device)
-        title = dataset_title(dataset)
-        histories[title], final_accuracies[title] = {}, {}
+        task = dataset_title(dataset)
+        histories[task], final_accuracies[task] = {}, {}
         for name in MODELS:
             parameters, history = train_model(name, data, epochs, settings)
             table.append(summarize_model(name, parameters, history, data, epochs, settings))
-            histories[title][name] = history
-            final_accuracies[title][name] = history["test_accuracy"][:, -1]
+            histories[task][name] = history
+            final_accuracies[task][name] = history["test_accuracy"][:, -1]
     return {
         "constants": {
             "PARAMETERS": PARAMETERS,
-            "MODELS": MODELS,
             "WEIGHT_DECAY": WEIGHT_DECAY,
-            "SMALL_TASK_EPOCHS": SMALL_TASK_EPOCHS,
+            "SMALL_TASK_EPOCH_FACTOR": SMALL_TASK_EPOCH_FACTOR,
         },
         "table": table,
         "comparisons": compare_models(final_accuracies),
@@ -169,44 +172,44 @@ def run(settings):
     }
 
 
-# --- drawing ---
+# --- drawing: histories are {network: {measure: values (runs, epochs + 1)}} of one task ---
 
 
 def plot(results):
     """One row of panels for each task: loss, error, final accuracy."""
-    verdicts = {dataset: describe_winner(results, dataset) for dataset in results["curves"]}
-    winners = ", ".join(f"{verdict} on {dataset}" for dataset, verdict in verdicts.items())
+    verdicts = {task: describe_winner(results, task) for task in results["curves"]}
+    winners = ", ".join(f"{verdict} on {task}" for task, verdict in verdicts.items())
     figure, panels = new_figure(f"Most accurate: {winners}", results, len(verdicts), 3)
-    for row_of_panels, (dataset, histories) in zip(panels, results["curves"].items()):
+    for row_of_panels, (task, histories) in zip(panels, results["curves"].items()):
         loss_panel, error_panel, final_panel = row_of_panels
-        draw_losses(loss_panel, dataset, histories)
-        draw_errors(error_panel, dataset, histories)
-        draw_final_accuracies(final_panel, histories, verdicts[dataset])
+        draw_losses(loss_panel, task, histories)
+        draw_errors(error_panel, task, histories)
+        draw_final_accuracies(final_panel, histories, verdicts[task])
     legend_below(figure, panels[0, 0], columns=6, train_test=True)
     return figure
 
 
-def describe_winner(results, dataset):
+def describe_winner(results, task):
     """The most accurate network of a task and how many others it beats, in words."""
-    rows = [row for row in results["comparisons"] if row["dataset"] == dataset]
-    beaten = [row for row in rows if row["p_value"] is not None and row["p_value"] < 0.05]
+    rows = [row for row in results["comparisons"] if row["dataset"] == task]
+    beaten = [row for row in rows if is_significant(row["p_value"])]
     return f"{rows[0]['best']} beats {len(beaten)} of {len(rows)}"
 
 
-def draw_losses(panel, dataset, histories):
-    """Cross-entropy of every network against the epochs."""
+def draw_losses(panel, task, histories):
+    """Cross-entropy of every network against the epochs; the title gives medians, as the lines."""
     final_losses = []
     for (name, history), color, marker in zip(histories.items(), COLORS, MARKERS):
         test_losses = np.array(history["test_loss"])
         epochs = range(test_losses.shape[1])
         draw_train_test(panel, epochs, history["train_loss"], test_losses, color, name, marker)
         final_losses.append(np.median(test_losses[:, -1]))
-    title = f"{dataset}: test loss {min(final_losses):.2g} to {max(final_losses):.2g}"
+    title = f"{task}: test loss {min(final_losses):.2g} to {max(final_losses):.2g}"
     panel.set(yscale="log", title=title, xlabel="epochs", ylabel="cross-entropy (nats)")
 
 
-def draw_errors(panel, dataset, histories):
-    """Percentage of wrongly classified images of every network against the epochs."""
+def draw_errors(panel, task, histories):
+    """Percentage of wrongly classified images; the title gives medians, as the lines."""
     final_errors = []
     for (name, history), color, marker in zip(histories.items(), COLORS, MARKERS):
         train_errors = 100 * (1 - np.array(history["train_accuracy"]))
@@ -216,7 +219,7 @@ def draw_errors(panel, dataset, histories):
         final_errors.append(np.median(test_errors[:, -1]))
     panel.set_yscale("symlog", linthresh=0.1)  # linear below 0.1 %, as training errors reach zero
     panel.yaxis.set_major_formatter("{x:g}")
-    title = f"{dataset}: test error {min(final_errors):.1f}% to {max(final_errors):.1f}%"
+    title = f"{task}: test error {min(final_errors):.1f}% to {max(final_errors):.1f}%"
     panel.set(title=title, xlabel="epochs", ylabel="1 − accuracy (%)")
 
 
@@ -225,9 +228,10 @@ def draw_final_accuracies(panel, histories, verdict):
     for position, history in enumerate(histories.values()):
         accuracies = 100 * np.array(history["test_accuracy"])[:, -1]
         draw_final(panel, position, accuracies, np.mean, COLORS[position], MARKERS[position])
+    short_names = [name.replace(" conv ", " ×\n") for name in histories]  # on two lines
     panel.set(title=f"{verdict} (p < 0.05)", xlabel="network (bar: mean)",
               ylabel="final test accuracy (%)", xticks=range(len(histories)),
-              xticklabels=[name.replace(" conv ", " ×\n") for name in histories])
+              xticklabels=short_names)
 
 
 if __name__ == "__main__":

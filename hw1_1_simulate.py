@@ -2,7 +2,7 @@
 
 Four ReLU networks of 571 parameters and 1 to 7 hidden layers are trained on three functions, many
 runs each. Every network gets the learning rate that suits it best on runs kept apart for that
-choice.
+choice. The networks of an earlier report, which differ in size, are trained again beside them.
 
     python hw1_1_simulate.py              # the report's figure
     python hw1_1_simulate.py --quick      # a tour in seconds
@@ -23,7 +23,7 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import compare_errors, quartile_columns
+from common.statistics import compare_errors, is_significant, quartile_columns
 from common.training import mean_squared_error, run_generators, train
 
 import numpy as np
@@ -33,25 +33,29 @@ import torch
 
 FLAGS = {
     "runs": Flag(positive_integer, 15, quick=3, help="reported runs of each network"),
-    "epochs": Flag(positive_integer, 20_000, quick=300, help="training steps, each on all points"),
+    "epochs": Flag(positive_integer, 20_000, quick=300, help="epochs, one step on all points each"),
     "points": Flag(positive_integer, 128, quick=128,
                    help="training points, evenly spaced on [0, 1]"),
 }
 FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "triangle wave": triangle_wave}
-PARAMETERS = 571  # of every network
+PARAMETERS = 571  # of every network, to within a hundredth
 DEPTHS = (1, 2, 4, 7)  # hidden layers
-LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best one is chosen for each network
+LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for each depth and function
 SELECTION_RUNS = 10  # runs that choose the learning rate
-FIRST_SELECTION_RUN = 1_000_000  # their numbers start here, so that none of them is reported
-SELECTION_EPOCHS = 1 / 4  # of a reported run's epochs
+# Run k draws its random numbers from (seed, k). The runs that choose are numbered from here on, far
+# from those that are reported.
+FIRST_SELECTION_RUN = 1_000_000
+SELECTION_FRACTION = 1 / 4  # of a reported run's epochs, in a run that chooses
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
-RECORDS = 100  # errors recorded in a training
-SMALLEST_MSE = 1e-14  # outputs near 1 are rounded by 6e-8 in float32: lower errors mean nothing
+RECORDS = 100  # times that the error is recorded in a training
+# Outputs near 1 are rounded by 6e-8 in float32, the square of which is 4e-15: errors below this
+# mean nothing.
+SMALLEST_MSE = 1e-14
 
-# An earlier report's networks, which it called equal in size: 120 hidden units each, the output
-# layer counted as a layer. The widths follow from the parameter counts that it gives. It gives no
-# learning rate, so that it may have been Adam's default.
+# An earlier report compared these networks and called them equal in size. The parameter counts that
+# it gives fit one hidden layer fewer than the names say: it counted the output layer as well. It
+# gives no learning rate; Adam's default is taken.
 EARLIER_REPORT = {
     "2 layers of 60": [1, 60, 1],
     "4 layers of 30": [1, 30, 30, 30, 1],
@@ -65,9 +69,11 @@ EARLIER_LEARNING_RATE = 1e-3
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(widths, function_names, run_numbers, settings):
-    """A stack of equal networks: all runs on the first function, then all on the second, ..."""
+    """A stack of networks: all runs for the first function, then all runs for the second, ..."""
     generators = []
+    # Run k starts from the same weights on every function.
     for _ in function_names:
         generators += run_generators(settings.seed, run_numbers, "initialization")
     return mlp(widths, generators).to(settings.device)
@@ -76,23 +82,35 @@ def build_model(widths, function_names, run_numbers, settings):
 # --- training ---
 
 
+def record_interval(epochs):
+    """The number of epochs between two records."""
+    return max(epochs // RECORDS, 1)
+
+
+def recorded_epochs(epochs):
+    """The epochs at which train calls record: 0, then every interval, and the last one."""
+    every_interval = set(range(0, epochs + 1, record_interval(epochs)))
+    return sorted(every_interval | {epochs})
+
+
 def train_model(widths, function_names, run_numbers, learning_rate, epochs, settings):
-    """Trains one architecture on several functions.
+    """Trains one architecture on several functions, run_numbers on each of them.
 
     Returns the model and the training errors (functions, runs, records).
     """
     model = build_model(widths, function_names, run_numbers, settings)
-    x = grid(settings.points, settings.device)
+    x = grid(settings.points, settings.device)  # (points, 1), for all networks
     targets = []
     for name in function_names:
         y = FUNCTIONS[name](x)  # (points, 1)
         targets.append(y.expand(len(run_numbers), -1, -1))
-    targets = torch.cat(targets)  # (functions · runs, points, 1)
+    targets = torch.cat(targets)  # (functions · runs, points, 1): each network has its own
     errors = []
 
     @torch.no_grad()
-    def record(epoch):
-        errors.append(mean_squared_error(model(x.unsqueeze(0)), targets))
+    def record(epoch):  # train calls it before training, and then every few epochs
+        outputs = model(x.unsqueeze(0))  # (functions · runs, points, 1)
+        errors.append(mean_squared_error(outputs, targets))  # (functions · runs,)
 
     train(model, x, targets, mean_squared_error, epochs=epochs, learning_rate=learning_rate,
           record=record, record_every=record_interval(epochs),
@@ -101,21 +119,11 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
     return model, errors.reshape(len(function_names), len(run_numbers), -1)
 
 
-def record_interval(epochs):
-    """The epochs between two records."""
-    return max(epochs // RECORDS, 1)
-
-
-def recorded_epochs(epochs):
-    """The epochs at which errors are recorded, of which the last is one."""
-    return sorted({*range(0, epochs + 1, record_interval(epochs)), epochs})
-
-
 def choose_learning_rates(widths, settings):
     """The best learning rate of one architecture for each function, on unreported runs."""
     runs = min(SELECTION_RUNS, settings.runs)
     run_numbers = range(FIRST_SELECTION_RUN, FIRST_SELECTION_RUN + runs)
-    epochs = max(round(SELECTION_EPOCHS * settings.epochs), 1)
+    epochs = max(round(SELECTION_FRACTION * settings.epochs), 1)
     final_errors = {}
     for learning_rate in LEARNING_RATES:
         _, errors = train_model(widths, list(FUNCTIONS), run_numbers, learning_rate, epochs,
@@ -146,13 +154,14 @@ def measure_depth(depth, settings):
     """Trains the networks of one depth, each at its best learning rate, and measures them.
 
     Returns, for each function, the row of the table, the training errors (runs, records), and the
-    outputs of the run with the median error at the test points.
+    outputs at the test points of the run with the median training error.
     """
     widths = mlp_widths(depth, PARAMETERS)
     learning_rates = choose_learning_rates(widths, settings)
     x = grid(TEST_POINTS, settings.device)
     measured = {}
     for learning_rate in sorted(set(learning_rates.values())):
+        # Functions whose best rate is the same are trained together.
         names = [name for name in FUNCTIONS if learning_rates[name] == learning_rate]
         model, errors = train_model(widths, names, range(settings.runs), learning_rate,
                                     settings.epochs, settings)
@@ -202,9 +211,10 @@ def measure_earlier_report(settings):
 
 
 def compare_networks(final_errors):
-    """On every function the network of the lowest median error against each other one: rows.
+    """Compares the network of the lowest median error with each other one, on every function.
 
-    final_errors is {function: {network: errors (runs,)}}.
+    final_errors is {function: {network: errors (runs,)}}. Returns rows with the columns function,
+    "best" and "against" (the two networks), and those of compare_errors.
     """
     rows = []
     for function_name, errors_by_network in final_errors.items():
@@ -236,7 +246,7 @@ def run(settings):
             "DEPTHS": DEPTHS,
             "LEARNING_RATES": LEARNING_RATES,
             "SELECTION_RUNS": SELECTION_RUNS,
-            "SELECTION_EPOCHS": SELECTION_EPOCHS,
+            "SELECTION_FRACTION": SELECTION_FRACTION,
             "TEST_POINTS": TEST_POINTS,
             "SMALLEST_MSE": SMALLEST_MSE,
             "EARLIER_LEARNING_RATE": EARLIER_LEARNING_RATE,
@@ -283,9 +293,9 @@ def find_best_depths(results):
 def draw_training(panel, results, function_name, best_depth):
     """The training error of every depth against the training steps."""
     curves = results["curves"]
-    for (depth, errors), color, marker in zip(curves["train_mse"][function_name].items(), COLORS,
-                                              MARKERS):
-        draw_runs(panel, curves["epochs"], errors, color, TRAIN, f"{depth} hidden", marker)
+    for position, (depth, errors) in enumerate(curves["train_mse"][function_name].items()):
+        draw_runs(panel, curves["epochs"], errors, COLORS[position], TRAIN, f"{depth} hidden",
+                  MARKERS[position])
     row = find_row(results["table"], function=function_name, depth=best_depth)
     error = format_number(row["train_mse_median"], ".1e")
     panel.set(yscale="log", title=f"{function_name}: {best_depth} hidden ends at {error}",
@@ -293,7 +303,10 @@ def draw_training(panel, results, function_name, best_depth):
 
 
 def draw_fits(panel, results, function_name, best_depth):
-    """The function, and what the median run of every depth makes of it."""
+    """The function, and the outputs of the run with the median training error of every depth.
+
+    The error in the title is the median test error of all runs of the best depth.
+    """
     curves = results["curves"]
     panel.plot(curves["x"], curves["truth"][function_name], color="#cccccc", linewidth=5,
                label="truth")
@@ -315,8 +328,7 @@ def draw_final_errors(panel, results, function_name, best_depth):
         draw_final(panel, position, final_errors, np.median, COLORS[position], MARKERS[position])
     beaten = []
     for row in results["comparisons"]:
-        p_value = row["p_value"]
-        if row["function"] == function_name and p_value is not None and p_value < 0.05:
+        if row["function"] == function_name and is_significant(row["p_value"]):
             beaten.append(str(row["against"]))
     panel.set(yscale="log", title=f"{best_depth} beats {', '.join(beaten) or 'none'} (p < 0.05)",
               xlabel="hidden layers", ylabel="final training MSE",

@@ -3,7 +3,7 @@
 Loss and gradient of the whole training set are followed through the training of ReLU networks: on a
 function, where every step uses all points, and on images, where a step uses a mini-batch. The
 learning rate is constant. One network of each task is trained again with a rate that falls to zero
-along a half cosine, to see what of the picture is the step size.
+along a half cosine, to see how much of the effect comes from the step size.
 
     python hw1_2_gradnorm.py              # the report's figure
     python hw1_2_gradnorm.py --quick      # a tour in seconds
@@ -65,7 +65,7 @@ class Network(NamedTuple):
     cosine: bool
 
 
-PARAMETERS = 571  # of the networks on the function
+PARAMETERS = 571  # of the networks on the function, as in the first experiment
 FUNCTION_NETWORKS = {
     "1-hidden": Network(mlp_widths(1, PARAMETERS), cosine=False),
     "4-hidden": Network(mlp_widths(4, PARAMETERS), cosine=False),
@@ -76,20 +76,25 @@ IMAGE_NETWORKS = {
     "3-hidden": Network([784, 32, 32, 32, 10], cosine=False),
     "3-hidden-cosine": Network([784, 32, 32, 32, 10], cosine=True),
 }
-# A network with a falling rate is compared with the same network at the constant rate.
-CONSTANT_RATE = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
+# Each network with a falling rate, and the same network at the constant rate, its control.
+CONSTANT_RATE_CONTROL = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
 FUNCTION_TASK = "sinc"
-FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100  # recorded steps; the first ones coincide
+# Steps at which loss and gradient are recorded; rounding to whole steps merges the first few.
+FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100
+CHECKS = 100  # times that a training on the function is checked for divergence
+FEWEST_STEPS = 4  # of a training that has an early and a late phase of two records each
 EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
-SMOOTHED = 9  # records of the running median that a loss passes before its slope is taken
-SMALLEST = 1e-30  # stands for zero where logarithms follow: a network that is stuck can reach it
+LOW, HIGH = 0.05, 0.95  # quantiles that stand for the low and the high values of a curve
+SMOOTHED = 9  # records in the running median that smooths a loss before its slope is taken
+SMALLEST = 1e-30  # in place of zero, which a network that is stuck can reach: logarithms follow
 
 
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(network, settings):
-    """A stack of runs of one Network."""
+    """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
     return mlp(network.widths, generators).to(settings.device)
 
@@ -99,7 +104,7 @@ def build_model(network, settings):
 
 def record_steps(total, count):
     """Step 0 and up to count steps from 1 to the last, evenly spaced in logarithm: (records,)."""
-    if total < 4:
+    if total < FEWEST_STEPS:
         raise UsageError(f"a training of {total} steps is too short to follow; raise --steps or "
                          "--epochs")
     spaced = np.geomspace(1, total - 1, count).round().astype(int)
@@ -107,39 +112,41 @@ def record_steps(total, count):
 
 
 def observe(model, inputs, targets, loss_function, steps, **training):
-    """Trains a model and measures it before each of the steps.
+    """Trains a model and records it at each of the steps, before the parameters move.
 
     inputs (N, ...) and targets (N, ...) are the whole training set; training are further arguments
     of train. Returns the loss, the norm of its gradient and the norm of the mini-batch's gradient,
     (R, records) each.
     """
+    targets_of_runs = expand_to_runs(targets, model)  # (R, N, ...); inputs are shared by all runs
     losses, norms, batch_norms = [], [], []
 
-    def probe(step):
+    def probe(step):  # train calls it when the gradient of the batch is known
         batch_gradient = flatten({name: parameter.grad
                                   for name, parameter in model.named_parameters()})
+        batch_norms.append(batch_gradient.double().norm(dim=1))
         loss, gradient = loss_and_gradient_of_model(model, inputs, targets, loss_function)
         losses.append(loss)
         norms.append(gradient.norm(dim=1))
-        batch_norms.append(batch_gradient.double().norm(dim=1))
 
-    train(model, inputs, expand_to_runs(targets, model), loss_function, probe=probe,
-          probe_steps=steps.tolist(), **training)
+    train(model, inputs, targets_of_runs, loss_function, probe=probe, probe_steps=steps.tolist(),
+          **training)
     return [torch.stack(values, dim=1).clamp(min=SMALLEST).cpu().numpy()
             for values in (losses, norms, batch_norms)]
 
 
 def observe_on_function(name, steps, settings):
-    """observe one of FUNCTION_NETWORKS on all points in every step."""
+    """observe one of FUNCTION_NETWORKS on the function."""
     network = FUNCTION_NETWORKS[name]
     x = grid(settings.points, settings.device)
     return observe(build_model(network, settings), x, sinc(x), mean_squared_error, steps,
-                   epochs=settings.steps, learning_rate=settings.lr, cosine=network.cosine,
-                   record_every=max(settings.steps // 100, 1), title=name)
+                   epochs=settings.steps,  # an epoch is one step on all points
+                   learning_rate=settings.lr, cosine=network.cosine,
+                   record_every=max(settings.steps // CHECKS, 1), title=name)
 
 
 def observe_on_images(name, steps, data, settings):
-    """observe one of IMAGE_NETWORKS on mini-batches."""
+    """observe one of IMAGE_NETWORKS on mini-batches of images."""
     network = IMAGE_NETWORKS[name]
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
@@ -150,11 +157,11 @@ def observe_on_images(name, steps, data, settings):
                    title=name)
 
 
-# --- summing up ---
+# --- summing up: steps are (records,), loss and norm of one network (R, records) ---
 
 
 def summarize_network(steps, loss, norm):
-    """Columns of the table: medians over the runs of loss and norm (R, records)."""
+    """Columns of the table: medians over the runs."""
     return {
         "runs": len(loss),
         "steps": int(steps[-1]) + 1,
@@ -167,51 +174,34 @@ def summarize_network(steps, loss, norm):
 
 
 def early_records(steps):
-    """Which records lie in the early phase, (records,): the first two at least."""
-    return steps < max(EARLY * (steps[-1] + 1), 2)
+    """Which records lie in the early phase, (records,): those of the steps 0 and 1 at least."""
+    total_steps = steps[-1] + 1
+    return steps < max(EARLY * total_steps, 2)
 
 
-def summarize_phases(steps, loss, norm, batch_norm):
-    """How loss and norm go together early, late and in all of training: a row for each.
-
-    Curves are (R, records). "Drops" are the quarter of a run's records in the phase at which its
-    smoothed loss falls fastest, in −d log(loss) / d log(step), "plateaus" the slowest quarter. The
-    relative norm ‖∇L‖ / L = ‖∇ log L‖ is the slope that a logarithmic axis shows. Ratios are of
-    geometric means.
-    """
-    log_steps = np.log(steps + 1)
-    speed = -np.gradient(np.log(running_median(loss)), log_steps, axis=1)
-    early = early_records(steps)
-    phases = {"early": early, "late": ~early, "all": np.ones_like(early)}
-    rows = []
-    for phase, chosen in phases.items():
-        phase_loss, phase_norm = loss[:, chosen], norm[:, chosen]
-        correlations = [spearman(run_loss, run_norm)
-                        for run_loss, run_norm in zip(phase_loss, phase_norm)]
-        loss_falls, norm_rises = np.diff(phase_loss) < 0, np.diff(phase_norm) > 0
-        relative_norm = drops_over_plateaus(phase_norm / phase_loss, speed[:, chosen])
-        batch_over_full = scipy.stats.gmean(batch_norm[:, chosen] / phase_norm, axis=1)
-        rows.append({
-            "phase": phase,
-            "records": int(chosen.sum()),
-            **interval_columns("rank_correlation", correlations, limit=1),
-            **interval_columns("loss_fell_norm_rose", (loss_falls & norm_rises).mean(1)),
-            **ratio_columns("drops_over_plateaus_relative_norm", relative_norm),
-            **ratio_columns("batch_over_full_norm", batch_over_full),
-        })
-    return rows
+def loss_speed(steps, loss):
+    """How fast the smoothed loss falls, −d log(loss) / d log(step): (R, records)."""
+    smoothed_loss = scipy.ndimage.median_filter(loss, (1, SMOOTHED), mode="nearest")
+    return -np.gradient(np.log(smoothed_loss), np.log(steps + 1), axis=1)
 
 
-def running_median(values):
-    """Running median along the records: (R, records) -> the same shape."""
-    return scipy.ndimage.median_filter(values, (1, SMOOTHED), mode="nearest")
+def rank_correlations(loss, norm):
+    """The rank correlation of loss and norm in each run: a list of R numbers."""
+    return [spearman(run_loss, run_norm) for run_loss, run_norm in zip(loss, norm)]
+
+
+def loss_fell_norm_rose(loss, norm):
+    """How often, from record to record, the loss falls and the norm rises: fractions (R,)."""
+    loss_fell = np.diff(loss) < 0
+    norm_rose = np.diff(norm) > 0
+    return (loss_fell & norm_rose).mean(1)
 
 
 def drops_over_plateaus(values, speed):
-    """Geometric mean of each run's values in its drops over that in its plateaus: (R,).
+    """The geometric mean of each run's values in its drops over that in its plateaus: (R,).
 
-    values and speed are (R, records); drops are the quarter of the records with the highest speed,
-    plateaus the quarter with the lowest.
+    values and speed are (R, records). Drops are the quarter of the records with the highest speed
+    of the loss, plateaus the quarter with the lowest.
     """
     slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
     quarter = ceil(values.shape[1] / 4)
@@ -219,34 +209,65 @@ def drops_over_plateaus(values, speed):
     return scipy.stats.gmean(drops, axis=1) / scipy.stats.gmean(plateaus, axis=1)
 
 
-def summarize_changes(steps, values, constant_rate_values=None):
-    """How values (R, records) change late in training: {quantity: ratios (R,)}.
+def summarize_phase(loss, norm, batch_norm, speed):
+    """Columns for one phase of training: how loss and norm go together in its records.
 
-    The second half of training is set against the end of the early phase, and its high values
-    against its low ones. With constant_rate_values, those of the same runs at a constant learning
-    rate, the last values are set against theirs.
+    The relative norm ‖∇L‖ / L is ‖∇ log L‖, the steepness of the log loss in parameter space.
+    """
+    relative_norm = drops_over_plateaus(norm / loss, speed)
+    batch_over_full = scipy.stats.gmean(batch_norm / norm, axis=1)
+    return {
+        "records": loss.shape[1],
+        **interval_columns("rank_correlation", rank_correlations(loss, norm), limit=1),
+        **interval_columns("loss_fell_norm_rose", loss_fell_norm_rose(loss, norm)),
+        **ratio_columns("drops_over_plateaus_relative_norm", relative_norm),
+        **ratio_columns("batch_over_full_norm", batch_over_full),
+    }
+
+
+def summarize_phases(steps, loss, norm, batch_norm):
+    """Rows: summarize_phase of the early phase, of the late one, and of all of training."""
+    speed = loss_speed(steps, loss)
+    early = early_records(steps)
+    all_records = np.full(len(steps), True)
+    rows = []
+    for phase, chosen in {"early": early, "late": ~early, "all": all_records}.items():
+        columns = summarize_phase(loss[:, chosen], norm[:, chosen], batch_norm[:, chosen],
+                                  speed[:, chosen])
+        rows.append({"phase": phase, **columns})
+    return rows
+
+
+def late_ratios(steps, values, control_values=None):
+    """How values (R, records), of loss or norm, change late in training: {quantity: ratios (R,)}.
+
+    The high values of the second half of training are divided by its low ones, and the second half
+    by the end of the early phase. With control_values, those of the same runs at a constant
+    learning rate, the last values are divided by theirs.
     """
     second_half = values[:, steps >= steps[-1] / 2]
-    low, high = np.quantile(second_half, (0.05, 0.95), axis=1)
+    low, high = np.quantile(second_half, (LOW, HIGH), axis=1)
     last_early = values[:, early_records(steps)][:, -1]
     ratios = {
         "second_half_q95_over_q05": high / low,
         "second_half_over_last_early": scipy.stats.gmean(second_half, axis=1) / last_early,
     }
-    if constant_rate_values is not None:
-        ratios["cosine_over_constant_final"] = values[:, -1] / constant_rate_values[:, -1]
+    if control_values is not None:
+        ratios["cosine_over_constant_final"] = values[:, -1] / control_values[:, -1]
     return ratios
 
 
-def summarize_ratios(curves, name):
-    """Rows of summarize_changes for loss and norm of a network; curves holds those of its task."""
+def summarize_late_changes(curves_of_task, name):
+    """Rows: late_ratios of loss and norm of one network.
+
+    curves_of_task are {network: {"steps", "loss", "norm"}}.
+    """
+    curves = curves_of_task[name]
+    control_name = CONSTANT_RATE_CONTROL.get(name)
     rows = []
     for key in ("loss", "norm"):
-        constant_rate_values = None
-        if name in CONSTANT_RATE:
-            constant_rate_values = curves[CONSTANT_RATE[name]][key]
-        changes = summarize_changes(curves[name]["steps"], curves[name][key], constant_rate_values)
-        for quantity, ratios in changes.items():
+        control_values = curves_of_task[control_name][key] if control_name else None
+        for quantity, ratios in late_ratios(curves["steps"], curves[key], control_values).items():
             rows.append({"quantity": f"{quantity}_{key}", **ratio_columns("ratio", ratios)})
     return rows
 
@@ -257,26 +278,31 @@ def run(settings):
     steps_per_epoch = ceil(settings.train_size / settings.batch_size)
     function_steps = record_steps(settings.steps, FUNCTION_RECORDS)
     image_steps = record_steps(settings.epochs * steps_per_epoch, IMAGE_RECORDS)
-    observed = []
+    image_task = dataset_title(data.name)
+    observations = []
     for name in FUNCTION_NETWORKS:
-        curves = observe_on_function(name, function_steps, settings)
-        observed.append((FUNCTION_TASK, name, function_steps, *curves))
+        observed = observe_on_function(name, function_steps, settings)
+        observations.append((FUNCTION_TASK, name, function_steps, *observed))
     for name in IMAGE_NETWORKS:
-        curves = observe_on_images(name, image_steps, data, settings)
-        observed.append((dataset_title(data.name), name, image_steps, *curves))
+        observed = observe_on_images(name, image_steps, data, settings)
+        observations.append((image_task, name, image_steps, *observed))
 
-    table, phases, ratios, curves = [], [], [], {}
-    for task, name, steps, loss, norm, batch_norm in observed:
-        label = {"task": task, "model": name}
-        curves.setdefault(task, {})[name] = {"steps": steps, "loss": loss, "norm": norm}
-        table.append(label | summarize_network(steps, loss, norm))
-        phases += [label | row for row in summarize_phases(steps, loss, norm, batch_norm)]
-        ratios += [label | row for row in summarize_ratios(curves[task], name)]
+    table, phases, late_changes = [], [], []
+    curves = {FUNCTION_TASK: {}, image_task: {}}
+    for task, name, steps, loss, norm, batch_norm in observations:
+        curves[task][name] = {"steps": steps, "loss": loss, "norm": norm}
+        columns = {"task": task, "model": name}
+        table.append(columns | summarize_network(steps, loss, norm))
+        phases += [columns | row for row in summarize_phases(steps, loss, norm, batch_norm)]
+    for task, curves_of_task in curves.items():
+        for name in curves_of_task:
+            columns = {"task": task, "model": name}
+            late_changes += [columns | row for row in summarize_late_changes(curves_of_task, name)]
     return {
         "constants": {"EARLY": EARLY, "PARAMETERS": PARAMETERS},
         "table": table,
         "phases": phases,
-        "ratios": ratios,
+        "ratios": late_changes,
         "curves": curves,
     }
 
@@ -292,9 +318,10 @@ LOOKS = {
     "3-hidden": (COLORS[1], MARKERS[1]),
     "3-hidden-cosine": (COLORS[5], MARKERS[5]),
 }
-# The networks that the titles speak of, on the function and on the images.
-CORRELATED_NETWORKS = ("4-hidden", "3-hidden")
-DEEPEST_NETWORKS = ("7-hidden", "3-hidden")
+# The networks that the panel titles speak of, on the function and on the images: the deepest one of
+# those on the function above, the one of middle depth below.
+LOSS_TITLE_NETWORKS = ("7-hidden", "3-hidden")
+NORM_TITLE_NETWORKS = ("4-hidden", "3-hidden")
 
 
 def plot(results):
@@ -305,8 +332,8 @@ def plot(results):
              f"gradient's norm by {norm_ratio} (4 layers)")
     figure, panels = new_figure(title, results, 2, 2, height=3.2)
     for column, task in enumerate(results["curves"]):
-        draw_loss(panels[0, column], results, task, DEEPEST_NETWORKS[column])
-        draw_norm(panels[1, column], results, task, CORRELATED_NETWORKS[column])
+        draw_loss(panels[0, column], results, task, LOSS_TITLE_NETWORKS[column])
+        draw_norm(panels[1, column], results, task, NORM_TITLE_NETWORKS[column])
     legend_below(figure, *panels[0], columns=3)
     return figure
 
@@ -322,7 +349,7 @@ def draw_curves(panel, results, task, key, label):
     for name, curves in results["curves"][task].items():
         color, marker = LOOKS[name]
         # Dotted, so that the constant rate shows through.
-        style = ":" if name in CONSTANT_RATE else TRAIN
+        style = ":" if name in CONSTANT_RATE_CONTROL else TRAIN
         steps = np.array(curves["steps"]) + 1
         draw_runs(panel, steps, curves[key], color, style, f"{task}: {name.replace('-', ' ')}",
                   marker)

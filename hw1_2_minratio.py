@@ -54,16 +54,19 @@ FLAGS = {
                        help="random neighbours of every critical point, at every radius"),
 }
 WIDTHS = [1, 4, 4, 1]
-POINTS = 40  # more than the 33 parameters, so that the network cannot just interpolate them
+DATA_POINTS = 40  # more than the 33 parameters, so that the network cannot just interpolate them
 LEARNING_RATE = 1e-2  # of Adam
-# Of the two objectives: the L2 term is half of it times ‖θ‖², as in Adam's weight_decay.
+# The two objectives: without and with the L2 term ½ · weight_decay · ‖θ‖².
 WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
-# Largest flatness called flat; random directions have a root mean square of 1/√33 = 0.17.
+# Where a search fails, the gradient ∇ may lie in directions in which the Hessian H is flat: the
+# flatness ‖H∇‖ / (‖H‖ ‖∇‖) is then small. It is called flat up to this value. A gradient of random
+# direction has 1/√33 = 0.17 (root mean square).
 FLAT = 0.1
-# The outputs of a constant predictor vary by less than this fraction of what the targets do.
+# A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
-# Of the neighbours; 0 is the limit of small radii. Parameter vectors have norms around 4.
+# Distances of the random neighbours from their point; parameter vectors have norms around 4. For
+# the distance 0, the limit of small ones, the curvature decides whether a neighbour is higher.
 RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
 
@@ -71,8 +74,9 @@ RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(settings):
-    """A stack of the network, one for each attempt."""
+    """A stack of settings.runs networks, one for each attempt, each initialized on its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
     return mlp(WIDTHS, generators, nn.Tanh).double().to(settings.device)
 
@@ -81,9 +85,10 @@ def build_model(settings):
 
 
 def draw_stops(settings):
-    """The step at which each training stops: (R,)."""
-    uniform = torch.cat([torch.rand(1, generator=generator)
-                         for generator in run_generators(settings.seed, settings.runs, "order")])
+    """The random step at which each training stops: (R,)."""
+    # The stream of the data order is free here, because every step uses all data.
+    generators = run_generators(settings.seed, settings.runs, "order")
+    uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     # The square, because the loss falls fastest at first: a tenth of the trainings stop within a
     # hundredth of the steps.
     return ((settings.epochs + 1) * uniform**2).long().to(settings.device)
@@ -91,14 +96,15 @@ def draw_stops(settings):
 
 def train_and_stop(model, x, y, weight_decay, settings):
     """Trains every run of the model; returns the parameters (R, P) at which each one stops."""
+    y_of_runs = expand_to_runs(y, model)  # (R, N, 1); x is shared by all runs
     stops = draw_stops(settings)
     stopped = torch.zeros(settings.runs, parameter_count(model)).to(x)
 
-    def record(epoch):
-        now = (stops == epoch).unsqueeze(1)
-        stopped.copy_(torch.where(now, parameter_vectors(model), stopped))
+    def record(epoch):  # train calls it before training and after every step
+        stops_now = stops == epoch
+        stopped[stops_now] = parameter_vectors(model)[stops_now]
 
-    train(model, x, expand_to_runs(y, model), mean_squared_error, epochs=settings.epochs,
+    train(model, x, y_of_runs, mean_squared_error, epochs=settings.epochs,
           learning_rate=LEARNING_RATE, cosine=False, record=record,
           optimizer=partial(torch.optim.Adam, weight_decay=weight_decay),
           title=f"training, weight decay {weight_decay}")
@@ -109,29 +115,36 @@ def train_and_stop(model, x, y, weight_decay, settings):
 
 
 def find_and_measure(objective, settings):
-    """Trains, searches, and measures what was found for one of the objectives.
+    """Trains, searches from where each training stopped, and measures where the searches ended.
 
-    Returns two dicts of arrays: what is known of all attempts, and of the accepted points.
+    Returns two dicts of arrays. `attempts` tells of every search (R,) what measure_ends gives, and
+    whether its end is "accepted" as a critical point. `found` tells of each accepted point what
+    measure_ends and classify give, and
+
+        "sampled_ratio"  the fraction of its random neighbours at RADIUS that have a higher loss
+        "point"          its number by rising loss; points that were found twice have the same
+        number "constant"       whether the network predicts the same everywhere
     """
-    x = grid(POINTS, settings.device, torch.float64)
+    x = grid(DATA_POINTS, settings.device, torch.float64)
     y = sinc(x)
     model = build_model(settings)
     starts = train_and_stop(model, x, y, WEIGHT_DECAY[objective], settings)
-    loss = loss_at(model, x, y, mean_squared_error, WEIGHT_DECAY[objective])
-    points = find_critical_points(loss, starts, settings.iterations, f"search, {objective}")
+    loss_function = loss_at(model, x, y, mean_squared_error, WEIGHT_DECAY[objective])
+    ends = find_critical_points(loss_function, starts, settings.iterations, f"search, {objective}")
 
-    attempts = measure_ends(loss, points)
+    attempts = measure_ends(loss_function, ends)
     accepted = attempts["gradient_norm"] <= ACCEPTED
     found = {name: values[accepted] for name, values in attempts.items()}
     attempts["accepted"] = accepted
 
+    points = ends[accepted]
     accepted_runs = accepted.nonzero().flatten().tolist()
     directions = [random_directions(settings.neighbours, points.shape[1], generator)
                   for generator in run_generators(settings.seed, accepted_runs, "probe")]
-    found.update(classify(loss, points[accepted], directions, RADII))
+    found.update(classify(loss_function, points, directions, RADII))
     found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
     found["point"] = number_distinct(found["loss"])
-    found["constant"] = is_constant(model, points[accepted], x, y)
+    found["constant"] = is_constant(model, points, x, y)
     return to_arrays(attempts), to_arrays(found)
 
 
@@ -147,18 +160,23 @@ def to_arrays(tensors):
     return {name: values.cpu().numpy() for name, values in tensors.items()}
 
 
-# --- summing up: attempts and found are dicts of arrays as find_and_measure returns them ---
+# --- summing up: attempts and found are dicts of arrays, see find_and_measure ---
 
 
-def choose_distinct(found):
-    """Places of one accepted point of each kind, by rising loss, and of those not constant."""
-    _, distinct = np.unique(found["point"], return_index=True)
-    varying = distinct[~found["constant"][distinct]]
-    return distinct, varying
+def distinct_points(found):
+    """Indices of one accepted point for each number, by rising loss."""
+    _, indices = np.unique(found["point"], return_index=True)
+    return indices
+
+
+def varying_points(found):
+    """Those of distinct_points that are not constant predictors."""
+    distinct = distinct_points(found)
+    return distinct[~found["constant"][distinct]]
 
 
 def summarize_attempts(attempts, found):
-    """A row: how many attempts were accepted, and how many others ended at gradient-flat points."""
+    """A row: how many searches were accepted, and how many others have small flatness."""
     rejected = ~attempts["accepted"]
     flat = attempts["flatness"] <= FLAT
     return {
@@ -171,50 +189,68 @@ def summarize_attempts(attempts, found):
 
 
 def summarize_search(attempts, found):
-    """A row: where rejected searches ended, in medians, and the accepted points' eigenvalues."""
+    """A row: what the accepted points are, and where the rejected searches ended.
+
+    "stationary" counts rejected searches that ended because ‖∇‖ itself was at a minimum. The
+    columns "rejected_..." are medians; measure_ends says what they are.
+    """
     rejected = ~attempts["accepted"]
-    distinct, _ = choose_distinct(found)
-    saddles = found["signature"][:, 2] > 0  # at least one negative eigenvalue
+    negative_eigenvalues = found["signature"][:, 2]
+    is_saddle = negative_eigenvalues > 0
+    no_lower_neighbour = found["sampled_ratio"] == 1
     row = {
-        "distinct": len(distinct),
+        "distinct": len(distinct_points(found)),
         "constant": found["constant"].sum(),
-        "saddles": saddles.sum(),
-        "saddles_without_lower_neighbour": (saddles & (found["sampled_ratio"] == 1)).sum(),
+        "saddles": is_saddle.sum(),
+        "saddles_without_lower_neighbour": (is_saddle & no_lower_neighbour).sum(),
         "stationary": (rejected & (attempts["flatness"] <= STATIONARY)).sum(),
     }
     for name in ("gradient_norm", "flatness", "kernel_fraction", "kernel_dimensions"):
         values = attempts[name][rejected]
         row[f"rejected_{name}"] = np.median(values) if len(values) else None
+    return row | summarize_eigenvalues(found["eigenvalues"])
 
-    # The gap around ZERO, the fraction of the largest eigenvalue up to which others count as zero.
-    sizes = abs(found["eigenvalues"])
+
+def summarize_eigenvalues(eigenvalues):
+    """Columns about the eigenvalues (R, P) of the accepted points.
+
+    Up to ZERO times the largest of its point an eigenvalue counts as zero. The largest that counts
+    as zero and the smallest that does not, as fractions of the largest, show how clear that cut is.
+    """
+    sizes = abs(eigenvalues)
     relative_sizes = sizes / sizes.max(1, keepdims=True)
-    row["largest_zero"] = relative_sizes[relative_sizes <= ZERO].max(initial=0)
-    row["smallest_nonzero"] = relative_sizes[relative_sizes > ZERO].min(initial=1)
-
-    positive_sums = found["eigenvalues"].clip(min=0).sum(1)
-    negative_sums = (-found["eigenvalues"]).clip(min=0).sum(1)
-    row["negative_to_positive"] = mean_or_none(negative_sums / positive_sums)
-    return row
+    negative_sums = (-eigenvalues).clip(min=0).sum(1)
+    positive_sums = eigenvalues.clip(min=0).sum(1)
+    return {
+        # Where there is none, 0 and 1 are returned.
+        "largest_zero": relative_sizes[relative_sizes <= ZERO].max(initial=0),
+        "smallest_nonzero": relative_sizes[relative_sizes > ZERO].min(initial=1),
+        "negative_to_positive": mean_or_none(negative_sums / positive_sums),
+    }
 
 
 def summarize_correlations(found):
-    """Rows: both minimal ratios against the loss, over several choices of points."""
-    distinct, varying = choose_distinct(found)
-    choices = {"all": np.arange(len(found["point"])), "distinct": distinct, "varying": varying}
+    """Rows: the rank correlation of both minimal ratios with the loss, in three sets of points."""
+    sets_of_points = {
+        "all": np.arange(len(found["point"])),
+        "distinct": distinct_points(found),
+        "varying": varying_points(found),
+    }
     ratios = {"eigenvalues": found["minimal_ratio"], "neighbours": found["sampled_ratio"]}
     rows = []
-    for points, chosen in choices.items():
-        for ratio, values in ratios.items():
-            # Points are numbered by rising loss, with equal numbers for equal losses.
-            correlation = correlation_columns(found["point"][chosen], values[chosen])
-            rows.append({"points": points, "ratio": ratio, "count": len(chosen), **correlation})
+    for set_name, chosen in sets_of_points.items():
+        for ratio_name, ratio in ratios.items():
+            # The numbers of the points stand for their losses: they have the same order, and equal
+            # numbers where rounding alone tells two losses apart.
+            correlation = correlation_columns(found["point"][chosen], ratio[chosen])
+            rows.append({"points": set_name, "ratio": ratio_name, "count": len(chosen),
+                         **correlation})
     return rows
 
 
 def summarize_radii(found):
-    """Rows: the sampled ratio at every radius beside that of eigenvalues, over distinct points."""
-    distinct, _ = choose_distinct(found)
+    """Rows: at distinct points, the ratio of neighbours at every radius and that of eigenvalues."""
+    distinct = distinct_points(found)
     exact = found["minimal_ratio"][distinct]
     rows = []
     for position, radius in enumerate(RADII):
@@ -239,12 +275,12 @@ def list_points(found):
 
 def choose_spectra(found):
     """Loss and eigenvalues of the lowest, the middle and the highest point that is not constant."""
-    _, varying = choose_distinct(found)
+    varying = varying_points(found)
     if len(varying) == 0:
         return []
-    places = sorted({0, len(varying) // 2, len(varying) - 1})
+    positions = sorted({0, len(varying) // 2, len(varying) - 1})  # fewer where they coincide
     return [{"loss": found["loss"][k], "eigenvalues": found["eigenvalues"][k]}
-            for k in varying[places]]
+            for k in varying[positions]]
 
 
 def correlation_columns(x, y):
@@ -254,6 +290,7 @@ def correlation_columns(x, y):
 
 
 def mean_or_none(values):
+    """The mean of values (n,), None where there are none."""
     return values.mean() if len(values) else None
 
 
@@ -263,7 +300,7 @@ def run(settings):
     # they are ten times as slow as one.
     torch.set_num_threads(1)
     results = {
-        "constants": {"WIDTHS": WIDTHS, "POINTS": POINTS, "WEIGHT_DECAY": WEIGHT_DECAY,
+        "constants": {"WIDTHS": WIDTHS, "POINTS": DATA_POINTS, "WEIGHT_DECAY": WEIGHT_DECAY,
                       "ACCEPTED": ACCEPTED, "FLAT": FLAT, "RADIUS": RADIUS},
         "table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [],
         "curves": {},
@@ -287,7 +324,7 @@ def run(settings):
     return results
 
 
-# --- drawing ---
+# --- drawing: the correlations in the titles are those of the regularized objective ---
 
 
 def plot(results):
@@ -306,9 +343,11 @@ def plot(results):
     return figure
 
 
-def find_correlation(results, points, ratio):
-    """The stored correlation of the regularized objective over these points, with this ratio."""
-    return find_row(results["correlations"], objective="regularized", points=points, ratio=ratio)
+def find_correlation(results, set_name, ratio_name):
+    """The stored correlation of the regularized objective over a set of points, see
+    summarize_correlations."""
+    return find_row(results["correlations"], objective="regularized", points=set_name,
+                    ratio=ratio_name)
 
 
 def draw_varying_points(panel, results):

@@ -35,6 +35,7 @@ from common.statistics import mean_over_pairs
 from common.training import cross_entropy, expand_to_runs, run_generators, train
 from common.trajectory import fit_plane, on_plane, project, random_walks
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.colors import LogNorm
@@ -53,10 +54,13 @@ FLAGS = {
     "probe_size": Flag(positive_integer, 1_000, quick=100, at_most="train_size",
                        help="training images on which the surface and the lines are measured"),
 }
-# Two convolutions and four linear layers, of which the output layer is the last.
-BLOCKS, KERNEL, HIDDEN_WIDTHS = [[4], [8]], 5, [32, 32, 32]
-LAYER = 3  # the layer of the second view, counted from 0: the second linear one, 32 × 32
-RECORD_EVERY = 3  # epochs
+# Two convolutions, of 4 and of 8 channels, each followed by a 2×2 max-pool; then four linear
+# layers, of which the output layer is the last.
+BLOCKS = [[4], [8]]
+KERNEL = 5
+HIDDEN_WIDTHS = [32, 32, 32]
+ONE_LAYER = 3  # the layer that is shown alone, counted from 0: the second linear one, 32 × 32
+RECORD_EVERY = 3  # epochs between two checkpoints
 SURFACE_SIZE = 21  # points along each side of the error surface
 MARGIN = 0.3  # around the path on the error surface, as a fraction of the path's extent
 ALPHAS = np.linspace(0, 1, 11)  # points of a straight line
@@ -66,8 +70,9 @@ NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(settings):
-    """A stack of the network, one for each training."""
+    """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
     return cnn(BLOCKS, KERNEL, HIDDEN_WIDTHS, generators).to(settings.device)
 
@@ -81,16 +86,17 @@ def train_model(model, images, labels, settings):
     Returns {"epochs": (checkpoints,), "paths": weights (R, checkpoints, P) in float64, "loss" and
     "accuracy": training loss and accuracy (R, checkpoints)}.
     """
+    labels_of_runs = expand_to_runs(labels, model)  # (runs, images); images are shared by all runs
     epochs, weights, losses, accuracies = [], [], [], []
 
-    def record(epoch):
+    def record(epoch):  # train calls it before training, then every few epochs, and at the end
         loss, accuracy = evaluate(model, images, labels)
         epochs.append(epoch)
         weights.append(parameter_vectors(model).double())
         losses.append(loss)
         accuracies.append(accuracy)
 
-    train(model, images, expand_to_runs(labels, model), cross_entropy, epochs=settings.epochs,
+    train(model, images, labels_of_runs, cross_entropy, epochs=settings.epochs,
           learning_rate=settings.lr, batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, settings.runs, "order"),
           record=record, record_every=RECORD_EVERY)
@@ -102,11 +108,14 @@ def train_model(model, images, labels, settings):
     }
 
 
-# --- measuring ---
+# --- measuring: paths are weights (R, checkpoints, P) of R trainings ---
 
 
 def make_loss_function(model, images, labels):
-    """A function that measures the loss of networks with parameters (..., P): (...)."""
+    """A function that measures the loss of networks with these parameters.
+
+    It takes vectors of any leading shape, (..., P), and returns losses of that shape, (...).
+    """
 
     def losses_at(vectors):
         losses = []
@@ -120,9 +129,11 @@ def make_loss_function(model, images, labels):
 
 
 def measure_plane(paths, walks):
-    """How much of paths and of random walks (R, checkpoints, p) two components hold.
+    """How much of the variance of paths, and of random walks, lies in a plane.
 
-    Returns the columns of a row, and the paths and the walks on their planes (R, checkpoints, 2).
+    Each of the two gets a PCA of its own. Returns the fractions of variance in the first and second
+    component as columns of a row, "control_" standing for the walks, and paths and walks on their
+    planes (R, checkpoints, 2).
     """
     columns, points = {}, []
     for prefix, vectors in (("", paths), ("control_", walks)):
@@ -131,15 +142,21 @@ def measure_plane(paths, walks):
         first, second = pca.explained_variance_ratio_
         columns[f"{prefix}explained_variance_1"] = first
         columns[f"{prefix}explained_variance_2"] = second
-    return columns, *points
+    paths_on_plane, walks_on_plane = points
+    return columns, paths_on_plane, walks_on_plane
 
 
 def measure_views(paths, model, settings):
-    """measure_plane in each view of the trainings: table rows, and paths and walks by view."""
+    """Looks at the trainings in three ways: all weights, one layer, all paths from one start.
+
+    The control of each view are random walks that start where the paths start and take steps of the
+    same lengths, but in random directions. Returns the rows of the table, and paths and walks on
+    their planes, {view: (R, checkpoints, 2)} each.
+    """
     views = {
         "whole-model": paths,
-        "one-layer": one_layer(paths, model, LAYER),
-        "from-start": paths - paths[:, :1],
+        "one-layer": one_layer(paths, model, ONE_LAYER),
+        "from-start": paths - paths[:, :1],  # not drawn: the picture without the starts
     }
     rows, paths_on_planes, walks_on_planes = [], {}, {}
     for view, vectors in views.items():
@@ -150,33 +167,38 @@ def measure_views(paths, model, settings):
 
 
 def describe_paths(paths):
-    """The sizes of paths (R, checkpoints, p), as columns of a row."""
-    runs, checkpoints, parameters = paths.shape
-    return {"runs": runs, "records": checkpoints, "dimensions": parameters}
+    """The sizes of paths, as columns of a row."""
+    runs, checkpoints, dimensions = paths.shape
+    return {"runs": runs, "records": checkpoints, "dimensions": dimensions}
 
 
 def measure_own_planes(paths, settings):
     """measure_plane of each path by itself: {column: values (R,)}."""
     generators = run_generators(settings.seed, settings.runs, "probe")
     values = {}
-    for path, generator in zip(paths, generators):
-        walk = random_walks(path[None], [generator])
-        columns, _, _ = measure_plane(path[None], walk)
+    for run_index, generator in enumerate(generators):
+        path = paths[run_index : run_index + 1]  # (1, checkpoints, P)
+        walk = random_walks(path, [generator])
+        columns, _, _ = measure_plane(path, walk)
         for column, value in columns.items():
             values.setdefault(column, []).append(value)
     return values
 
 
 def measure_surface(path, losses_at):
-    """The loss on the plane of a path's two components, moved to pass through the path's end.
+    """The loss on the plane of one path (checkpoints, P).
 
-    Returns a row and the curves.
+    The plane has the directions of the path's two components and passes through the path's end.
+    Only the end lies on it; the other points of the path are shown where they project to. Returns a
+    row and the curves.
     """
     pca = fit_plane(path)
-    points = project(pca, path)
-    low, high = points.min(0), points.max(0)
+    points = project(pca, path)  # (checkpoints, 2), a NumPy array
+    low, high = points.min(axis=0), points.max(axis=0)
     margin = MARGIN * (high - low)
-    x, y = np.linspace(low - margin, high + margin, SURFACE_SIZE).T
+    (x_low, y_low), (x_high, y_high) = low - margin, high + margin
+    x = np.linspace(x_low, x_high, SURFACE_SIZE)
+    y = np.linspace(y_low, y_high, SURFACE_SIZE)
     grid = np.stack(np.meshgrid(x, y), axis=-1)  # (y, x, 2)
     losses = losses_at(on_plane(pca, grid, through=path[-1]))
     first, second = pca.explained_variance_ratio_
@@ -186,46 +208,60 @@ def measure_surface(path, losses_at):
 
 
 def measure_lines(paths, copies, losses_at):
-    """Loss along straight lines between networks, with the distance of their ends.
+    """Loss along straight lines between networks, and the distance of their ends.
 
-    From each start to its end; from each end to its permuted copy, the same function at other
-    parameters; and between the ends of each pair of runs. A distance or barrier that copies have as
-    well cannot tell whether two ends differ. Returns the rows, and the losses {line: (n, alphas)}.
+    The lines lead from each start to its end, from each end to its permuted copy, and between the
+    ends of each two runs. A copy has its hidden units in another order and computes the same
+    function. Where copies are as far from their ends as other runs are, the distance does not show
+    that two runs have learned different functions. The barrier is the most by which the loss on a
+    line exceeds the straight line between its ends. Returns the rows, and the losses {line: (lines,
+    alphas)}.
     """
     starts, ends = paths[:, 0], paths[:, -1]
-    every_run = torch.arange(len(paths))
-    own = torch.stack([every_run, every_run], dim=1)  # a line that belongs to one run
-    pairs = torch.combinations(every_run)
+    own = own_pairs(len(paths))
     lines = {"start-to-end": (starts, ends, own), "end-to-copy": (ends, copies, own)}
-    if len(pairs):
+    pairs = torch.combinations(torch.arange(len(paths)))
+    if len(pairs) > 0:  # two runs at least
         lines["end-to-end"] = (ends[pairs[:, 0]], ends[pairs[:, 1]], pairs)
     rows, losses = [], {}
     for name, (first, second, runs_of_line) in lines.items():
         losses[name] = losses_at(interpolate(first, second, torch.as_tensor(ALPHAS)))
         distances = (first - second).norm(dim=1)
         barriers = barrier(ALPHAS, losses[name])
-        rows.append(summarize_pairs(f"{name}-distance", distances, runs_of_line))
-        rows.append(summarize_pairs(f"{name}-barrier", barriers, runs_of_line))
+        rows.append(summarize(f"{name}-distance", distances, runs_of_line))
+        rows.append(summarize(f"{name}-barrier", barriers, runs_of_line))
     return rows, losses
 
 
 def measure_pairs(paths, predictions):
-    """How far any two runs are apart at the start, and how often they disagree in the end: rows."""
+    """Rows: how far each two runs are apart at the start, and how often they disagree at the end.
+
+    predictions are the classes of the test images (R, N).
+    """
     pairs = torch.combinations(torch.arange(len(paths)))
-    if len(pairs) == 0:
+    if len(pairs) == 0:  # a single run
         return []
     first, second = pairs.T
     start_distances = (paths[first, 0] - paths[second, 0]).norm(dim=1)
     disagreements = (predictions[first] != predictions[second]).double().mean(1)
-    return [summarize_pairs("start-to-start-distance", start_distances, pairs),
-            summarize_pairs("disagreement", disagreements, pairs)]
+    return [summarize("start-to-start-distance", start_distances, pairs),
+            summarize("disagreement", disagreements, pairs)]
 
 
 # --- summing up ---
 
 
-def summarize_pairs(quantity, values, pairs):
-    """A row: mean of values (n,) of pairs of runs (n, 2), with interval, smallest and largest."""
+def own_pairs(runs):
+    """The pairs of values that belong to one run: each run with itself, (runs, 2)."""
+    every_run = torch.arange(runs)
+    return torch.stack([every_run, every_run], dim=1)
+
+
+def summarize(quantity, values, pairs):
+    """A row: the mean of values (n,) with its interval, the smallest and the largest value.
+
+    pairs (n, 2) are the two runs that each value belongs to, see mean_over_pairs.
+    """
     mean, half_width = mean_over_pairs(values, pairs)
     return {
         "quantity": quantity,
@@ -236,15 +272,6 @@ def summarize_pairs(quantity, values, pairs):
         "smallest": min(values),
         "largest": max(values),
     }
-
-
-def summarize_runs(values_by_quantity):
-    """Rows for quantities of which every run has one, {quantity: (R,)}."""
-    rows = []
-    for quantity, values in values_by_quantity.items():
-        every_run = np.arange(len(values))
-        rows.append(summarize_pairs(quantity, values, np.stack([every_run, every_run], axis=1)))
-    return rows
 
 
 def run(settings):
@@ -263,24 +290,28 @@ def run(settings):
 
     losses_at = make_loss_function(model, images[: settings.probe_size],
                                    labels[: settings.probe_size])
-    predictions = predict(model, data.test_images).argmax(2).cpu()
-    test_accuracy = (predictions == data.test_labels.cpu()).double().mean(1)
-    copy_generator, *_ = run_generators(settings.seed, settings.runs, "probe")
+    copy_generator = run_generators(settings.seed, 1, "probe")[0]  # one order for all runs
     copies = permuted_copies(paths[:, -1], model, copy_generator)
+    predictions = predict(model, data.test_images).argmax(2).cpu()  # (runs, test images)
     line_rows, line_losses = measure_lines(paths, copies, losses_at)
-    surface_row, surface = measure_surface(paths[0], losses_at)
-    of_each_run = {
+    summaries = measure_pairs(paths, predictions) + line_rows
+
+    values_of_runs = {
         "start_loss": history["loss"][:, 0],
         "end_loss": history["loss"][:, -1],
         "train_accuracy": history["accuracy"][:, -1],
-        "test_accuracy": test_accuracy,
+        "test_accuracy": (predictions == data.test_labels.cpu()).double().mean(1),
     }
     for column, values in own_planes.items():
-        of_each_run[f"own-path-{column}"] = values
+        values_of_runs[f"own-path-{column}"] = values
+    for quantity, values in values_of_runs.items():
+        summaries.append(summarize(quantity, values, own_pairs(settings.runs)))
+
+    surface_row, surface = measure_surface(paths[0], losses_at)
     return {
         "constants": {"RECORD_EVERY": RECORD_EVERY, "ALPHAS": ALPHAS},
         "table": table,
-        "differences": measure_pairs(paths, predictions) + line_rows + summarize_runs(of_each_run),
+        "differences": summaries,
         "surface": [surface_row],
         "curves": {
             "epochs": history["epochs"],
@@ -295,6 +326,8 @@ def run(settings):
 
 
 # --- drawing ---
+
+COLOR_MAP = "viridis"  # of losses
 
 
 def plot(results):
@@ -334,20 +367,21 @@ def variances(row, prefix=""):
 
 
 def draw_paths(panel, paths, explained, title, losses=None, scale=None):
-    """The paths (R, checkpoints, 2) of all runs, with a square at the start and a point elsewhere.
+    """The paths (R, checkpoints, 2) of all runs, with a square at the start and points elsewhere.
 
     The marks have the colours of their losses (R, checkpoints) on the scale, or are white.
     """
-    for run, path in enumerate(np.array(paths)):
-        panel.plot(path[:, 0], path[:, 1], color="black", linewidth=0.7, zorder=1)
-        for marker, part in (("o", slice(1, None)), ("s", slice(0, 1))):
-            style = {"marker": marker, "s": 18, "edgecolors": "black", "linewidths": 0.5}
-            if losses is None:
-                style["c"] = "white"
-            else:
-                shown_losses = np.clip(losses[run, part], scale.vmin, scale.vmax)
-                style.update(c=shown_losses, norm=scale, cmap="viridis")
-            panel.scatter(path[part, 0], path[part, 1], **style)
+    style = {"s": 18, "edgecolors": "black", "linewidths": 0.5}
+    for run_index, path in enumerate(np.array(paths)):
+        x, y = path.T
+        if losses is None:
+            colors = np.full(len(path), "white")
+        else:
+            shown_losses = np.clip(losses[run_index], scale.vmin, scale.vmax)
+            colors = matplotlib.colormaps[COLOR_MAP](scale(shown_losses))
+        panel.plot(x, y, color="black", linewidth=0.7, zorder=1)
+        panel.scatter(x[1:], y[1:], marker="o", c=colors[1:], **style)
+        panel.scatter(x[:1], y[:1], marker="s", c=colors[:1], **style)
     first, second = explained
     panel.set(title=f"{title}: {first + second:.0%} of the variance",
               xlabel=f"component 1: {first:.1%} of variance", ylabel=f"component 2: {second:.1%}")
@@ -360,7 +394,7 @@ def draw_lines(panel, results):
         words = name.replace("-", " ").replace("copy", "permuted copy")
         draw_runs(panel, results["constants"]["ALPHAS"], losses, color, TRAIN, f"line from {words}",
                   marker)
-        if name != "start-to-end":
+        if name != "start-to-end":  # whose barrier is near zero
             row = find_row(results["differences"], quantity=f"{name}-barrier")
             titles.append(f"{words} {row['mean']:.2f}")
     panel.set(title=f"Barriers: {', '.join(titles)} nats", xlabel="position on the line",
@@ -373,7 +407,7 @@ def draw_surface(panel, results, scale):
     levels = np.geomspace(scale.vmin, scale.vmax, 16)
     losses = np.clip(surface["loss"], scale.vmin, scale.vmax)
     contours = panel.contourf(surface["x"], surface["y"], losses, levels, norm=scale,
-                              cmap="viridis")
+                              cmap=COLOR_MAP)
     draw_paths(panel, [surface["path"]], variances(results["surface"][0]), "Plane of one training")
     return contours
 

@@ -44,19 +44,22 @@ FLAGS = {
                              help="training images, the first, on which sharpness is measured"),
 }
 WIDTHS = [784, 64, 32, 10]
-BASE = {"batch_size": 64, "learning_rate": 1e-3}  # of Adam; the end at α = 0
-CHANGES = {"batch_size": 1_024, "learning_rate": 1e-2}  # each comparison changes one value at α = 1
+# Of all trainings, by Adam, and of the solutions at α = 0.
+BASE = {"batch_size": 64, "learning_rate": 1e-3}
+# Each comparison changes one of these values for the solutions at α = 1.
+CHANGES = {"batch_size": 1_024, "learning_rate": 1e-2}
 INITIALIZATIONS = ("same", "different")  # of the two ends of a line
 ALPHAS = torch.arange(-20, 41) / 20  # −1 … 2 in steps of 0.05; exactly 0 and 1 are among them
-AT_0, AT_1 = 20, 40  # their places
+AT_0, AT_1 = 20, 40  # the indices of α = 0 and α = 1
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
 
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(settings):
-    """A stack of one run more than there are pairs, so that run k can meet run k + 1."""
+    """A stack of settings.runs + 1 networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs + 1, "initialization")
     return mlp(WIDTHS, generators).to(settings.device)
 
@@ -65,39 +68,49 @@ def build_model(settings):
 
 
 def train_model(images, labels, batch_size, learning_rate, settings):
-    """Trains a stack; returns the model and its solutions, vectors (runs + 1, P)."""
+    """Trains a stack; returns the model and its solutions, vectors (runs + 1, P).
+
+    Run k of every training starts from the same weights, because it draws them from the same seed.
+    """
     model = build_model(settings)
-    train(model, images, expand_to_runs(labels, model), cross_entropy, epochs=settings.epochs,
+    labels_of_runs = expand_to_runs(labels, model)  # (runs + 1, N); images are shared by all runs
+    train(model, images, labels_of_runs, cross_entropy, epochs=settings.epochs,
           learning_rate=learning_rate, batch_size=batch_size,
           order_generators=run_generators(settings.seed, settings.runs + 1, "order"),
           title=f"batch size {batch_size}, learning rate {learning_rate}")
     return model, parameter_vectors(model)
 
 
-def partners(solutions, initialization):
-    """Of solutions (runs + 1, P) those that base run k meets, (runs, P): run k, or run k + 1."""
-    return solutions[:-1] if initialization == "same" else solutions[1:]
+def pair_solutions(base, changed, initialization):
+    """The two ends of each line, (runs, P) twice, from solutions (runs + 1, P) of two trainings.
+
+    Run k of the base meets run k, which started from the same weights, or run k + 1, which did not.
+    """
+    if initialization == "same":
+        return base[:-1], changed[:-1]
+    return base[:-1], changed[1:]
 
 
 # --- measuring: sets are {"train": (images, labels), "test": (images, labels)} ---
 
 
 def measure_networks(model, vectors, sets):
-    """Loss and accuracy of networks (R, P) on each of the sets: {"train_loss": (R,), ...}."""
+    """Loss and accuracy of networks (n, P) on each of the sets: {"train_loss": (n,), ...}."""
     values = evaluate_sets(model, sets, unflatten(vectors, model))
-    return {name: by_run.cpu().numpy() for name, by_run in values.items()}
+    return {name: by_network.cpu().numpy() for name, by_network in values.items()}
 
 
 def measure_lines(model, first, second, sets):
     """measure_networks along the lines from first to second (R, P): {name: (R, alphas)}."""
     lines = []
-    for start, end in zip(first, second):  # each line is a stack of as many networks as there are α
-        lines.append(measure_networks(model, interpolate(start, end, ALPHAS), sets))
-    return {name: np.stack([values[name] for values in lines]) for name in lines[0]}
+    for start, end in zip(first, second):
+        networks = interpolate(start, end, ALPHAS)  # (alphas, P), evaluated as one stack
+        lines.append(measure_networks(model, networks, sets))
+    return {name: np.stack([line[name] for line in lines]) for name in lines[0]}
 
 
 def measure_solutions(model, vectors, sharpness_loss, sets):
-    """What each solution (R, P) has by itself, whatever the line: {name: (R,)}."""
+    """Loss, accuracy, sharpness in two measures, and norm of each solution (R, P): {name: (R,)}."""
     values = measure_networks(model, vectors, sets)
     eigenvalues = largest_eigenvalue(sharpness_loss, vectors.double())
     values["largest_eigenvalue"] = eigenvalues.cpu().numpy()
@@ -109,7 +122,8 @@ def measure_solutions(model, vectors, sharpness_loss, sets):
 def measure_rescaled(model, vectors, sharpness_loss, sets):
     """Rescales solutions (R, P) by each of SCALES and measures them.
 
-    Returns a row for each scale, and {"largest_eigenvalue" and "sharpness": (scales, R)}.
+    Returns a row for each scale, and {"largest_eigenvalue" and "sharpness": (scales, R)}. The
+    largest change of an output confirms that rescaling leaves the function as it is.
     """
     test_images, _ = sets["test"]
     unscaled_outputs = predict(model, test_images, unflatten(vectors, model))
@@ -129,19 +143,62 @@ def measure_rescaled(model, vectors, sharpness_loss, sets):
     return rows, curves
 
 
+def measure_curvature(loss, ends, first, second):
+    """The second derivative of the loss by α, at these ends of lines from first to second: (R,)."""
+    direction = second.double() - first.double()
+    return curvature(loss, ends.double(), direction).cpu().numpy()
+
+
 # --- summing up ---
 
 
-def summarize_end(place, values, bends, batch_size, settings):
-    """Columns of the table for one end of the lines.
+def summarize_solutions(model, solutions, options, sharpness_loss, sets):
+    """A row: means of what the solutions (R, P) of one training have by themselves."""
+    measured = measure_solutions(model, solutions, sharpness_loss, sets)
+    return options | {"runs": len(solutions)} | mean_columns(measured)
 
-    place is that of the end among ALPHAS, values are measure_lines, and bends (R,) the curvature of
-    the loss along each line at that end.
+
+def summarize_end(alpha_index, line_values, curvatures, batch_size, settings):
+    """Columns for one end of the lines.
+
+    alpha_index is that of the end, line_values are what measure_lines returns, curvatures (R,)
+    those of the loss along each line at that end.
     """
     columns = {"updates": settings.epochs * ceil(settings.train_size / batch_size)}
-    for name, by_line in values.items():
-        columns[name] = by_line[:, place].mean()
-    return columns | mean_columns({"curvature": bends})
+    for name, by_line in line_values.items():
+        columns[name] = by_line[:, alpha_index].mean()
+    return columns | mean_columns({"curvature": curvatures})
+
+
+def changed_options(comparison, settings):
+    """The options of the training that a comparison sets against BASE."""
+    options = BASE | {comparison: CHANGES[comparison]}
+    options["batch_size"] = min(options["batch_size"], settings.train_size)  # few images in a tour
+    return options
+
+
+def compare_solutions(model, base, changed, options, comparison, line_loss, sets, settings):
+    """Measures the lines between the solutions (runs + 1, P) of two trainings.
+
+    Returns rows of the two ends, rows of the barriers, and {initialization: what measure_lines
+    returns}. The barrier is the most by which the training loss on a line exceeds the straight line
+    between its ends.
+    """
+    end_rows, barrier_rows, curves = [], [], {}
+    for initialization in INITIALIZATIONS:
+        first, second = pair_solutions(base, changed, initialization)
+        line_values = measure_lines(model, first, second, sets)
+        curves[initialization] = line_values
+        barriers = mean_columns({"barrier": barrier(ALPHAS, line_values["train_loss"])})
+        key = {"comparison": comparison, "initialization": initialization, "runs": settings.runs}
+        barrier_rows.append(key | barriers)
+        for alpha_index, ends, end_options in ((AT_0, first, BASE), (AT_1, second, options)):
+            curvatures = measure_curvature(line_loss, ends, first, second)
+            columns = summarize_end(alpha_index, line_values, curvatures,
+                                    end_options["batch_size"], settings)
+            end_columns = {"end": end_options[comparison], "barrier": barriers["barrier"]}
+            end_rows.append(key | end_columns | columns)
+    return end_rows, barrier_rows, curves
 
 
 def run(settings):
@@ -150,36 +207,24 @@ def run(settings):
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
-    # In float64, because curvature is a small difference of large sums.
     model, base = train_model(images, labels, **BASE, settings=settings)
-    line_loss = loss_at(model, images.double(), labels, cross_entropy)
-    some = settings.sharpness_images
-    sharpness_loss = loss_at(model, images[:some].double(), labels[:some], cross_entropy)
 
-    base_values = mean_columns(measure_solutions(model, base, sharpness_loss, sets))
-    solutions = [BASE | {"runs": len(base)} | base_values]
+    # Losses in float64, because curvature is a small difference of large sums.
+    line_loss = loss_at(model, images.double(), labels, cross_entropy)
+    sharpness_images = images[: settings.sharpness_images].double()
+    sharpness_labels = labels[: settings.sharpness_images]
+    sharpness_loss = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
+
     table, comparisons, curves = [], [], {"alpha": ALPHAS}
-    for comparison, changed_value in CHANGES.items():
-        options = BASE | {comparison: changed_value}
-        options["batch_size"] = min(options["batch_size"], settings.train_size)
+    solutions = [summarize_solutions(model, base, BASE, sharpness_loss, sets)]
+    for comparison in CHANGES:
+        options = changed_options(comparison, settings)
         _, changed = train_model(images, labels, **options, settings=settings)
-        values = mean_columns(measure_solutions(model, changed, sharpness_loss, sets))
-        solutions.append(options | {"runs": len(changed)} | values)
-        curves[comparison] = {}
-        for initialization in INITIALIZATIONS:
-            first, second = base[:-1], partners(changed, initialization)
-            values = measure_lines(model, first, second, sets)
-            curves[comparison][initialization] = values
-            label = {"comparison": comparison, "initialization": initialization,
-                     "runs": settings.runs}
-            barriers = mean_columns({"barrier": barrier(ALPHAS, values["train_loss"])})
-            comparisons.append(label | barriers)
-            direction = second.double() - first.double()
-            for place, ends, end_options in ((AT_0, first, BASE), (AT_1, second, options)):
-                bends = curvature(line_loss, ends.double(), direction).cpu().numpy()
-                columns = summarize_end(place, values, bends, end_options["batch_size"], settings)
-                table.append(label | {"end": end_options[comparison],
-                                      "barrier": barriers["barrier"]} | columns)
+        solutions.append(summarize_solutions(model, changed, options, sharpness_loss, sets))
+        end_rows, barrier_rows, curves[comparison] = compare_solutions(
+            model, base, changed, options, comparison, line_loss, sets, settings)
+        table += end_rows
+        comparisons += barrier_rows
     rescaling, curves["rescaling"] = measure_rescaled(model, base[:-1], sharpness_loss, sets)
     return {
         "constants": {"ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES, "SCALES": SCALES},
@@ -259,7 +304,7 @@ def draw_accuracy(panel, results, comparison):
 def mark_ends(panel, results, comparison):
     """Lines at the two ends, and what they are."""
     ends = [row["end"] for row in results["table"] if row["comparison"] == comparison]
-    base, changed, *_ = ends
+    base, changed = ends[:2]  # α = 0 comes first
     panel.set(xlabel=f"α: {comparison.replace('_', ' ')} {base:,} at 0, {changed:,} at 1",
               xticks=[-1, 0, 1, 2])
     for alpha in (0, 1):

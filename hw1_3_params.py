@@ -51,35 +51,41 @@ WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40
           128, 192, 256, 512, 1024)
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
-# Neighbouring widths whose mean stands for each when a peak is sought: one noisy width is no peak.
-SMOOTHED = 3
+# Each width is averaged with its neighbours, three in all, before a peak is sought: one noisy width
+# is no peak. NOT_SMOOTHED is the same without averaging.
+SMOOTHED, NOT_SMOOTHED = 3, 1
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-TESTED = ("test_loss", "test_error")  # the measures in which peaks and rises are sought
+PEAK_MEASURES = ("test_loss", "test_error")  # the measures in which peaks and rises are sought
 
 
 # --- networks ---
 
 
+def stacked_run_numbers(settings):
+    """The run number of every network in the stack: 0, 1, 2, 3, 0, 1, 2, 3 for four runs.
+
+    All runs at the first of FRACTIONS come first, then all runs at the second. Run k draws weights,
+    data order and random labels from the same seeds at every width and fraction, so that runs of
+    equal number can be compared in pairs.
+    """
+    return list(range(settings.runs)) * len(FRACTIONS)
+
+
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(pixels, width, settings):
-    """A stack of all runs at the first of FRACTIONS, then of all runs at the second."""
+    """A stack of R = len(FRACTIONS) · settings.runs networks of one width."""
     generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
     return mlp([pixels, width, CLASSES], generators).to(settings.device)
-
-
-def stacked_run_numbers(settings):
-    """The number of every run in the stack.
-
-    Run k of every width and fraction draws from equal generators, which makes the runs pairs.
-    """
-    return [*range(settings.runs)] * len(FRACTIONS)
 
 
 # --- training and measuring ---
 
 
 def make_task(data, settings):
-    """Training images, test images, and the labels (R, N) of every run in the stack."""
-    fractions = [fraction for fraction in FRACTIONS for _ in range(settings.runs)]
+    """Training images, test images, and the labels (R, N) of every network in the stack."""
+    fractions = []
+    for fraction in FRACTIONS:
+        fractions += [fraction] * settings.runs
     generators = run_generators(settings.seed, stacked_run_numbers(settings), "labels")
     images, test_images, labels, _ = randomized_task(data, settings.train_size, fractions,
                                                      generators)
@@ -98,9 +104,10 @@ def train_model(width, task, test_labels, settings):
           order_generators=run_generators(settings.seed, stacked_run_numbers(settings), "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), title=f"{width} hidden units")
     sets = {"train": (images, labels), "test": (test_images, test_labels)}
-    values = {name: by_run.cpu().numpy().reshape(len(FRACTIONS), settings.runs)
-              for name, by_run in evaluate_sets(model, sets).items()}
-    return parameter_count(model), values
+    measures = {}
+    for name, by_network in evaluate_sets(model, sets).items():  # by_network is (R,)
+        measures[name] = by_network.cpu().numpy().reshape(len(FRACTIONS), settings.runs)
+    return parameter_count(model), measures
 
 
 def train_all_widths(data, settings):
@@ -109,59 +116,71 @@ def train_all_widths(data, settings):
     Returns their parameter counts (widths,) and {measure: values (fractions, runs, widths)}.
     """
     task = make_task(data, settings)
-    parameter_counts, values_by_width = [], []
+    parameter_counts = []
+    measures_by_width = {name: [] for name in MEASURES}
     for width in WIDTHS:
-        count, values = train_model(width, task, data.test_labels, settings)
+        count, measures = train_model(width, task, data.test_labels, settings)
         parameter_counts.append(count)
-        values_by_width.append(values)
-    measures = {}
-    for name in MEASURES:
-        measures[name] = np.stack([values[name] for values in values_by_width], axis=2)
-    return parameter_counts, measures
+        for name in MEASURES:
+            measures_by_width[name].append(measures[name])
+    return parameter_counts, {name: np.stack(by_width, axis=2)
+                              for name, by_width in measures_by_width.items()}
 
 
 # --- summing up: values are (runs, widths), of one measure at one fraction ---
 
 
-def summarize_width(fraction, width, parameters, values):
+def summarize_width(fraction, width, parameters, measures):
     """One row of the table: means over the runs of {measure: (runs,)}."""
     row = {"randomized": fraction, "width": width, "parameters": parameters,
-           "runs": len(values["test_loss"])}
+           "runs": len(measures["test_loss"])}
     for name in MEASURES:
-        row[name] = values[name].mean()
-    row["gap"] = (values["test_loss"] - values["train_loss"]).mean()
-    _, row["test_loss_ci95"] = mean_ci95(values["test_loss"])
+        row[name] = measures[name].mean()
+    row["gap"] = (measures["test_loss"] - measures["train_loss"]).mean()
+    _, row["test_loss_ci95"] = mean_ci95(measures["test_loss"])
     return row
 
 
 def interpolation_threshold(train_accuracies):
-    """The place of the first width whose mean training accuracy reaches FITTED, or None."""
+    """The index of the first width whose mean training accuracy reaches FITTED, or None.
+
+    train_accuracies are (runs, widths).
+    """
     reached = np.flatnonzero(train_accuracies.mean(0) >= FITTED)
     return int(reached[0]) if len(reached) else None
 
 
 def summarize_threshold(train_accuracies, values, parameter_counts):
-    """Where training labels are first fitted, and values there against the largest network's."""
-    row = {"width": None, "parameters": None, "at_threshold": None, "at_threshold_ci95": None,
-           "change": None, "change_ci95": None, "largest_parameters": parameter_counts[-1]}
-    row["at_largest"], row["at_largest_ci95"] = mean_ci95(values[:, -1])
+    """Columns: where the training labels are first fitted, with values there and at the end.
+
+    The end is the largest network. "change" is that of the largest network minus that at the
+    threshold. All columns about the threshold are None where no network fits the labels.
+    """
+    columns = {"largest_parameters": parameter_counts[-1]}
+    columns["at_largest"], columns["at_largest_ci95"] = mean_ci95(values[:, -1])
     threshold = interpolation_threshold(train_accuracies)
-    if threshold is not None:
-        row["width"] = WIDTHS[threshold]
-        row["parameters"] = parameter_counts[threshold]
-        row["at_threshold"], row["at_threshold_ci95"] = mean_ci95(values[:, threshold])
-        changes = values[:, -1] - values[:, threshold]  # paired: the runs of one number are alike
-        row["change"], row["change_ci95"] = mean_ci95(changes)
-    return row
+    if threshold is None:
+        of_threshold = ("width", "parameters", "at_threshold", "at_threshold_ci95", "change",
+                        "change_ci95")
+        return columns | dict.fromkeys(of_threshold)
+    columns["width"] = WIDTHS[threshold]
+    columns["parameters"] = parameter_counts[threshold]
+    at_threshold = values[:, threshold]
+    columns["at_threshold"], columns["at_threshold_ci95"] = mean_ci95(at_threshold)
+    changes = values[:, -1] - at_threshold  # run by run: equal numbers have equal seeds
+    columns["change"], columns["change_ci95"] = mean_ci95(changes)
+    return columns
 
 
 def summarize_upturn(values):
-    """From the lowest values to those of the largest network.
+    """Columns: how far values rise from the lowest to those of the largest network.
 
-    In each run the lowest width is the one that the mean of the other runs chooses.
+    In each run the place of the lowest value is the one that the mean of the other runs has: the
+    lowest of a run's own noisy values would overstate the rise. "width" is where the mean of all
+    runs is lowest.
     """
-    lowest_widths = held_out_argmax(-values)
-    lowest = values[np.arange(len(values)), lowest_widths]
+    lowest_places = held_out_argmax(-values)  # of the highest −values, the lowest values
+    lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
     rise, rise_ci95 = mean_ci95(values[:, -1] - lowest)
     return {
         "width": WIDTHS[values.mean(0).argmin()],
@@ -173,62 +192,76 @@ def summarize_upturn(values):
 
 
 def summarize_peak(values, parameter_counts, widths_averaged):
-    """The peak in means of so many neighbouring widths, its rise and its fall.
+    """Columns: the most prominent peak of the curve, after averaging so many neighbouring widths.
 
-    In each run rise and fall are measured at the places that the other runs choose.
+    The rise leads from the lowest value before the peak to it, the fall from it to the lowest value
+    after. The peak's place and height are those of the mean of all runs. Rise and fall are measured
+    in each run at the places that the other runs choose, because in noise a run's own highest value
+    always has a rise before it and a fall behind it. "beyond_intervals" says whether both are above
+    zero by more than their intervals: a clear peak.
     """
     smooth = scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
-    valley_before, peak, valley_after = find_peak(smooth.mean(0))
-    rises, falls = held_out_peak(smooth)
-    row = {
+    valley_before, peak, valley_after = find_peak(smooth.mean(0))  # indices of widths
+    rises, falls = held_out_peak(smooth)  # (runs,) each
+    columns = {
         "width": WIDTHS[peak],
         "parameters": parameter_counts[peak],
         "valley_before_parameters": parameter_counts[valley_before],
         "valley_after_parameters": parameter_counts[valley_after],
     }
-    row["height"], row["height_ci95"] = mean_ci95(smooth[:, peak])
-    row["rise"], row["rise_ci95"] = mean_ci95(rises)
-    row["fall"], row["fall_ci95"] = mean_ci95(falls)
-    row["beyond_intervals"] = is_positive(rises) and is_positive(falls)
-    return row
+    columns["height"], columns["height_ci95"] = mean_ci95(smooth[:, peak])
+    columns["rise"], columns["rise_ci95"] = mean_ci95(rises)
+    columns["fall"], columns["fall_ci95"] = mean_ci95(falls)
+    columns["beyond_intervals"] = is_above_zero(rises) and is_above_zero(falls)
+    return columns
 
 
-def is_positive(values):
-    """Whether the 95 % interval of the mean of values (runs,) lies above zero."""
-    mean, half_width = mean_ci95(values)
-    return half_width is not None and bool(mean > half_width)
+def is_above_zero(values):
+    """Whether the mean of values (runs,) is above zero beyond its interval; False for one run."""
+    mean, interval_half = mean_ci95(values)
+    return interval_half is not None and bool(mean > interval_half)
+
+
+def summarize_widths(parameter_counts, measures):
+    """All rows of the table, fraction by fraction; measures are (fractions, runs, widths)."""
+    rows = []
+    for fraction_place, fraction in enumerate(FRACTIONS):
+        for width_place, width in enumerate(WIDTHS):
+            of_width = {name: measures[name][fraction_place, :, width_place] for name in MEASURES}
+            rows.append(summarize_width(fraction, width, parameter_counts[width_place], of_width))
+    return rows
+
+
+def summarize_curves(parameter_counts, measures):
+    """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction."""
+    thresholds, upturns = [], []
+    peaks = {SMOOTHED: [], NOT_SMOOTHED: []}
+    for place, fraction in enumerate(FRACTIONS):
+        train_accuracies = measures["train_accuracy"][place]
+        for name in PEAK_MEASURES:
+            values = measures[name][place]
+            key = {"randomized": fraction, "measure": name}
+            thresholds.append(key | summarize_threshold(train_accuracies, values, parameter_counts))
+            upturns.append(key | summarize_upturn(values))
+            for widths_averaged, rows in peaks.items():
+                columns = summarize_peak(values, parameter_counts, widths_averaged)
+                rows.append({"widths_averaged": widths_averaged} | key | columns)
+    return thresholds, upturns, peaks[SMOOTHED] + peaks[NOT_SMOOTHED]
 
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
     parameter_counts, measures = train_all_widths(data, settings)
-    measures["test_error"] = 1 - measures["test_accuracy"]
-    table, thresholds, upturns, peaks = [], [], [], []
-    for place, fraction in enumerate(FRACTIONS):
-        for width_place, (width, count) in enumerate(zip(WIDTHS, parameter_counts)):
-            values = {name: measures[name][place, :, width_place] for name in MEASURES}
-            table.append(summarize_width(fraction, width, count, values))
-        for name in TESTED:
-            label = {"randomized": fraction, "measure": name}
-            train_accuracies, values = measures["train_accuracy"][place], measures[name][place]
-            row = summarize_threshold(train_accuracies, values, parameter_counts)
-            thresholds.append(label | row)
-            upturns.append(label | summarize_upturn(values))
-    for widths_averaged in (SMOOTHED, 1):
-        for place, fraction in enumerate(FRACTIONS):
-            for name in TESTED:
-                label = {"widths_averaged": widths_averaged, "randomized": fraction,
-                         "measure": name}
-                row = summarize_peak(measures[name][place], parameter_counts, widths_averaged)
-                peaks.append(label | row)
     curves = {"parameters": parameter_counts}
     for name in MEASURES:
         curves[name] = dict(zip(FRACTIONS, measures[name]))
+    measures["test_error"] = 1 - measures["test_accuracy"]
+    thresholds, upturns, peaks = summarize_curves(parameter_counts, measures)
     return {
         "constants": {"FRACTIONS": FRACTIONS, "WIDTHS": WIDTHS, "MOMENTUM": MOMENTUM,
                       "SMOOTHED": SMOOTHED, "FITTED": FITTED},
-        "table": table,
+        "table": summarize_widths(parameter_counts, measures),
         "thresholds": thresholds,
         "upturns": upturns,
         "peaks": peaks,
@@ -245,8 +278,8 @@ def plot(results):
     most_random = fractions[-1]
     verdicts = []
     for kind in ("loss", "error"):
-        peak = find_peak_row(results, most_random, f"test_{kind}")
-        finding = "peaks" if peak["beyond_intervals"] else "has no clear peak"
+        peak_row = find_peak_row(results, most_random, f"test_{kind}")
+        finding = "peaks" if peak_row["beyond_intervals"] else "has no clear peak"
         verdicts.append(f"test {kind} {finding}")
     title = f"With {most_random:.0%} random labels {', '.join(verdicts)} as networks grow"
     figure, panels = new_figure(title, results, 2, 2, sharex=True, sharey="row")
@@ -272,7 +305,7 @@ def draw_loss(panel, results, fraction, color, marker):
     curves = results["curves"]
     draw_train_test(panel, curves["parameters"], curves["train_loss"][fraction],
                     curves["test_loss"][fraction], color, f"{fraction:.0%} random labels", marker)
-    mark_threshold_and_peak(panel, results, fraction, "loss", unit=1)
+    mark_threshold_and_peak(panel, results, fraction, "loss", factor=1)
 
 
 def draw_error(panel, results, fraction, color, marker):
@@ -282,26 +315,28 @@ def draw_error(panel, results, fraction, color, marker):
     test_errors = 100 * (1 - np.array(curves["test_accuracy"][fraction]))
     draw_train_test(panel, curves["parameters"], train_errors, test_errors, color,
                     f"{fraction:.0%} random labels", marker)
-    mark_threshold_and_peak(panel, results, fraction, "error", unit=100)
+    mark_threshold_and_peak(panel, results, fraction, "error", factor=100)
 
 
-def mark_threshold_and_peak(panel, results, fraction, kind, unit):
-    """A line where the labels are first fitted, a star at a clear peak, and a title about both."""
-    threshold = find_row(results["thresholds"], randomized=fraction, measure=f"test_{kind}")
-    if threshold["parameters"] is not None:
-        panel.axvline(threshold["parameters"], color=GREY, linewidth=1,
+def mark_threshold_and_peak(panel, results, fraction, kind, factor):
+    """A line where the labels are first fitted, a star at a clear peak, and a title about both.
+
+    kind is loss or error; factor turns the stored numbers into those of the panel.
+    """
+    threshold_row = find_row(results["thresholds"], randomized=fraction, measure=f"test_{kind}")
+    if threshold_row["parameters"] is not None:
+        panel.axvline(threshold_row["parameters"], color=GREY, linewidth=1,
                       label=f"first {results['constants']['FITTED']:.1%} fitted")
-    peak = find_peak_row(results, fraction, f"test_{kind}")
-    if peak["beyond_intervals"]:
-        panel.plot(peak["parameters"], unit * peak["height"], "*k", markersize=10, label="peak",
-                   linestyle="none")
-        found = f"peaks at {peak['parameters']:,}"
-    else:
-        found = "no clear peak"
-    end = threshold["at_largest"]
+    peak_row = find_peak_row(results, fraction, f"test_{kind}")
+    verdict = "no clear peak"
+    if peak_row["beyond_intervals"]:
+        verdict = f"peaks at {peak_row['parameters']:,}"
+        panel.plot(peak_row["parameters"], factor * peak_row["height"], marker="*", color="black",
+                   markersize=10, label="peak", linestyle="none")
+    end = threshold_row["at_largest"]
     end_text = f"{end:.2f}" if kind == "loss" else f"{end:.1%}"
     panel.set(xscale="log",
-              title=f"{fraction:.0%} random: test {kind} {found}, ends at {end_text}")
+              title=f"{fraction:.0%} random: test {kind} {verdict}, ends at {end_text}")
 
 
 if __name__ == "__main__":

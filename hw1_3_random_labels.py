@@ -1,9 +1,9 @@
 """Can a network fit random labels?
 
 One architecture is trained on the same images with none, a part or all of the labels drawn at
-random, once and for good, until every network gives at least 99.9 % of its training labels. The
-test set keeps its real labels. On training images with a randomized label we also count how often
-the network gives the true label: are patterns learned first?
+random, once and for good, until every network predicts 99.9 % of its training labels or time is up.
+The test set keeps its real labels. On training images with a randomized label we also count how
+often the network gives the true label: are patterns learned first?
 
     python hw1_3_random_labels.py              # the report's figure
     python hw1_3_random_labels.py --quick      # a tour in seconds
@@ -48,36 +48,44 @@ FLAGS = {
 }
 FRACTIONS = (0, 0.25, 0.5, 0.75, 1)  # of the training labels that are randomized
 HIDDEN_WIDTHS = (128, 512)
-# The rate is constant, so that no schedule decides when the labels are fitted. In trials Adam at
-# 1e-3 had fitted 96 to 98 % of random labels after 60 epochs.
-MOMENTUM = 0.9  # of SGD
+# SGD with momentum, because in trials Adam at 1e-3 had fitted 96 to 98 % of random labels after 60
+# epochs. Its learning rate is constant, so that no schedule decides when the labels are fitted.
+MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
 
 
 # --- networks ---
 
 
+def stacked_run_numbers(settings):
+    """The run number of every network in the stack: 0, 1, 2, 0, 1, 2, ... for three runs.
+
+    All runs at the first of FRACTIONS come first, then all runs at the second, and so on. Run k of
+    every fraction starts from the same weights, sees the images in the same order and randomizes
+    nested sets of labels, so that runs of equal number can be compared in pairs.
+    """
+    return list(range(settings.runs)) * len(FRACTIONS)
+
+
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(pixels, settings):
-    """A stack of all runs at the first of FRACTIONS, then of all runs at the second, ..."""
+    """A stack of R = len(FRACTIONS) · settings.runs networks, see stacked_run_numbers."""
     generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
     return mlp([pixels, *HIDDEN_WIDTHS, CLASSES], generators).to(settings.device)
-
-
-def stacked_run_numbers(settings):
-    """The number of every run in the stack.
-
-    Run k of every fraction starts from the same parameters, sees the same data order and randomizes
-    nested sets of labels, so that runs of equal number are pairs.
-    """
-    return [*range(settings.runs)] * len(FRACTIONS)
 
 
 # --- training and measuring ---
 
 
 def make_task(data, settings):
-    """Training and test images, labels (R, N) of every run in the stack, and which are random."""
-    fractions = [fraction for fraction in FRACTIONS for _ in range(settings.runs)]
+    """Images, and the labels (R, N) of each network with a mask of the random ones.
+
+    Returns training images, test images, labels and mask. A label that was drawn at random can be
+    the true one by chance: one in ten is.
+    """
+    fractions = []
+    for fraction in FRACTIONS:
+        fractions += [fraction] * settings.runs
     generators = run_generators(settings.seed, stacked_run_numbers(settings), "labels")
     return randomized_task(data, settings.train_size, fractions, generators)
 
@@ -88,44 +96,45 @@ def train_model(data, settings):
     Returns the number of parameters of a network and {measure: values (fractions, runs, epochs +
     1)}.
     """
-    images, test_images, labels, randomized = make_task(data, settings)
+    images, test_images, labels, is_random = make_task(data, settings)
     true_labels = data.train_labels[: settings.train_size]
     model = build_model(images[0].numel(), settings)
-    history = {}
+    records = {}
 
-    def record(epoch):
+    def record(epoch):  # train calls it before training and after every epoch
         logits = predict(model, images)  # (R, N, classes)
-        measures = measure_training(logits, labels, true_labels, randomized)
-        measures["test_loss"], measures["test_accuracy"] = evaluate(model, test_images,
-                                                                    data.test_labels)
+        measures = measure_training(logits, labels, true_labels, is_random)
+        test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
+        measures["test_loss"], measures["test_accuracy"] = test_loss, test_accuracy
         for name, values in measures.items():
-            history.setdefault(name, []).append(values.cpu())
-        all_fitted = (measures["train_accuracy"] >= FITTED).all()
-        return bool(all_fitted)
+            records.setdefault(name, []).append(values.cpu())  # (R,)
+        return bool((measures["train_accuracy"] >= FITTED).all())  # True ends the training
 
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, stacked_run_numbers(settings), "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record,
           title=f"{len(FRACTIONS)} fractions of random labels")
-    for name, values in history.items():
-        by_run = torch.stack(values, dim=1).numpy()  # (fractions · runs, epochs + 1)
-        history[name] = by_run.reshape(len(FRACTIONS), settings.runs, -1)
+    history = {}
+    for name, values in records.items():
+        by_network = torch.stack(values, dim=1).numpy()  # (R, epochs + 1)
+        history[name] = by_network.reshape(len(FRACTIONS), settings.runs, -1)
     return parameter_count(model), history
 
 
-def measure_training(logits, labels, true_labels, randomized):
+def measure_training(logits, labels, true_labels, is_random):
     """Loss and accuracy on the training labels, and accuracy on the true labels: {measure: (R,)}.
 
-    logits are (R, N, classes), labels and randomized (R, N), true_labels (N,). The accuracy on true
-    labels counts only the examples whose label was randomized; it is 0 where there are none.
+    logits are (R, N, classes), labels and is_random (R, N), true_labels (N,). The accuracy on true
+    labels counts only the examples whose label was drawn at random; it is 0 where there are none.
     """
     predictions = logits.argmax(2)
-    true_and_randomized = (predictions == true_labels) & randomized
+    random_examples = is_random.sum(1).clamp(min=1)  # not 0, by which nothing can be divided
+    true_predictions = (predictions == true_labels) & is_random
     return {
         "train_loss": cross_entropy(logits, labels),
         "train_accuracy": (predictions == labels).double().mean(1),
-        "true_accuracy": true_and_randomized.sum(1) / randomized.sum(1).clamp(min=1),
+        "true_accuracy": true_predictions.sum(1) / random_examples,
     }
 
 
@@ -133,27 +142,59 @@ def measure_training(logits, labels, true_labels, randomized):
 
 
 def first_fitted(accuracies):
-    """The first epoch after which accuracies (epochs + 1,) reach FITTED, or None."""
+    """The epochs after which training accuracies (epochs + 1,) reach FITTED first, or None."""
     reached = np.flatnonzero(accuracies >= FITTED)
     return int(reached[0]) if len(reached) else None
 
 
 def find_epochs_to_fit(train_accuracy):
     """first_fitted of accuracies (fractions, runs, epochs + 1): {fraction: list of runs}."""
-    epochs = {}
+    epochs_to_fit = {}
     for fraction, accuracies_of_runs in zip(FRACTIONS, train_accuracy):
-        epochs[fraction] = [first_fitted(accuracies) for accuracies in accuracies_of_runs]
-    return epochs
+        epochs_to_fit[fraction] = [first_fitted(accuracies) for accuracies in accuracies_of_runs]
+    return epochs_to_fit
 
 
-def summarize_fraction(fraction, measures, fit_row, parameters, settings):
-    """One row of the table: means over the runs at the end; measures are (runs, epochs + 1)."""
+def compare_fits(epochs_to_fit):
+    """Rows: how many runs of each fraction fit, and how long they take.
+
+    epochs_to_fit is {fraction: list of runs}, None for a run that does not fit. "slowdown" divides
+    the epochs of a run by those of the same run with true labels.
+    """
+    epochs_with_true_labels = epochs_to_fit[0]
+    # An untrained network that fits already, as on a handful of images, would be divided by.
+    can_be_compared = None not in epochs_with_true_labels and 0 not in epochs_with_true_labels
+    rows = []
+    for fraction, epochs in epochs_to_fit.items():
+        row = {
+            "randomized": fraction,
+            "runs": len(epochs),
+            "runs_fitted": sum(epoch is not None for epoch in epochs),
+            "epochs_to_fit": None,
+            "epochs_ci95": None,
+            "slowdown": None,
+            "slowdown_ci95": None,
+        }
+        if None not in epochs:
+            row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(epochs)
+            if can_be_compared:
+                ratios = np.divide(epochs, epochs_with_true_labels)
+                row["slowdown"], row["slowdown_ci95"] = mean_ci95(ratios)
+        rows.append(row)
+    return rows
+
+
+def summarize_fraction(fraction, measures, mean_epochs_to_fit, parameters, settings):
+    """One row of the table: means over the runs at the end.
+
+    measures are {name: (runs, epochs + 1)}.
+    """
     row = {
         "randomized": fraction,
         "runs": settings.runs,
         "train_size": settings.train_size,
         "parameters": parameters,
-        "epochs_to_fit": fit_row["epochs_to_fit"],
+        "epochs_to_fit": mean_epochs_to_fit,
     }
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         row[name] = measures[name][:, -1].mean()
@@ -161,36 +202,12 @@ def summarize_fraction(fraction, measures, fit_row, parameters, settings):
     return row
 
 
-def compare_fits(epochs_to_fit):
-    """Rows: how many runs of a fraction fit, and how much longer they take than with true labels.
-
-    epochs_to_fit is {fraction: list of runs}, None for a run that does not fit. "slowdown" divides
-    the epochs of a run by those of the same run with true labels.
-    """
-    epochs_with_true_labels = epochs_to_fit[0]
-    rows = []
-    for fraction, epochs in epochs_to_fit.items():
-        row = {
-            "randomized": fraction,
-            "runs": len(epochs),
-            "runs_fitted": sum(epoch is not None for epoch in epochs),
-            "epochs_to_fit": None, "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None,
-        }
-        if None not in epochs:
-            row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(epochs)
-            if None not in epochs_with_true_labels and 0 not in epochs_with_true_labels:
-                ratios = np.divide(epochs, epochs_with_true_labels)
-                row["slowdown"], row["slowdown_ci95"] = mean_ci95(ratios)
-        rows.append(row)
-    return rows
-
-
-def summarize_memorization(fraction, measures):
+def summarize_peaks(fraction, measures):
     """Rows: the peak and the end of two accuracies (Arpit et al. 2017, arXiv:1706.05394).
 
-    The accuracies are those on the test set and on the true labels of randomized examples. The
-    epoch of the peak is chosen for each run by the mean of the others. measures are (runs, epochs +
-    1).
+    The accuracies are those on the test set and on the true labels of randomized examples; measures
+    are {name: (runs, epochs + 1)}. For each run the epoch of the peak is where the mean of the
+    other runs is highest: the highest of a run's own noisy values would overstate its peak.
     """
     names = ["test_accuracy"]
     if fraction > 0:
@@ -198,15 +215,16 @@ def summarize_memorization(fraction, measures):
     rows = []
     for name in names:
         values = measures[name]
-        peak_epochs = held_out_argmax(values)
-        run_index = np.arange(len(values))
-        at_peak = {"peak": values[run_index, peak_epochs], "final": values[:, -1]}
+        peak_epochs = held_out_argmax(values)  # (runs,)
+        every_run = np.arange(len(values))
+        at_peak_and_end = {"peak": values[every_run, peak_epochs], "final": values[:, -1]}
+        train_accuracy_at_peak = measures["train_accuracy"][every_run, peak_epochs]
         rows.append({
             "randomized": fraction,
             "measure": name,
             "peak_epoch": peak_epochs.mean(),
-            **mean_columns(at_peak),
-            "train_accuracy_at_peak": measures["train_accuracy"][run_index, peak_epochs].mean(),
+            **mean_columns(at_peak_and_end),
+            "train_accuracy_at_peak": train_accuracy_at_peak.mean(),
         })
     return rows
 
@@ -217,11 +235,13 @@ def run(settings):
     parameters, history = train_model(data, settings)
     epochs_to_fit = find_epochs_to_fit(history["train_accuracy"])
     fits = compare_fits(epochs_to_fit)
-    table, memorization = [], []
+    table, peaks = [], []
     for position, fraction in enumerate(FRACTIONS):
         measures = {name: values[position] for name, values in history.items()}
-        table.append(summarize_fraction(fraction, measures, fits[position], parameters, settings))
-        memorization += summarize_memorization(fraction, measures)
+        mean_epochs_to_fit = fits[position]["epochs_to_fit"]
+        table.append(summarize_fraction(fraction, measures, mean_epochs_to_fit, parameters,
+                                        settings))
+        peaks += summarize_peaks(fraction, measures)
     curves = {"epochs_to_fit": epochs_to_fit}
     for name, values in history.items():
         curves[name] = dict(zip(FRACTIONS, values))
@@ -229,7 +249,7 @@ def run(settings):
         "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED},
         "table": table,
         "fits": fits,
-        "memorization": memorization,
+        "memorization": peaks,
         "curves": curves,
     }
 
@@ -286,19 +306,21 @@ def draw_true_accuracy(panel, results):
         if row["randomized"] > 0:
             accuracies = 100 * np.array(results["curves"]["true_accuracy"][row["randomized"]])
             draw_runs(panel, range(accuracies.shape[1]), accuracies, color, TRAIN, marker=marker)
-    first = find_row(results["memorization"], measure="true_accuracy")
-    panel.set(title=f"With {first['randomized']:.0%} random, {first['peak']:.0%} get their true "
-                    f"label early, {first['final']:.0%} at the end",
+    fewest_random = results["table"][1]["randomized"]  # row 0 is that of true labels
+    row = find_row(results["memorization"], randomized=fewest_random, measure="true_accuracy")
+    panel.set(title=f"With {row['randomized']:.0%} random, {row['peak']:.0%} get their true "
+                    f"label at the peak, {row['final']:.0%} at the end",
               xlabel="epochs", ylabel="randomized images with their true label (%)")
 
 
 def draw_epochs_to_fit(panel, results):
     """The epoch at which every run fits its labels; open marks at the top where it never does."""
     curves, fitted = results["curves"], results["constants"]["FITTED"]
-    first_losses, *_ = curves["train_loss"].values()
-    last_epoch = len(first_losses[0]) - 1
+    losses_with_true_labels = np.array(curves["train_loss"][0])  # (runs, epochs + 1)
+    last_epoch = losses_with_true_labels.shape[1] - 1
     for (fraction, epochs), color, marker in zip(curves["epochs_to_fit"].items(), COLORS, MARKERS):
-        places = 100 * fraction + np.linspace(-2, 2, len(epochs))  # side by side
+        # Side by side, within two percentage points of the fraction.
+        places = 100 * fraction + np.linspace(-2, 2, len(epochs))
         for place, epoch in zip(places, epochs):
             if epoch is None:
                 panel.plot(place, last_epoch, marker, color=color, markerfacecolor="none",

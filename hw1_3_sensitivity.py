@@ -24,6 +24,7 @@ from common.plotting import (
     draw_ranges,
     draw_runs,
     draw_train_test,
+    find_row,
     format_number,
     legend_below,
     new_figure,
@@ -57,7 +58,7 @@ FLAGS = {
 # 16 … 8,192; those beyond the training set are the whole of it.
 BATCH_SIZES = tuple(2**power for power in range(4, 14))
 WIDTHS = [784, 64, 10]
-EPSILON = 1e-3  # of the sharpness, as in its paper
+EPSILON = 1e-3  # size of the box of the ε-sharpness, as in Keskar et al. 2017
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
 # What might predict generalization, and what it might predict.
 MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "largest_eigenvalue")
@@ -67,8 +68,9 @@ TARGETS = ("gap", "accuracy_gap", "test_loss")
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(settings):
-    """A stack of runs of the network."""
+    """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
     return mlp(WIDTHS, generators).to(settings.device)
 
@@ -76,40 +78,51 @@ def build_model(settings):
 # --- training ---
 
 
-class Snapshot:
-    """Parameters of every run (R, P) at one moment of training, and the epoch (R,), 0 if never."""
+class Snapshots:
+    """The parameters of every run when it first met a condition.
+
+    vectors (R, P) are those, and the initial ones of a run that has not met it; epochs (R,) are the
+    epochs at which the runs met it, −1 if never.
+    """
 
     def __init__(self, model):
         self.vectors = parameter_vectors(model)
-        self.epochs = torch.zeros(len(self.vectors), dtype=torch.int64, device=self.vectors.device)
+        runs, device = len(self.vectors), self.vectors.device
+        self.epochs = torch.full((runs,), -1, device=device)
 
-    def take(self, model, epoch, arrived):
-        """Keeps the runs that arrived (R,) now and have not arrived before."""
-        new = arrived & (self.epochs == 0)
-        self.vectors[new] = parameter_vectors(model)[new]
-        self.epochs[new] = epoch
+    def take(self, model, epoch, condition):
+        """Keeps the parameters of runs that meet the condition (R,) for the first time."""
+        first_time = condition & (self.epochs < 0)
+        self.vectors[first_time] = parameter_vectors(model)[first_time]
+        self.epochs[first_time] = epoch
 
-    def all_taken(self):
-        return bool((self.epochs > 0).all())
+    def count(self):
+        """The number of runs that have met the condition."""
+        return int((self.epochs >= 0).sum())
+
+    def complete(self):
+        """Whether all runs have met the condition."""
+        return self.count() == len(self.epochs)
 
 
 def train_model(batch_size, images, labels, settings):
-    """Trains every run of one batch size; returns the model and {regime: Snapshot}."""
+    """Trains every run of one batch size; returns the model and {regime: Snapshots}."""
     model = build_model(settings)
-    snapshots = {regime: Snapshot(model) for regime in REGIMES}
+    labels_of_runs = expand_to_runs(labels, model)  # (R, N); images are shared by all runs
+    snapshots = {regime: Snapshots(model) for regime in REGIMES}
 
-    def record(epoch):
+    def record(epoch):  # train calls it before training and after every epoch
         train_loss, _ = evaluate(model, images, labels)  # (R,)
-        enough_epochs = torch.full_like(train_loss, epoch) >= settings.epochs
-        snapshots["equal_epochs"].take(model, epoch, enough_epochs)
+        reached_epochs = torch.full_like(train_loss, epoch >= settings.epochs, dtype=torch.bool)
+        snapshots["equal_epochs"].take(model, epoch, reached_epochs)
         snapshots["equal_loss"].take(model, epoch, train_loss <= settings.target_loss)
-        return all(snapshot.all_taken() for snapshot in snapshots.values())
+        return all(taken.complete() for taken in snapshots.values())  # True ends the training
 
-    train(model, images, expand_to_runs(labels, model), cross_entropy,
-          epochs=max(settings.max_epochs, settings.epochs), learning_rate=settings.lr,
-          batch_size=batch_size,
+    train(model, images, labels_of_runs, cross_entropy,
+          epochs=max(settings.max_epochs, settings.epochs),  # long enough for both comparisons
+          learning_rate=settings.lr, batch_size=batch_size,
           order_generators=run_generators(settings.seed, settings.runs, "order"),
-          cosine=False,  # a schedule would tie the second moment to max_epochs
+          cosine=False,  # a schedule would make the equal loss depend on max_epochs
           record=record, title=f"batch size {batch_size}")
     return model, snapshots
 
@@ -124,43 +137,47 @@ def measure_networks(model, vectors, images, labels, data, settings):
     values = evaluate_sets(model, sets, parameters)
     values["gap"] = values["test_loss"] - values["train_loss"]
     values["accuracy_gap"] = values["train_accuracy"] - values["test_accuracy"]
+    # With labels, of the loss of the true class; without, of the probabilities of all classes.
     values["sensitivity"] = input_sensitivity(model, parameters, data.test_images, data.test_labels)
     values["jacobian"] = input_sensitivity(model, parameters, data.test_images)
-    some = settings.sharpness_images
-    loss = loss_at(model, images[:some].double(), labels[:some], cross_entropy)
+    sharpness_images = images[: settings.sharpness_images].double()
+    sharpness_labels = labels[: settings.sharpness_images]
+    loss = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
     values["sharpness"] = epsilon_sharpness(loss, vectors.double(), EPSILON)
     values["largest_eigenvalue"] = largest_eigenvalue(loss, vectors.double())
     return {name: by_run.cpu().numpy() for name, by_run in values.items()}
 
 
-def measure_snapshot(snapshot, model, batch_size, images, labels, data, settings):
-    """measure_networks with batch size and updates of every run, or None where one never arrived.
+def measure_snapshots(taken, model, batch_size, images, labels, data, settings):
+    """measure_networks at Snapshots, with batch size and updates of every run.
 
-    Otherwise a batch size would be judged by its easiest runs.
+    None where a run has not met the condition: the mean of the others would be that of easy runs.
     """
-    if not snapshot.all_taken():
+    if not taken.complete():
         return None
-    values = measure_networks(model, snapshot.vectors, images, labels, data, settings)
+    values = measure_networks(model, taken.vectors, images, labels, data, settings)
     values["batch_size"] = np.full(settings.runs, batch_size)
-    values["updates"] = snapshot.epochs.cpu().numpy() * ceil(len(images) / batch_size)
+    values["updates"] = taken.epochs.cpu().numpy() * ceil(len(images) / batch_size)
     return values
 
 
 # --- summing up ---
 
+MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap",
+                "accuracy_gap", "sensitivity", "sensitivity_ci95", "jacobian", "sharpness",
+                "largest_eigenvalue")
 
-def summarize_snapshot(regime, batch_size, snapshot, values):
-    """A row of the table: means over runs of values {name: (R,)}; dashes where they are None."""
+
+def summarize_snapshots(regime, batch_size, taken, values):
+    """A row of the table: means over the runs of values {name: (R,)}; None where there are none."""
     row = {
         "regime": regime,
         "batch_size": batch_size,
-        "runs": len(snapshot.epochs),
-        "reached": int((snapshot.epochs > 0).sum()),
+        "runs": len(taken.epochs),
+        "reached": taken.count(),
     }
     means = {} if values is None else mean_columns(values)
-    for column in ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap",
-                   "sensitivity", "sensitivity_ci95", "sharpness", "largest_eigenvalue", "jacobian",
-                   "accuracy_gap"):
+    for column in MEAN_COLUMNS:
         row[column] = means.get(column)
     return row
 
@@ -168,8 +185,8 @@ def summarize_snapshot(regime, batch_size, snapshot, values):
 def summarize_correlations(curves):
     """Rows: the rank correlation of every measure with every target in both regimes.
 
-    curves are {regime: {quantity: (batch sizes, runs)}}. The runs of one batch size resemble each
-    other: batch sizes are the clusters.
+    curves are {regime: {quantity: (batch sizes, runs)}}, a regime being empty where no batch size
+    reached it. The runs of one batch size resemble each other: batch sizes are the clusters.
     """
     rows = []
     for regime in REGIMES:
@@ -196,18 +213,20 @@ def run(settings):
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
-    table, curves = [], {regime: {} for regime in REGIMES}
+    rows = {regime: [] for regime in REGIMES}
+    curves = {regime: {} for regime in REGIMES}
+    # Batch sizes beyond the training set become the whole set, once.
     for batch_size in sorted({min(size, len(images)) for size in BATCH_SIZES}):
         model, snapshots = train_model(batch_size, images, labels, settings)
-        for regime, snapshot in snapshots.items():
-            values = measure_snapshot(snapshot, model, batch_size, images, labels, data, settings)
-            table.append(summarize_snapshot(regime, batch_size, snapshot, values))
-            for name, by_run in (values or {}).items():
-                curves[regime].setdefault(name, []).append(by_run)
-    table.sort(key=lambda row: REGIMES.index(row["regime"]))
+        for regime, taken in snapshots.items():
+            values = measure_snapshots(taken, model, batch_size, images, labels, data, settings)
+            rows[regime].append(summarize_snapshots(regime, batch_size, taken, values))
+            if values is not None:
+                for name, by_run in values.items():
+                    curves[regime].setdefault(name, []).append(by_run)  # (batch sizes, runs)
     return {
         "constants": {"BATCH_SIZES": BATCH_SIZES, "EPSILON": EPSILON},
-        "table": table,
+        "table": rows["equal_epochs"] + rows["equal_loss"],
         "correlations": summarize_correlations(curves),
         "curves": curves,
     }
@@ -216,20 +235,14 @@ def run(settings):
 # --- drawing ---
 
 REGIME_LABELS = {"equal_epochs": "equal epochs", "equal_loss": "equal loss"}
+REGIME_LOOKS = {"equal_epochs": (COLORS[0], MARKERS[0]), "equal_loss": (COLORS[1], MARKERS[1])}
 MEASURE_LABELS = {"batch_size": "batch size", "sensitivity": "sensitivity", "jacobian": "Jacobian",
                   "sharpness": "ε-sharpness", "largest_eigenvalue": "eigenvalue"}
 
 
 def plot(results):
     """Test loss, accuracy, sensitivity and sharpness against batch size; then correlations."""
-    found = []
-    for row in results["correlations"]:
-        in_title = (row["regime"], row["target"]) == ("equal_loss", "test_loss")
-        if in_title and row["measure"] in ("sensitivity", "sharpness"):
-            label = MEASURE_LABELS[row["measure"]]
-            found.append(f"{label} {format_number(row['rho'], '.2f')}")
-    title = ("Rank correlation with the test loss at equal training loss: " + ", ".join(found))
-    figure, panels = new_figure(title, results, 3, 2, height=2.7)
+    figure, panels = new_figure(figure_title(results), results, 3, 2, height=2.7)
     draw_test_loss(panels[0, 0], results)
     draw_test_accuracy(panels[0, 1], results)
     draw_sensitivity(panels[1, 0], results)
@@ -240,80 +253,108 @@ def plot(results):
     return figure
 
 
-def regime_curves(results):
-    """(regime, its {quantity: (runs, batch sizes)}, colour, marker) for each regime with values."""
-    looks = zip(results["curves"].items(), COLORS, MARKERS)
-    curves = []
-    for (regime, values), color, marker in looks:
+def figure_title(results):
+    """How sensitivity and sharpness go with the test loss at equal training loss, in words."""
+    correlations = []
+    for measure in ("sensitivity", "sharpness"):
+        row = find_row(results["correlations"], regime="equal_loss", target="test_loss",
+                       measure=measure)
+        correlations.append(f"{MEASURE_LABELS[measure]} {format_number(row['rho'], '.2f')}")
+    return f"Rank correlation with the test loss at equal training loss: {', '.join(correlations)}"
+
+
+def curves_by_regime(results):
+    """{regime: {quantity: (runs, batch sizes)}} of the regimes that any batch size reached."""
+    curves = {}
+    for regime, values in results["curves"].items():
         if values:
-            by_run = {name: np.transpose(value) for name, value in values.items()}
-            curves.append((regime, by_run, color, marker))
+            curves[regime] = {name: np.transpose(value) for name, value in values.items()}
     return curves
 
 
-def finish_panel(panel, results, quantity, name, form, unit=1):
-    """The axis of batch sizes, and a title with the range of the medians in both regimes."""
-    spans = []
-    for regime, values, _, _ in regime_curves(results):
-        medians = unit * np.median(values[quantity], axis=0)
-        span = f"{medians.min():{form}} to {medians.max():{form}}"
-        spans.append(span if regime == "equal_epochs" else f"at equal loss {span}")
-        batch_sizes = values["batch_size"][0]
+def label_panel(panel, results, name, medians, form):
+    """The axis of batch sizes, and a title with the range of the medians in each regime.
+
+    medians are {regime: (batch sizes,)}, written in Python's format form.
+    """
+    ranges = []
+    for regime, values in medians.items():
+        prefix = "" if regime == "equal_epochs" else "at equal loss "
+        ranges.append(f"{prefix}{values.min():{form}} to {values.max():{form}}")
+    batch_sizes = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"]
+    every_second = batch_sizes[::2]
     panel.set_xscale("log", base=2)
-    panel.set(title=f"{name}: {', '.join(spans)}", xlabel="batch size", xticks=batch_sizes[::2],
-              xticklabels=batch_sizes[::2])
+    panel.set(title=f"{name}: {', '.join(ranges)}", xlabel="batch size", xticks=every_second,
+              xticklabels=every_second)
 
 
 def draw_test_loss(panel, results):
     """Training and test loss against batch size."""
-    for regime, values, color, marker in regime_curves(results):
+    medians = {}
+    for regime, values in curves_by_regime(results).items():
+        color, marker = REGIME_LOOKS[regime]
         draw_train_test(panel, values["batch_size"][0], values["train_loss"], values["test_loss"],
                         color, REGIME_LABELS[regime], marker)
+        medians[regime] = np.median(values["test_loss"], axis=0)
     panel.set(ylabel="cross-entropy (nats)")
-    finish_panel(panel, results, "test_loss", "test loss", ".2f")
+    label_panel(panel, results, "test loss", medians, ".2f")
 
 
 def draw_test_accuracy(panel, results):
     """Training and test accuracy against batch size."""
-    for _, values, color, marker in regime_curves(results):
-        draw_train_test(panel, values["batch_size"][0], 100 * values["train_accuracy"],
-                        100 * values["test_accuracy"], color, None, marker)
+    medians = {}
+    for regime, values in curves_by_regime(results).items():
+        color, marker = REGIME_LOOKS[regime]
+        train_accuracies = 100 * values["train_accuracy"]
+        test_accuracies = 100 * values["test_accuracy"]
+        draw_train_test(panel, values["batch_size"][0], train_accuracies, test_accuracies, color,
+                        None, marker)
+        medians[regime] = np.median(test_accuracies, axis=0)
     panel.set(ylabel="accuracy (%)")
-    finish_panel(panel, results, "test_accuracy", "test accuracy", ".1f", unit=100)
+    label_panel(panel, results, "test accuracy", medians, ".1f")
 
 
 def draw_sensitivity(panel, results):
     """The norm of the loss's gradient by the input against batch size."""
-    for _, values, color, marker in regime_curves(results):
+    medians = {}
+    for regime, values in curves_by_regime(results).items():
+        color, marker = REGIME_LOOKS[regime]
         draw_runs(panel, values["batch_size"][0], values["sensitivity"], color, marker=marker)
+        medians[regime] = np.median(values["sensitivity"], axis=0)
     panel.set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit of x)")
-    finish_panel(panel, results, "sensitivity", "sensitivity", ".2f")
+    label_panel(panel, results, "sensitivity", medians, ".2f")
 
 
 def draw_sharpness(panel, results):
     """The ε-sharpness against batch size."""
-    for _, values, color, marker in regime_curves(results):
+    medians = {}
+    for regime, values in curves_by_regime(results).items():
+        color, marker = REGIME_LOOKS[regime]
         draw_runs(panel, values["batch_size"][0], values["sharpness"], color, marker=marker)
+        medians[regime] = np.median(values["sharpness"], axis=0)
     panel.set(ylabel="ε-sharpness (%)", yscale="log")
-    finish_panel(panel, results, "sharpness", "ε-sharpness", ".1f")
+    label_panel(panel, results, "ε-sharpness", medians, ".1f")
 
 
 def draw_correlations(panel, results, target):
     """The rank correlations of all measures with the target and their 95 % intervals."""
-    for offset, regime, color, marker in zip((-0.15, 0.15), REGIMES, COLORS, MARKERS):
-        rows = [row for row in results["correlations"]
-                if (row["regime"], row["target"]) == (regime, target)]
-        draw_ranges(panel, rows, np.arange(len(rows)) + offset, ("rho", "rho_low", "rho_high"),
+    rows_of_regime = {}
+    for regime in REGIMES:
+        rows_of_regime[regime] = [row for row in results["correlations"]
+                                  if row["regime"] == regime and row["target"] == target]
+    for regime, shift in {"equal_epochs": -0.15, "equal_loss": 0.15}.items():  # side by side
+        rows = rows_of_regime[regime]
+        color, marker = REGIME_LOOKS[regime]
+        draw_ranges(panel, rows, np.arange(len(rows)) + shift, ("rho", "rho_low", "rho_high"),
                     color, marker)
+    rows = rows_of_regime["equal_loss"]
+    strongest = max(rows, key=lambda row: abs(row["rho"] or 0))  # None where nothing was reached
     panel.axvline(0, color=GREY, linewidth=1)
     panel.invert_yaxis()  # the first measure on top
-    at_equal_loss = [row for row in results["correlations"]
-                     if (row["regime"], row["target"]) == ("equal_loss", target)]
-    closest = max(at_equal_loss, key=lambda row: abs(row["rho"] or 0))
-    panel.set(title=f"At equal loss closest: {MEASURE_LABELS[closest['measure']]}, "
-                    f"{format_number(closest['rho'], '.2f')}",
-              xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), yticks=range(len(at_equal_loss)),
-              yticklabels=[MEASURE_LABELS[row["measure"]] for row in at_equal_loss],
+    panel.set(title=f"Strongest at equal loss: {MEASURE_LABELS[strongest['measure']]}, "
+                    f"{format_number(strongest['rho'], '.2f')}",
+              xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), yticks=range(len(rows)),
+              yticklabels=[MEASURE_LABELS[row["measure"]] for row in rows],
               xlabel=f"rank correlation with the {target.replace('_', ' ')}")
 
 

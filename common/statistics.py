@@ -7,6 +7,12 @@ import numpy as np
 import scipy  # its parts are loaded when they are first used: a second that no start waits for
 
 FEWEST_POINTS = 10  # of which a bootstrap is worth drawing
+SIGNIFICANCE = 0.05  # a p-value below it counts as a difference
+
+
+def is_significant(p_value):
+    """Whether a p-value shows a difference; None, which stands for no test, does not."""
+    return p_value is not None and p_value < SIGNIFICANCE
 
 
 # --- means and medians over runs ---
