@@ -1,108 +1,201 @@
 """How fast are stacks of runs beside the loops that most people write?
 
-Each kind of work in this laboratory is timed in turn as the laboratory does it, by a plain PyTorch loop over tensors in
-memory with the fused optimizer and, where there is one, by the tutorials' loop with a DataLoader and ToTensor. What the
-processor could do at best is its own matrix product, timed between them. All this is repeated in one process after
-another, since timings differ more between processes than within one.
+Each kind of work in this laboratory is timed in turn as the laboratory does it, by a plain PyTorch
+loop over tensors in memory with the fused optimizer and, where there is one, by the tutorials' loop
+with a DataLoader and ToTensor. What the processor could do at best is its own matrix product, timed
+between them. All this is repeated in one process after another, since timings differ more between
+processes than within one.
 
-    python benchmark.py              # the report's figure
-    python benchmark.py --quick      # a tour in seconds
+From the project's folder:
+
+    python -m benchmarks.benchmark              # the report's figure
+    python -m benchmarks.benchmark --quick      # a tour in seconds
 """
 
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
+
+from benchmarks.timing import matrix_product, measure_operations, time_in_turns
+from benchmarks.workloads import all_workloads
+from common.command_line import Flag, keep_freed_memory, main, positive_integer
+from common.data import load_dataset
+from common.plotting import COLORS, GREY, draw_ranges, legend_below, new_figure
+from common.statistics import quartile_columns
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from benchmark_workloads import workloads
-from common.data import load_dataset
-from common.experiment import Flag, keep_freed_memory, main
-from common.plotting import COLORS, GREY, draw_ranges, legend_below, new_figure
-from common.statistics import quartile_columns
-from common.timing import matrix_product, measure_operations, time_interleaved
-
 FLAGS = {
-    "steps": Flag(40, 4, "training steps in one timing"),
-    "functions_steps": Flag(200, 20, "the same for the function networks, whose steps are short"),
-    "rounds": Flag(3, 1, "timings of each piece of work in a process"),
-    "images": Flag(70_000, 1_000, "images on which the interpolated models are evaluated"),
+    "runs": Flag(positive_integer, 5, quick=2, help="processes that time each piece of work"),
+    "steps": Flag(positive_integer, 40, quick=4, help="training steps in one timing"),
+    "functions_steps": Flag(positive_integer, 200, quick=20,
+                            help="the same for the function networks, whose steps are short"),
+    "rounds": Flag(positive_integer, 3, quick=1,
+                   help="timings of each piece of work in a process"),
+    "images": Flag(positive_integer, 70_000, quick=1_000,
+                   help="images on which the interpolated models are evaluated"),
 }
-RUNS = Flag(5, 2, "processes that time each piece of work")
-QUANTITIES = ("rate", "tutorial_ratio", "plain_ratio", "gflops", "product_gflops",
-              "share", "operations_share", "kernels_share")
-SUFFIXES = ("median", "q25", "q75")  # over the processes
+# What is measured of every piece of work. gflops are 10⁹ floating-point operations per second; a
+# share is the rate of these operations, divided by that of the matrix product.
+QUANTITIES = (
+    "rate",  # of the stack, units per second
+    "tutorial_ratio",  # of the stack's rate to that of the tutorials' loop
+    "plain_ratio",  # and to that of the plain loop
+    "gflops",
+    "product_gflops",  # of the matrix product
+    "share",
+    "operations_share",  # what it would be if all but PyTorch's operations were free
+    "kernels_share",  # what it would be if all but their products and convolutions were free
+)
 
 
-def _append_operations(measured, work, device):
-    measured.append(measure_operations(work, device))
+# --- measuring ---
 
 
-def measure(name, ways, settings):
-    """Medians over the rounds of one process: {quantity: number}, rates in units and in operations per second."""
-    product, product_operations = matrix_product(settings.device)
-    measured = []  # (arithmetic, product_seconds, library_seconds) of the stack
-    works = {way: work for way, (work, _) in ways.items()} | {"matrix product": product}
-    works["operations"] = partial(_append_operations, measured, ways["stack"][0], settings.device)
-    seconds = time_interleaved(works, settings.device, settings.rounds, title=name)
-    arithmetic, product_seconds, library_seconds = np.array(measured[1:]).T  # without the first round
-    rates = {way: units / np.array(seconds[way]) for way, (_, units) in ways.items()}
-    product_rate = product_operations / np.array(seconds["matrix product"])
-    arithmetic_rate = arithmetic / np.array(seconds["stack"])
-    # What nobody does in a tutorial has no ratio.
-    ratios = {f"{way}_ratio": rates["stack"] / rates[way] for way in ("tutorial", "plain") if way in rates}
-    quantities = {"rate": rates["stack"], **ratios, "gflops": arithmetic_rate / 1e9, "product_gflops": product_rate / 1e9,
-                  "share": arithmetic_rate / product_rate,
-                  "operations_share": arithmetic / library_seconds / product_rate,
-                  "kernels_share": arithmetic / product_seconds / product_rate}
-    return {quantity: np.median(values) for quantity, values in quantities.items()}
-
-
-def measure_all(settings):
-    """`measure` of all workloads, for a process of its own: [(name, runs, unit, quantities), ...]."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    return [(name, runs, unit, measure(name, ways, settings)) for name, runs, unit, ways in workloads(data, settings)]
-
-
-def run(settings, _):
-    # A spawned process starts from nothing, unlike a copy of this one.
-    with ProcessPoolExecutor(1, get_context("spawn"), keep_freed_memory, max_tasks_per_child=1) as pool:
-        processes = list(pool.map(measure_all, [settings] * settings.runs))
+def run(settings):
+    """Measures all pieces of work in one process after another and sums up over the processes."""
+    processes = [in_new_process(measure_all, settings) for _ in range(settings.runs)]
     table, curves = [], {}
-    for workload in zip(*processes):
-        name, runs, unit, first = workload[0]
-        curves[name] = {quantity: [quantities[quantity] for *_, quantities in workload] for quantity in first}
-        row = {"workload": name, "runs": runs, "unit": unit}
-        for quantity in QUANTITIES:
-            values = curves[name].get(quantity)
-            row |= quartile_columns(quantity, values) if values else dict.fromkeys(f"{quantity}_{end}" for end in SUFFIXES)
-        table.append(row)
+    for measured in zip(*processes):  # one piece of work in every process
+        name = measured[0]["workload"]
+        curves[name] = gather_quantities(measured)
+        table.append(summarize(measured[0], curves[name]))
     return {"table": table, "curves": curves}
 
 
+def in_new_process(function, *arguments):
+    """What function(*arguments) returns in a process of its own, which ends with it."""
+    # A spawned process starts from nothing, unlike a copy of this one.
+    with ProcessPoolExecutor(1, get_context("spawn"), keep_freed_memory) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def measure_all(settings):
+    """Measures all pieces of work in this process: a list of dicts."""
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    measured = []
+    for workload in all_workloads(data, settings):
+        measured.append({
+            "workload": workload.name,
+            "runs": workload.runs,
+            "unit": workload.unit,
+            "quantities": measure(workload, settings),
+        })
+    return measured
+
+
+def measure(workload, settings):
+    """The QUANTITIES of one piece of work, as medians over the rounds: {name: number}."""
+    seconds, operations, product_operations = time_workload(workload, settings)
+    arithmetic, product_seconds, library_seconds = np.array(operations).T
+    rates = {}
+    for name, way in workload.ways.items():
+        rates[name] = way.units / seconds[name]
+    arithmetic_rate = arithmetic / seconds["stack"]
+    product_rate = product_operations / seconds["matrix product"]
+
+    quantities = {"rate": rates["stack"]}
+    for way in ("tutorial", "plain"):
+        if way in rates:  # what nobody does in a tutorial has no ratio
+            quantities[f"{way}_ratio"] = rates["stack"] / rates[way]
+    quantities["gflops"] = arithmetic_rate / 1e9
+    quantities["product_gflops"] = product_rate / 1e9
+    quantities["share"] = arithmetic_rate / product_rate
+    quantities["operations_share"] = arithmetic / library_seconds / product_rate
+    quantities["kernels_share"] = arithmetic / product_seconds / product_rate
+    return {name: np.median(values) for name, values in quantities.items()}
+
+
+def time_workload(workload, settings):
+    """Times all ways of a piece of work, the matrix product between them.
+
+    Returns seconds {way or "matrix product": (rounds,)}, the stack's Operations in each round, and
+    the floating-point operations of the matrix product.
+    """
+    stack = workload.ways["stack"].work
+    product, product_operations = matrix_product(settings.device)
+    operations = []
+
+    def measure_stack():
+        operations.append(measure_operations(stack, settings.device))
+
+    pieces = {name: way.work for name, way in workload.ways.items()}
+    pieces["matrix product"] = product
+    pieces["operations"] = measure_stack
+    timed = time_in_turns(pieces, settings.device, settings.rounds, title=workload.name)
+    seconds = {name: np.array(values) for name, values in timed.items()}
+    return seconds, operations[1:], product_operations  # without the first round, as in timed
+
+
+# --- summing up ---
+
+
+def gather_quantities(measured):
+    """What every process measured of one piece of work: {quantity: [a number for each process]}."""
+    gathered = {}
+    for quantity in measured[0]["quantities"]:
+        gathered[quantity] = [process["quantities"][quantity] for process in measured]
+    return gathered
+
+
+def summarize(described, gathered):
+    """One row of the table: medians and quartiles over the processes, None where there are none."""
+    row = {name: described[name] for name in ("workload", "runs", "unit")}
+    for quantity in QUANTITIES:
+        if quantity in gathered:
+            row.update(quartile_columns(quantity, gathered[quantity]))
+        else:
+            row.update(dict.fromkeys(range_columns(quantity)))
+    return row
+
+
+def range_columns(quantity):
+    """The columns of a quantity's median and quartiles, named as quartile_columns names them."""
+    return [f"{quantity}_median", f"{quantity}_q25", f"{quantity}_q75"]
+
+
+# --- drawing ---
+
+
 def plot(results):
-    rows = results["table"][::-1]
-    places = np.arange(len(rows))
-    ratios = [row["tutorial_ratio_median"] for row in rows if row["tutorial_ratio_median"] is not None]
-    title = f"Stacks of runs do {min(ratios):.0f} to {max(ratios):.0f} times the work of the tutorials' loop"
-    figure, ((ratio_axes, share_axes),) = new_figure(title, results, 1, 2, height=4.5, sharey=True, width_ratios=(3, 2))
-    for way, marker, color in (("tutorial", "o", COLORS[0]), ("plain", "s", COLORS[1])):
-        columns = [f"{way}_ratio_{suffix}" for suffix in SUFFIXES]
-        draw_ranges(ratio_axes, rows, places, columns, color, marker, f"against the {way} loop")
-    ratio_axes.axvline(1, color=GREY, linewidth=1)
-    ratio_axes.set(xscale="log", xlabel="times as many per second (median and quartiles)", yticks=places,
-                   yticklabels=[f"{row['workload']} ×{row['runs']}" for row in rows], title="how much faster")
-    for quantity, marker, color, label in (("share", "D", COLORS[2], "achieved"),
-                                           ("operations_share", "|", "black", "PyTorch's operations alone"),
-                                           ("kernels_share", "|", GREY, "their products alone")):
-        columns = [f"{quantity}_{suffix}" for suffix in SUFFIXES]
-        draw_ranges(share_axes, rows, places, columns, color, marker, label)
-    share_axes.xaxis.set_major_formatter(PercentFormatter(1))
-    share_axes.set(xlim=(0, None), xlabel="of a float32 matrix product's rate", title="achieved, and what limits it")
-    legend_below(figure, ratio_axes, share_axes)
+    """The gain over the loops and the limits of the rate: two panels, a line for each workload."""
+    rows = results["table"][::-1]  # the first of the table at the top
+    ratios = [row["tutorial_ratio_median"] for row in rows
+              if row["tutorial_ratio_median"] is not None]
+    title = (f"Stacks of runs do {min(ratios):.0f} to {max(ratios):.0f} times the work of the "
+             "tutorials' loop")
+    figure, panels = new_figure(title, results, 1, 2, height=4.5, sharey=True, width_ratios=(3, 2))
+    ratio_panel, fraction_panel = panels[0]
+    draw_ratios(ratio_panel, rows)
+    draw_fractions(fraction_panel, rows)
+    legend_below(figure, ratio_panel, fraction_panel)
     return figure
 
 
+def draw_ratios(panel, rows):
+    """The stack's rate over that of each loop, with quartiles."""
+    places = range(len(rows))
+    for way, color, marker in (("tutorial", COLORS[0], "o"), ("plain", COLORS[1], "s")):
+        columns = range_columns(f"{way}_ratio")
+        draw_ranges(panel, rows, places, columns, color, marker, f"against the {way} loop")
+    panel.axvline(1, color=GREY, linewidth=1)
+    labels = [f"{row['workload']} ×{row['runs']}" for row in rows]
+    panel.set(xscale="log", title="how much faster", yticks=places, yticklabels=labels,
+              xlabel="times as many per second (median and quartiles)")
+
+
+def draw_fractions(panel, rows):
+    """The stack's arithmetic rate and its limits as fractions of the matrix product's rate."""
+    places = range(len(rows))
+    for quantity, color, marker, label in (
+            ("share", COLORS[2], "D", "achieved"),
+            ("operations_share", "black", "|", "PyTorch's operations alone"),
+            ("kernels_share", GREY, "|", "their products alone")):
+        draw_ranges(panel, rows, places, range_columns(quantity), color, marker, label)
+    panel.xaxis.set_major_formatter(PercentFormatter(1))
+    panel.set(xlim=(0, None), title="achieved, and what limits it",
+              xlabel="of a float32 matrix product's rate")
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS, images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

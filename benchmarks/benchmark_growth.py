@@ -1,148 +1,306 @@
 """How does the time grow with the number of runs, of parameters and of training images?
 
-    python benchmark_growth.py              # the report's figure
-    python benchmark_growth.py --quick      # a tour in seconds
+From the project's folder:
+
+    python -m benchmarks.benchmark_growth              # the report's figure
+    python -m benchmarks.benchmark_growth --quick      # a tour in seconds
 """
 
 from functools import partial
-
-import numpy as np
-from matplotlib.ticker import LogLocator
+from typing import NamedTuple
 
 import hw1_1_mnist
 import hw1_1_simulate
-from benchmark_workloads import stack_training
-from common.experiment import Flag, main
-from common.functions import grid, sinc
-from common.models import cnn, cnn_hidden_width, count_parameters, mlp, mlp_widths
+from benchmarks.timing import measure_operations, time_in_turns
+from benchmarks.workloads import stack_training
+from common.command_line import Flag, main, positive_integer
+from common.data import grid, load_dataset, sinc
+from common.models import cnn, cnn_hidden_width, mlp, mlp_widths, parameter_count
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure
 from common.statistics import quartile_columns
-from common.timing import measure_operations, time_interleaved
 from common.training import cross_entropy, mean_squared_error, run_generators
 
-FLAGS = {"largest_set": Flag(60_000, 1_000, "the largest training set; the others are a half to a sixteenth of it")}
-RUNS = Flag(5, 2, "timings of each piece of work")
+import numpy as np
+import torch
+from matplotlib.ticker import LogLocator
+
+# --- settings ---
+
+FLAGS = {
+    "runs": Flag(positive_integer, 5, quick=2, help="timings of each piece of work"),
+    "largest_set": Flag(positive_integer, 60_000, quick=1_000, at_most="dataset",
+                        help="images of the largest training set; the others have a half to a "
+                        "sixteenth of it"),
+}
+FUNCTION_NETWORK, MLP, CNN = "function network", "784-32-32-32-10", "CNN, 2 conv 3×3"
+STEPS = {FUNCTION_NETWORK: 50, MLP: 20, CNN: 2}  # training steps in one timing
 RUN_COUNTS = (1, 4, 16, 64)
 HIDDEN_WIDTHS = (8, 32, 128, 512, 2_048)  # of 784-w-10
-BATCH_SIZE = 128
-STEPS = {"function network": 50, "784-32-32-32-10": 20, "CNN, 2 conv 3×3": 2}  # in one timing
+PARAMETER_STEPS = 20  # training steps in one timing of these
+SET_DIVISORS = (16, 8, 4, 2, 1)  # of the largest training set
 PARAMETER_RUNS, IMAGE_RUNS = 4, 8  # in the stacks that grow by parameters and by images
+BATCH_SIZE = 128  # images, and points of the function
+
 PAPER_RUNS = 1_000
-GPU_RATE = 10e12  # operations per second: a cautious sixth of what one large GPU's float32 units are sold for
+EPOCHS = 10
+# Operations per second: a cautious sixth of what one large GPU's float32 units are sold for.
+GPU_RATE = 10e12
+# Colour images of 32 × 32 have 3 · (32/28)² times the pixels of ours, and a network that does well
+# on them has at the least eight times the channels: 64 times the operations in all but the first
+# convolution.
+CIFAR_FACTOR = 64 * (32 / 28) ** 2
 
 
-def image_training(build, runs, images, labels):
-    model = build(run_generators(0, runs, "initialization")).to(images.device)
-    return stack_training(model, images, labels, cross_entropy, 1, min(BATCH_SIZE, len(images)))
+class Task(NamedTuple):
+    """A training whose cost is estimated from that of a network that was timed."""
+
+    name: str
+    network: str
+    timed_network: str
+    images: int
+    factor: float  # operations per image, over those of timed_network
 
 
-def function_training(runs, steps, device):
-    x = grid(BATCH_SIZE, device)
-    model = mlp(mlp_widths(4, hw1_1_simulate.PARAMETERS), run_generators(0, runs, "initialization")).to(device)
-    return stack_training(model, x, sinc(x), mean_squared_error, steps)
+TASKS = (
+    Task("MNIST, 10 epochs", MLP, MLP, images=60_000, factor=1),
+    Task("MNIST, 10 epochs", CNN, CNN, images=60_000, factor=1),
+    Task("CIFAR-size, 10 epochs", "CNN, 8 times the channels", CNN, images=50_000,
+         factor=CIFAR_FACTOR),
+)
 
 
-def build_cnn(generators):
-    blocks, kernel = hw1_1_mnist.MODELS["2 conv 3×3"]
-    return cnn(blocks, kernel, [cnn_hidden_width(blocks, kernel, hw1_1_mnist.PARAMETERS)], generators)
+# --- pieces of work: training as functions without arguments ---
 
 
 def build_mlp(generators):
+    """A stack of 784-32-32-32-10, one for each generator."""
     return mlp([784, 32, 32, 32, 10], generators)
 
 
-def works_by_runs(data, device):
-    """{(network, runs): (function, steps)}"""
-    works = {}
+def build_cnn(generators):
+    """A stack of part 1-1's CNN of two 3×3 convolutions, one for each generator."""
+    model = hw1_1_mnist.MODELS["2 conv 3×3"]
+    blocks, kernel = model["blocks"], model["kernel"]
+    hidden_width = cnn_hidden_width(blocks, kernel, hw1_1_mnist.PARAMETERS)
+    return cnn(blocks, kernel, [hidden_width], generators)
+
+
+BUILDERS = {MLP: build_mlp, CNN: build_cnn}
+
+
+def image_training(build, runs, images, labels):
+    """One epoch of a stack of so many runs that build(generators) makes."""
+    model = build(run_generators(0, runs, "initialization")).to(images.device)
+    batch_size = min(BATCH_SIZE, len(images))
+    return stack_training(model, images, labels, cross_entropy, 1, batch_size)
+
+
+def function_training(runs, steps, device):
+    """Steps of a stack of part 1-1's network of four hidden layers, each on all points."""
+    widths = mlp_widths(4, hw1_1_simulate.PARAMETERS)
+    model = mlp(widths, run_generators(0, runs, "initialization")).to(device)
+    x = grid(BATCH_SIZE, device)
+    return stack_training(model, x, sinc(x), mean_squared_error, steps)
+
+
+def first_images(data, count):
+    """The first training images and their labels, at most count."""
+    return data.train_images[:count], data.train_labels[:count]
+
+
+# --- measuring ---
+
+
+def run(settings):
+    """Times training by runs, parameters and images; estimates what larger tasks would cost."""
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    by_runs = measure_by_runs(data, settings)
+    parameter_counts, by_parameters = measure_by_parameters(data, settings)
+    image_counts, by_images = measure_by_images(data, settings)
+    table = [
+        *rows_by_runs(by_runs),
+        *rows_by_parameters(parameter_counts, by_parameters),
+        *rows_by_images(image_counts, by_images),
+    ]
+    curves = {
+        "run_counts": RUN_COUNTS,
+        "runs": by_runs,
+        "parameter_counts": parameter_counts,
+        "parameters": by_parameters,
+        "image_counts": image_counts,
+        "images": by_images,
+    }
+    return {
+        "constants": {"GPU_RATE": GPU_RATE},
+        "table": table,
+        "estimates": [estimate(task, by_runs, data, settings.device) for task in TASKS],
+        "curves": curves,
+    }
+
+
+def measure_by_runs(data, settings):
+    """Microseconds per step and run of every network, for each of RUN_COUNTS.
+
+    {network: [(timings,) for each count]}. All take turns.
+    """
+    pieces, steps = {}, {}
     for runs in RUN_COUNTS:
-        for name, steps in STEPS.items():
-            count = min(steps * BATCH_SIZE, len(data.train_images))
-            part = data.train_images[:count], data.train_labels[:count]
-            if name == "function network":
-                work = function_training(runs, steps, device)
-            else:
-                work = image_training(build_cnn if "CNN" in name else build_mlp, runs, *part)
-            works[name, runs] = work, steps if name == "function network" else -(-count // BATCH_SIZE)
-    return works
+        for network in STEPS:
+            work, steps[network] = training_in_steps(network, runs, data, settings.device)
+            pieces[network, runs] = work
+    seconds = time_in_turns(pieces, settings.device, settings.runs, "runs")
+    times = {network: [] for network in STEPS}
+    for (network, runs), values in seconds.items():
+        times[network].append(1e6 * np.array(values) / steps[network] / runs)
+    return times
 
 
-def run(settings, data):
-    device, repeats, table = settings.device, settings.runs, []
-    works = works_by_runs(data, device)
-    seconds = time_interleaved({key: work for key, (work, _) in works.items()}, device, repeats, "runs")
-    by_runs = {name: [1e6 * np.array(seconds[name, runs]) / works[name, runs][1] / runs for runs in RUN_COUNTS]
-               for name in STEPS}  # microseconds per step and run
-
-    count = min(20 * BATCH_SIZE, len(data.train_images))
-    networks = {width: partial(mlp, [784, width, 10]) for width in HIDDEN_WIDTHS}
-    works = {width: image_training(build, PARAMETER_RUNS, data.train_images[:count], data.train_labels[:count])
-             for width, build in networks.items()}
-    seconds = time_interleaved(works, device, repeats, "parameters")
-    parameters = [count_parameters(build) for build in networks.values()]
-    by_parameters = [1e6 * np.array(seconds[width]) / count / PARAMETER_RUNS for width in HIDDEN_WIDTHS]  # per image and run
-
-    sizes = [max(min(settings.largest_set, len(data.train_images)) // share, 1) for share in (16, 8, 4, 2, 1)]
-    works = {size: image_training(build_mlp, IMAGE_RUNS, data.train_images[:size], data.train_labels[:size])
-             for size in sizes}
-    seconds = time_interleaved(works, device, repeats, "training images")
-    by_images = [np.array(seconds[size]) for size in sizes]  # seconds per epoch
-
-    for name, values in by_runs.items():
-        table += [{"grows": "runs", "network": name, "value": runs, "unit": "µs per step and run",
-                   **quartile_columns("time", value)}
-                  for runs, value in zip(RUN_COUNTS, values)]
-    table += [{"grows": "parameters", "network": f"784-{width}-10", "value": size, "unit": "µs per image and run",
-               **quartile_columns("time", value)} for width, size, value in zip(HIDDEN_WIDTHS, parameters, by_parameters)]
-    table += [{"grows": "images", "network": "784-32-32-32-10", "value": size, "unit": f"s per epoch of {IMAGE_RUNS} runs",
-               **quartile_columns("time", value)} for size, value in zip(sizes, by_images)]
-    curves = {"run_counts": RUN_COUNTS, "runs": by_runs, "parameter_counts": parameters, "parameters": by_parameters,
-              "image_counts": sizes, "images": by_images}
-    return {"table": table, "estimates": estimate(by_runs, data, device), "curves": curves}
+def training_in_steps(network, runs, data, device):
+    """The training of a stack of so many runs, and its steps: fewer than STEPS for few images."""
+    if network == FUNCTION_NETWORK:
+        return function_training(runs, STEPS[network], device), STEPS[network]
+    images, labels = first_images(data, STEPS[network] * BATCH_SIZE)
+    steps = len(range(0, len(images), BATCH_SIZE))
+    return image_training(BUILDERS[network], runs, images, labels), steps
 
 
-def estimate(by_runs, data, device):
-    """What PAPER_RUNS runs of ten epochs would cost, from the largest stack's time, and from operations on a GPU."""
+def measure_by_parameters(data, settings):
+    """Times training of 784-w-10 for each of HIDDEN_WIDTHS.
+
+    Returns the parameter counts, and microseconds per image and run: [(timings,) for each count].
+    """
+    images, labels = first_images(data, PARAMETER_STEPS * BATCH_SIZE)
+    pieces, counts = {}, []
+    for width in HIDDEN_WIDTHS:
+        build = partial(mlp, [784, width, 10])
+        counts.append(parameter_count(build([torch.Generator()])))
+        pieces[width] = image_training(build, PARAMETER_RUNS, images, labels)
+    seconds = time_in_turns(pieces, settings.device, settings.runs, "parameters")
+    times = [1e6 * np.array(values) / len(images) / PARAMETER_RUNS for values in seconds.values()]
+    return counts, times
+
+
+def measure_by_images(data, settings):
+    """Times an epoch of the MLPs on parts of the largest training set.
+
+    Returns the numbers of images, and seconds per epoch: [(timings,) for each number].
+    """
+    sizes = [max(settings.largest_set // divisor, 1) for divisor in SET_DIVISORS]
+    pieces = {}
+    for size in sizes:
+        images, labels = first_images(data, size)
+        pieces[size] = image_training(build_mlp, IMAGE_RUNS, images, labels)
+    seconds = time_in_turns(pieces, settings.device, settings.runs, "training images")
+    return sizes, [np.array(seconds[size]) for size in sizes]
+
+
+# --- summing up ---
+
+
+def time_row(grows, network, value, unit, timings):
+    """One row of the table: median and quartiles of the timings at one value of what grows."""
+    return {
+        "grows": grows,
+        "network": network,
+        "value": value,
+        "unit": unit,
+        **quartile_columns("time", timings),
+    }
+
+
+def rows_by_runs(times):
+    """The rows of every network and number of runs."""
     rows = []
-    images, labels = data.train_images[:BATCH_SIZE], data.train_labels[:BATCH_SIZE]
-    for task, network, build, examples, factor in (
-            ("MNIST, 10 epochs", "784-32-32-32-10", build_mlp, 60_000, 1),
-            ("MNIST, 10 epochs", "CNN, 2 conv 3×3", build_cnn, 60_000, 1),
-            # Colour images of 32 × 32 have 3 · (32/28)² times the pixels of ours, and a network that does well on them
-            # has at the least eight times the channels: 64 times the operations in all but the first convolution.
-            ("CIFAR-size, 10 epochs", "CNN, 8 times the channels", build_cnn, 50_000, 64 * (32 / 28) ** 2)):
-        operations = measure_operations(image_training(build, 1, images, labels), device)[0] / len(images) * factor
-        measured = "CNN, 2 conv 3×3" if build is build_cnn else network
-        per_example = np.median(by_runs[measured][-1]) / 1e6 / BATCH_SIZE * factor  # at the same rate of operations
-        total = 10 * examples * PAPER_RUNS
-        rows.append({"task": task, "network": network, "runs": PAPER_RUNS, "operations_per_image": operations,
-                     "hours_here": total * per_example / 3600, "gpu_hours_on_paper": total * operations / GPU_RATE / 3600})
+    for network, values in times.items():
+        for runs, timings in zip(RUN_COUNTS, values):
+            rows.append(time_row("runs", network, runs, "µs per step and run", timings))
     return rows
 
 
+def rows_by_parameters(counts, times):
+    """The rows of every width."""
+    rows = []
+    for width, count, timings in zip(HIDDEN_WIDTHS, counts, times):
+        network = f"784-{width}-10"
+        rows.append(time_row("parameters", network, count, "µs per image and run", timings))
+    return rows
+
+
+def rows_by_images(counts, times):
+    """The rows of every training set."""
+    unit = f"s per epoch of {IMAGE_RUNS} runs"
+    return [time_row("images", MLP, count, unit, timings) for count, timings in zip(counts, times)]
+
+
+def estimate(task, by_runs, data, device):
+    """What PAPER_RUNS runs of a task would cost: one row.
+
+    Here as the largest stack's time tells, at the same rate of operations; on a GPU as the
+    operations tell, at GPU_RATE.
+    """
+    images, labels = first_images(data, BATCH_SIZE)
+    work = image_training(BUILDERS[task.timed_network], 1, images, labels)
+    arithmetic = measure_operations(work, device).arithmetic
+    operations_per_image = task.factor * arithmetic / len(images)
+
+    microseconds_per_step = np.median(by_runs[task.timed_network][-1])
+    seconds_per_image = task.factor * microseconds_per_step / 1e6 / BATCH_SIZE
+    images_seen = EPOCHS * task.images * PAPER_RUNS
+    return {
+        "task": task.name,
+        "network": task.network,
+        "runs": PAPER_RUNS,
+        "operations_per_image": operations_per_image,
+        "hours_here": images_seen * seconds_per_image / 3600,
+        "gpu_hours_on_paper": images_seen * operations_per_image / GPU_RATE / 3600,
+    }
+
+
+# --- drawing ---
+
+
 def plot(results):
+    """Time against runs, parameters and training images: a panel for each."""
     curves = results["curves"]
-    figure, ((runs_axes, parameters_axes, images_axes),) = new_figure(
-        "A run in a stack costs less than one alone, until arithmetic is all that is left", results, 1, 3, height=3.2)
-    for (name, values), color, marker in zip(curves["runs"].items(), COLORS, MARKERS):
-        values = np.array(values).T
-        draw_runs(runs_axes, curves["run_counts"], values / np.median(values[:, 0]), color, label=name, marker=marker)
-    first, last = (np.median(curves["runs"]["function network"][place]) for place in (0, -1))
-    runs_axes.set(xscale="log", yscale="log", xlabel="runs in the stack", ylabel="time per run, one run alone = 1",
-                  title=f"{curves['run_counts'][-1]} runs: {first / last:.0f}× less each", xticks=curves["run_counts"],
-                  xticklabels=curves["run_counts"])
-    for axes, kind, label, unit in ((parameters_axes, "parameter", "parameters", "µs per image and run"),
-                                    (images_axes, "image", "training images", "seconds per epoch")):
-        x, values = curves[f"{kind}_counts"], np.array(curves[f"{kind}s"]).T
-        draw_runs(axes, x, values, COLORS[0], marker=MARKERS[0])
-        slope = np.polyfit(np.log(x[-2:]), np.log(np.median(values, 0)[-2:]), 1)[0]
-        axes.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=f"{kind}s: exponent {slope:.2f} at the end")
-        axes.set_xticks(x[::2], [f"{value:,}" for value in x[::2]])
-        axes.minorticks_off()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # less than two decades: powers of ten are too few
-        axes.yaxis.set_major_formatter("{x:g}")
-    legend_below(figure, runs_axes)
+    title = "A run in a stack costs less than one alone, until arithmetic is all that is left"
+    figure, panels = new_figure(title, results, 1, 3, height=3.2)
+    runs_panel, parameters_panel, images_panel = panels[0]
+    draw_by_runs(runs_panel, curves["run_counts"], curves["runs"])
+    draw_growth(parameters_panel, "parameters", curves["parameter_counts"], curves["parameters"])
+    parameters_panel.set(xlabel="parameters", ylabel="µs per image and run")
+    draw_growth(images_panel, "images", curves["image_counts"], curves["images"])
+    images_panel.set(xlabel="training images", ylabel="seconds per epoch")
+    legend_below(figure, runs_panel)
     return figure
 
 
+def draw_by_runs(panel, counts, times):
+    """The time per run of every network against the runs in its stack, beside that of one alone."""
+    for (network, values), color, marker in zip(times.items(), COLORS, MARKERS):
+        values = np.array(values).T  # (timings, counts)
+        one_alone = np.median(values[:, 0])
+        draw_runs(panel, counts, values / one_alone, color, label=network, marker=marker)
+    smallest_network = next(iter(times))  # the first one, which gains most
+    medians = np.median(times[smallest_network], axis=1)
+    saving = medians[0] / medians[-1]
+    panel.set(xscale="log", yscale="log", title=f"{counts[-1]} runs: {saving:.0f}× less each",
+              xlabel="runs in the stack", ylabel="time per run, one run alone = 1", xticks=counts,
+              xticklabels=counts)
+
+
+def draw_growth(panel, name, counts, times):
+    """Times against counts, and in the title the exponent of the power law through the last two."""
+    values = np.array(times).T  # (timings, counts)
+    draw_runs(panel, counts, values, COLORS[0], marker=MARKERS[0])
+    last_counts, last_times = np.log(counts[-2:]), np.log(np.median(values, axis=0)[-2:])
+    exponent = np.diff(last_times)[0] / np.diff(last_counts)[0]
+    panel.set(xscale="log", yscale="log", title=f"{name}: exponent {exponent:.2f} at the end")
+    panel.set_xticks(counts[::2], [f"{count:,}" for count in counts[::2]])
+    panel.minorticks_off()
+    # Powers of ten alone are too few where times span less than two decades.
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter("{x:g}")
+
+
 if __name__ == "__main__":
-    main(run, plot, FLAGS, runs=RUNS, images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

@@ -1,74 +1,115 @@
 """How much of the report's time do PyTorch's operations take, however good the code around them is?
 
-All nine experiments run at full settings, one after another, under a timer of every operation: matrix products and
-convolutions, whose arithmetic cannot be avoided, and all others, from pooling to the optimizer. What is in neither is
-Python, autograd, the calls of the operations and the timer itself: better code around the operations can save no more.
+All nine experiments run at full settings, one after another, under a timer of every operation:
+matrix products and convolutions, whose arithmetic cannot be avoided, and all others, from pooling
+to the optimizer. What is in neither is Python, autograd, the calls of the operations and the timer
+itself: better code around the operations can save no more.
 
-    python benchmark_limits.py              # the report's figure, an hour
-    python benchmark_limits.py --quick      # a tour in two minutes
+From the project's folder:
+
+    python -m benchmarks.benchmark_limits              # the report's figure, an hour
+    python -m benchmarks.benchmark_limits --quick      # a tour in two minutes
 """
 
-import time
 from argparse import Namespace
 from functools import partial
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
+from time import perf_counter
+
+from benchmarks.timing import measure_operations
+from common.command_line import Flag, fit_to_dataset, main, positive_integer
+from common.plotting import COLORS, GREY, legend_below, new_figure
 
 import numpy as np
 import torch
 
-from common.experiment import Flag, main
-from common.plotting import COLORS, GREY, legend_below, new_figure
-from common.timing import measure_operations
+FLAGS = {
+    "runs": Flag(positive_integer, 1, quick=1, help="measurements of each experiment"),
+}
+CORES = 2  # that run the report's experiments side by side, see run_all.py
+PROJECT = Path(__file__).parent.parent
+SCRIPTS = sorted(path.stem for path in PROJECT.glob("hw1_*.py"))
 
-RUNS = Flag(1, 1, "measurements of each experiment")
-CORES = 2  # that share the report's work, see the Makefile
-SCRIPTS = sorted(path.stem for path in Path(__file__).parent.glob("hw1_*.py"))
+
+# --- measuring ---
 
 
-def experiment(script, settings, data):
-    """The script's work on its own settings for the report or the quick tour, as a function without arguments."""
+def run(settings):
+    """Measures every experiment and adds up what the report takes."""
+    table = [measure(script, settings) for script in SCRIPTS]
+    return {"table": table, "report": [sum_up(table)], "curves": {}}
+
+
+def measure(script, settings):
+    """One row of the table: the seconds of one experiment, medians over settings.runs."""
+    work = experiment(script, settings)
+    measured = []
+    for _ in range(settings.runs):
+        start = perf_counter()
+        operations = measure_operations(work, settings.device)
+        seconds = perf_counter() - start
+        measured.append((seconds, operations.library_seconds, operations.product_seconds))
+    seconds, library_seconds, product_seconds = np.median(measured, axis=0)
+    return {
+        "experiment": script,
+        "seconds": seconds,
+        "library_seconds": library_seconds,
+        "product_seconds": product_seconds,
+        "library_share": library_seconds / seconds,
+        "product_share": product_seconds / seconds,
+    }
+
+
+def experiment(script, settings):
+    """A script's run on its own defaults for the report or the tour, without arguments."""
     module = import_module(script)
-    values = {name: flag.quick if settings.quick else flag.default for name, flag in module.FLAGS.items()}
-    runs = module.RUNS.quick if settings.quick else module.RUNS.default
-    own = Namespace(**vars(settings) | values | {"runs": runs})
-    return partial(module.run, own, *[data] * (len(signature(module.run).parameters) - 1))
+    own_settings = Namespace(**vars(settings))
+    for name, flag in module.FLAGS.items():
+        setattr(own_settings, name, flag.quick if settings.quick else flag.default)
+    own_settings.given = []  # all are the script's defaults: what exceeds the set of images shrinks
+    fit_to_dataset(own_settings, module.FLAGS)
+    return partial(module.run, own_settings)
 
 
-def run(settings, data):
-    torch.set_num_threads(1)  # as `make figures` has it
-    table = []
-    for script in SCRIPTS:
-        work = experiment(script, settings, data)
-        measured = []
-        for _ in range(settings.runs):
-            start = time.perf_counter()
-            products, library = measure_operations(work, settings.device)[1:]
-            measured.append((time.perf_counter() - start, library, products))
-        row = dict(zip(("seconds", "library_seconds", "product_seconds"), np.median(measured, axis=0)))
-        table.append({"experiment": script, **row, "library_share": row["library_seconds"] / row["seconds"],
-                      "product_share": row["product_seconds"] / row["seconds"]})
-    report = {f"{name}minutes": sum(row[f"{name}seconds"] for row in table) / CORES / 60
-              for name in ("", "library_", "product_")}
-    return {"table": table, "report": [{"cores": CORES, **report}], "curves": {}}
+def sum_up(table):
+    """Minutes of the whole report on CORES."""
+    report = {"cores": CORES}
+    for name in ("", "library_", "product_"):
+        seconds = sum(row[f"{name}seconds"] for row in table)
+        report[f"{name}minutes"] = seconds / CORES / 60
+    return report
+
+
+# --- drawing ---
 
 
 def plot(results):
-    rows, report = results["table"][::-1], results["report"][0]
-    minutes = {name: f"{value:.0f}" for name, value in report.items()}
-    title = (f"{minutes['library_minutes']} of {minutes['minutes']} timed minutes on {minutes['cores']} cores are PyTorch's "
-             f"operations, {minutes['product_minutes']} of them products")
-    figure, ((axes,),) = new_figure(title, results, 1, 1, height=3.6)
-    places = np.arange(len(rows))
-    for name, height, color, label in (("seconds", 0.8, GREY, "all, the timer's own included"),
-                                       ("library_seconds", 0.6, COLORS[5], "PyTorch's operations, not their calls"),
-                                       ("product_seconds", 0.4, COLORS[0], "products and convolutions")):
-        axes.barh(places, [row[name] for row in rows], height, color=color, label=label)
-    axes.set(xlabel="seconds on one core", yticks=places, yticklabels=[row["experiment"] for row in rows])
-    legend_below(figure, axes)
+    """Seconds of every experiment, as bars within each other: all, operations, products."""
+    report = results["report"][0]
+    title = (f"{report['library_minutes']:.0f} of {report['minutes']:.0f} timed minutes on "
+             f"{report['cores']} cores are PyTorch's operations, "
+             f"{report['product_minutes']:.0f} of them products")
+    figure, panels = new_figure(title, results, 1, 1, height=3.6)
+    draw_seconds(panels[0, 0], results["table"])
+    legend_below(figure, panels[0, 0])
     return figure
 
 
+def draw_seconds(panel, table):
+    """Three bars for each experiment, the first of the table at the top."""
+    rows = table[::-1]
+    places = range(len(rows))
+    for column, thickness, color, label in (
+            ("seconds", 0.8, GREY, "all, the timer's own included"),
+            ("library_seconds", 0.6, COLORS[5], "PyTorch's operations, not their calls"),
+            ("product_seconds", 0.4, COLORS[0], "products and convolutions")):
+        seconds = [row[column] for row in rows]
+        panel.barh(places, seconds, thickness, color=color, label=label)
+    scripts = [row["experiment"] for row in rows]
+    panel.set(xlabel="seconds on one core", yticks=places, yticklabels=scripts)
+
+
 if __name__ == "__main__":
-    main(run, plot, {}, runs=RUNS, images=True)
+    torch.set_num_threads(1)  # as run_all.py has it; before main, which stores the number
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)

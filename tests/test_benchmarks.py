@@ -1,79 +1,127 @@
-"""The benchmarks end to end, on as little work as shows that they work; what they time is no test."""
+"""The benchmarks end to end, on as little work as shows that they run; timings are no test."""
 
-import json
+import os
 import sys
 import time
 from types import SimpleNamespace
 
+from benchmarks import benchmark, benchmark_growth, benchmark_limits, timing
+from common.command_line import Flag, main, positive_integer
+from common.results import read_results
+
 import pytest
 import torch
-from conftest import ROOT
 
-import benchmark
-import benchmark_growth
-import benchmark_limits
-from common.experiment import Flag, main
+WITHOUT_TUTORIAL = {"Hessians, 33 parameters", "input gradients"}
+SCRIPTS = [
+    "hw1_1_mnist",
+    "hw1_1_simulate",
+    "hw1_2_gradnorm",
+    "hw1_2_minratio",
+    "hw1_2_pca",
+    "hw1_3_flatness",
+    "hw1_3_params",
+    "hw1_3_random_labels",
+    "hw1_3_sensitivity",
+]
 
 
-def measure(module, folder, *arguments):
-    """The rows that the benchmark stores; its figure is drawn too."""
-    main(module.run, module.plot, getattr(module, "FLAGS", {}), runs=module.RUNS, images=True,
-         arguments=["--quick", "--runs", "1", "--dataset", "digits", "--out", str(folder), *arguments])
-    path = folder / "quick-custom-digits" / f"{module.__name__}.json"
+def run_quick(module, out, *arguments, folder="quick,dataset=digits"):
+    """Runs a benchmark's quick tour on the digits; returns what it stores in the folder of out.
+
+    Its figure is drawn too.
+    """
+    main(module.__file__, module.__doc__, module.FLAGS, module.run, module.plot, uses_images=True,
+         arguments=["--quick", "--dataset", "digits", "--out", str(out), *arguments])
+    path = out / folder / f"{module.__name__.removeprefix('benchmarks.')}.json"
     assert path.with_suffix(".png").exists()
-    return json.loads(path.read_text())
+    return read_results(path)
 
 
-def test_every_workload_is_timed_against_the_loops(tmp_path):
-    results = measure(benchmark, tmp_path, "--runs", "2", "--steps", "1", "--functions-steps", "2", "--images", "100")
+def test_every_process_is_a_new_one():
+    processes = {os.getpid(), *(benchmark.in_new_process(os.getpid) for _ in range(2))}
+    assert len(processes) == 3
+
+
+def test_every_workload_is_timed_against_the_loops(tmp_path, monkeypatch):
+    # In this process, which has imported everything, and beside a smaller matrix product.
+    monkeypatch.setattr(benchmark, "in_new_process", lambda function, settings: function(settings))
+    monkeypatch.setattr(timing, "MATRIX_SIZE", 256)
+    results = run_quick(benchmark, tmp_path, "--steps", "1", "--functions-steps", "2",
+                        "--images", "100",
+                        folder="quick,dataset=digits,steps=1,functions_steps=2,images=100")
     rows = results["table"]
-    assert len(rows) == len(json.loads((ROOT / "figures" / "benchmark.json").read_text())["table"])
+    assert len(rows) == 13
     for row in rows:
-        assert all(row[f"{name}_median"] > 0
-                   for name in ("rate", "plain_ratio", "share", "operations_share", "kernels_share"))
-        measured = results["curves"][row["workload"]]  # a number per process
-        assert all(len(values) == 2 for values in measured.values())
-        # results keep six significant digits, which rounds both sides by up to 5e-6 of the number
+        for quantity in ("rate", "plain_ratio", "share", "operations_share", "kernels_share"):
+            assert row[f"{quantity}_median"] > 0
+        measured = results["curves"][row["workload"]]  # a number for each of two processes
+        assert {len(values) for values in measured.values()} == {2}
+        # Results keep six significant digits, which rounds both sides by up to 5e-6 of the number.
         assert row["rate_median"] == pytest.approx(sum(measured["rate"]) / 2, rel=2e-5)
-        assert (row["tutorial_ratio_median"] is None) == (row["workload"] in ("Hessians, 33 parameters", "input gradients"))
+    without_ratio = {row["workload"] for row in rows if row["tutorial_ratio_median"] is None}
+    assert without_ratio == WITHOUT_TUTORIAL
 
 
 def test_growth_is_measured_along_runs_parameters_and_images(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_growth, "RUN_COUNTS", (1, 2))
     monkeypatch.setattr(benchmark_growth, "HIDDEN_WIDTHS", (4, 8))
-    results = measure(benchmark_growth, tmp_path, "--largest-set", "160")
-    counts = {grows: [row["value"] for row in results["table"] if row["grows"] == grows]
-              for grows in ("runs", "parameters", "images")}
-    assert counts == {"runs": [1, 2] * 3, "parameters": [785 * 4 + 5 * 10, 785 * 8 + 9 * 10],
-                      "images": [10, 20, 40, 80, 160]}
-    assert all(row["time_median"] > 0 for row in results["table"])
-    # forth, and back by the weights, all layers; back by the inputs all but the first: two operations each
-    assert results["estimates"][0]["operations_per_image"] == 2 * (2 * (784 * 32 + 2 * 32 * 32 + 320) + 2 * 32 * 32 + 320)
+    results = run_quick(benchmark_growth, tmp_path, "--runs", "1", "--largest-set", "160",
+                        folder="quick,dataset=digits,runs=1,largest_set=160")
+    counts = {"runs": [], "parameters": [], "images": []}
+    for row in results["table"]:
+        counts[row["grows"]].append(row["value"])
+        assert row["time_median"] > 0
+    assert counts == {
+        "runs": [1, 2] * 3,
+        "parameters": [785 * 4 + 5 * 10, 785 * 8 + 9 * 10],
+        "images": [10, 20, 40, 80, 160],
+    }
+    # Forth, and back by the weights, all layers; back by the inputs all but the first. Every weight
+    # takes a multiplication and an addition.
+    first_layer, other_layers = 784 * 32, 2 * 32 * 32 + 32 * 10
+    operations = 2 * (2 * (first_layer + other_layers) + other_layers)
+    assert results["estimates"][0]["operations_per_image"] == operations
+
+
+def test_costs_are_estimated_from_the_time_of_the_largest_stack():
+    microseconds_per_step = [[9.0], [1.0, 2.0, 3.0]]  # of 128 images
+    by_runs = {benchmark_growth.CNN: microseconds_per_step}
+    task = benchmark_growth.Task("a task", "a network", benchmark_growth.CNN, images=640, factor=3)
+    data = SimpleNamespace(train_images=torch.randn(4, 1, 28, 28),
+                           train_labels=torch.zeros(4, dtype=torch.int64))
+    row = benchmark_growth.estimate(task, by_runs, data, torch.device("cpu"))
+    steps = 1_000 * 10 * 5  # runs, epochs, steps per epoch
+    assert row["hours_here"] == pytest.approx(3 * 2e-6 * steps / 3600)
+    operations = 1_000 * 10 * 640 * row["operations_per_image"]
+    assert row["gpu_hours_on_paper"] == pytest.approx(operations / 1e13 / 3600)
 
 
 def test_limits_hold_the_operations_of_each_experiment_on_its_own_settings(tmp_path, monkeypatch):
     seen = []
 
-    def multiply_and_sleep(settings, data=None):
-        seen.append((settings.runs, settings.steps, data is not None))
+    def multiply_and_sleep(settings):
+        seen.append((settings.runs, settings.steps, settings.dataset))
         left, right = torch.rand(2, 64, 64)
         left @ right
         time.sleep(0.2)
 
-    modules = {"without": SimpleNamespace(FLAGS={"steps": Flag(9, 3, "")}, RUNS=Flag(5, 2, ""),
-                                          run=lambda settings: multiply_and_sleep(settings)),
-               "with": SimpleNamespace(FLAGS={"steps": Flag(9, 4, "")}, RUNS=Flag(5, 3, ""),
-                                       run=lambda settings, data: multiply_and_sleep(settings, data))}
-    monkeypatch.setattr(benchmark_limits, "SCRIPTS", [*modules])
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    results = measure(benchmark_limits, tmp_path)
-    assert seen == [(2, 3, False), (3, 4, True)]
+    def experiment(quick_runs, quick_steps):
+        flags = {"runs": Flag(positive_integer, 5, quick_runs, ""),
+                 "steps": Flag(positive_integer, 9, quick_steps, "", at_most="dataset")}
+        return SimpleNamespace(FLAGS=flags, run=multiply_and_sleep)
+
+    monkeypatch.setitem(sys.modules, "small", experiment(2, 3))
+    monkeypatch.setitem(sys.modules, "large", experiment(3, 1_000_000))
+    monkeypatch.setattr(benchmark_limits, "SCRIPTS", ["small", "large"])
+    results = run_quick(benchmark_limits, tmp_path)
+    # What counts images is at most the training images of the digits.
+    assert seen == [(2, 3, "digits"), (3, 1_437, "digits")]
     for row in results["table"]:
         assert 0 < row["product_seconds"] < row["library_seconds"] <= row["seconds"] - 0.2
     total = sum(row["seconds"] for row in results["table"])
-    assert results["report"][0]["minutes"] == pytest.approx(total / 2 / 60, rel=1e-4)  # stored with six digits
+    assert results["report"][0]["minutes"] == pytest.approx(total / 2 / 60, rel=1e-4)
 
 
 def test_limits_know_the_nine_scripts():
-    assert sorted(path.stem for path in ROOT.glob("hw1_*.py")) == benchmark_limits.SCRIPTS
+    assert benchmark_limits.SCRIPTS == SCRIPTS

@@ -1,0 +1,1 @@
+"""How fast the laboratory is: beside plain loops, by size, and under a timer of operations."""
