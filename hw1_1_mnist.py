@@ -43,16 +43,16 @@ FLAGS = {
                        help="images per step"),
 }
 PARAMETERS = 32_000  # of every network, to within 1 %
-# Each block is a list of convolutions, given by their numbers of channels, and ends in a 2×2
-# max-pool. [[8], [16]] is a convolution of 8 channels, a pool, a convolution of 16 channels, and a
-# pool.
+# [[8], [16]] is a convolution of 8 channels, a 2×2 max-pool, a convolution of 16 channels, and a
+# pool: each inner list is a block of convolutions, given by their numbers of channels, that ends in
+# a pool.
 MODELS = {
     "1 conv 5×5": {"blocks": [[8]], "kernel": 5},
     "2 conv 5×5": {"blocks": [[8], [16]], "kernel": 5},
     "2 conv 3×3": {"blocks": [[8], [16]], "kernel": 3},
     "4 conv 3×3": {"blocks": [[8], [16], [32, 32]], "kernel": 3},
 }
-WEIGHT_DECAY = 0.2  # of AdamW; without it the deepest network stopped near 99.1 % on MNIST
+WEIGHT_DECAY = 0.2  # of AdamW; without it the deepest network's test accuracy stayed near 99.1 %
 SMALL_TASK = "digits"  # enlarged to 28×28 pixels, the size of MNIST's images
 SMALL_TASK_EPOCH_FACTOR = 4  # more epochs, because the digits are a fortieth of MNIST
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -61,7 +61,9 @@ MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(name, settings):
     """A stack of settings.runs networks of one of MODELS, each initialized on its own."""
     blocks, kernel = MODELS[name]["blocks"], MODELS[name]["kernel"]
@@ -82,11 +84,12 @@ def train_model(name, data, epochs, settings):
     model = build_model(name, settings)
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
-    labels_of_runs = expand_to_runs(labels, model)  # (runs, images); images are shared by all runs
+    labels_of_runs = expand_to_runs(labels, model)  # (runs, images): train asks for each run's own
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
     records = {measure: [] for measure in MEASURES}
 
     def record(epoch):  # train calls it before training and after every epoch
+        # The names of the sets and of what is measured make those of MEASURES.
         for measure, values in evaluate_sets(model, sets).items():
             records[measure].append(values)  # (runs,)
 
@@ -127,7 +130,8 @@ def compare_models(final_accuracies):
 
     final_accuracies is {task: {network: test accuracies (runs,)}}. Returns rows; the difference is
     that of the best network minus the other. The t-tests are paired, because run k of every network
-    sees the images in the same order.
+    sees the images in the same order, drawn from (seed, k). Their p-values are corrected for the
+    number of comparisons.
     """
     rows = []
     for task, accuracies in final_accuracies.items():

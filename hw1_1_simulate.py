@@ -38,24 +38,24 @@ FLAGS = {
                    help="training points, evenly spaced on [0, 1]"),
 }
 FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "triangle wave": triangle_wave}
-PARAMETERS = 571  # of every network, to within a hundredth
+PARAMETERS = 571  # of every network, to within 1 %
 DEPTHS = (1, 2, 4, 7)  # hidden layers
 LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for each depth and function
-SELECTION_RUNS = 10  # runs that choose the learning rate
-# Run k draws its random numbers from (seed, k). The runs that choose are numbered from here on, far
-# from those that are reported.
+# The learning rate is chosen on shorter selection runs, none of which is reported: run k draws its
+# random numbers from (seed, k), and selection runs are numbered from FIRST_SELECTION_RUN on.
+SELECTION_RUNS = 10
 FIRST_SELECTION_RUN = 1_000_000
-SELECTION_FRACTION = 1 / 4  # of a reported run's epochs, in a run that chooses
+SELECTION_FRACTION = 1 / 4  # of the epochs of a reported run
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
-RECORDS = 100  # times that the error is recorded in a training
-# Outputs near 1 are rounded by 6e-8 in float32, the square of which is 4e-15: errors below this
-# mean nothing.
+RECORDS = 100  # times that the error is recorded in a training, about
+# Outputs near 1 are rounded by 6e-8 in float32, so that squared errors are rounded by 4e-15:
+# training errors below this are set to it.
 SMALLEST_MSE = 1e-14
 
-# An earlier report compared these networks and called them equal in size. The parameter counts that
-# it gives fit one hidden layer fewer than the names say: it counted the output layer as well. It
-# gives no learning rate; Adam's default is taken.
+# An earlier report compared these networks and called them equal in size. By the parameter counts
+# that it gives, "4 layers" means three hidden layers and the output layer, and so on. It gives no
+# learning rate; Adam's default is taken. Their results are in the report, but not in the figure.
 EARLIER_REPORT = {
     "2 layers of 60": [1, 60, 1],
     "4 layers of 30": [1, 30, 30, 30, 1],
@@ -69,7 +69,9 @@ EARLIER_LEARNING_RATE = 1e-3
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(widths, function_names, run_numbers, settings):
     """A stack of networks: all runs for the first function, then all runs for the second, ..."""
     generators = []
@@ -88,29 +90,29 @@ def record_interval(epochs):
 
 
 def recorded_epochs(epochs):
-    """The epochs at which train calls record: 0, then every interval, and the last one."""
+    """The epochs at which train calls record: 0, then one in every interval, and the last one."""
     every_interval = set(range(0, epochs + 1, record_interval(epochs)))
     return sorted(every_interval | {epochs})
 
 
 def train_model(widths, function_names, run_numbers, learning_rate, epochs, settings):
-    """Trains one architecture on several functions, run_numbers on each of them.
+    """Trains one architecture on several functions, with one run for each of run_numbers.
 
     Returns the model and the training errors (functions, runs, records).
     """
     model = build_model(widths, function_names, run_numbers, settings)
-    x = grid(settings.points, settings.device)  # (points, 1), for all networks
+    x = grid(settings.points, settings.device)  # (points, 1), shared by all networks
     targets = []
     for name in function_names:
         y = FUNCTIONS[name](x)  # (points, 1)
-        targets.append(y.expand(len(run_numbers), -1, -1))
+        targets.append(y.expand(len(run_numbers), -1, -1))  # (runs, points, 1)
     targets = torch.cat(targets)  # (functions · runs, points, 1): each network has its own
     errors = []
 
     @torch.no_grad()
-    def record(epoch):  # train calls it before training, and then every few epochs
+    def record(epoch):  # train calls it at the recorded_epochs
         outputs = model(x.unsqueeze(0))  # (functions · runs, points, 1)
-        errors.append(mean_squared_error(outputs, targets))  # (functions · runs,)
+        errors.append(mean_squared_error(outputs, targets))  # one for each network
 
     train(model, x, targets, mean_squared_error, epochs=epochs, learning_rate=learning_rate,
           record=record, record_every=record_interval(epochs),
@@ -128,7 +130,8 @@ def choose_learning_rates(widths, settings):
     for learning_rate in LEARNING_RATES:
         _, errors = train_model(widths, list(FUNCTIONS), run_numbers, learning_rate, epochs,
                                 settings)
-        final_errors[learning_rate] = dict(zip(FUNCTIONS, errors[:, :, -1]))
+        final_errors[learning_rate] = {name: function_errors[:, -1]
+                                       for name, function_errors in zip(FUNCTIONS, errors)}
     return best_learning_rates(final_errors)
 
 
@@ -166,22 +169,12 @@ def measure_depth(depth, settings):
         model, errors = train_model(widths, names, range(settings.runs), learning_rate,
                                     settings.epochs, settings)
         outputs = predict(model, x).view(len(names), settings.runs, TEST_POINTS)
-        for name, function_errors, function_outputs in zip(names, errors, outputs):
-            final_errors = function_errors[:, -1]
-            test_errors = (function_outputs - FUNCTIONS[name](x).squeeze(1)).square().mean(1)
-            row = {
-                "function": name,
-                "model": f"{depth} hidden",
-                "depth": depth,
-                "width": max(widths),
-                "parameters": parameter_count(model),
-                "runs": settings.runs,
-                "learning_rate": learning_rate,
-                **quartile_columns("train_mse", final_errors),
-                "test_mse_median": test_errors.quantile(0.5),
-            }
-            median_run = int(np.argsort(final_errors)[settings.runs // 2])
-            measured[name] = row, function_errors, function_outputs[median_run]
+        for position, name in enumerate(names):
+            network = {"depth": depth, "width": max(widths), "parameters": parameter_count(model),
+                       "learning_rate": learning_rate}
+            row = summarize_network(name, network, errors[position], outputs[position])
+            median_run = int(np.argsort(errors[position][:, -1])[settings.runs // 2])
+            measured[name] = row, errors[position], outputs[position][median_run]
     return measured
 
 
@@ -208,6 +201,24 @@ def measure_earlier_report(settings):
 
 
 # --- summing up ---
+
+
+def summarize_network(function_name, network, errors, outputs):
+    """One row of the table, of one network on one function.
+
+    network holds its depth, width, parameters and learning rate, errors are its training errors
+    (runs, records), outputs those at the test points (runs, TEST_POINTS).
+    """
+    truth = FUNCTIONS[function_name](grid(TEST_POINTS, outputs.device)).squeeze(1)  # (TEST_POINTS,)
+    test_errors = (outputs - truth).square().mean(1)  # (runs,)
+    return {
+        "function": function_name,
+        "model": f"{network['depth']} hidden",
+        "runs": len(errors),
+        **network,
+        **quartile_columns("train_mse", errors[:, -1]),
+        "test_mse_median": test_errors.quantile(0.5),
+    }
 
 
 def compare_networks(final_errors):
@@ -286,7 +297,10 @@ def plot(results):
 
 
 def find_best_depths(results):
-    """The depth with the lowest median error for each function: {function: depth}."""
+    """The depth with the lowest median error for each function: {function: depth}.
+
+    All comparisons of one function have the same "best".
+    """
     return {row["function"]: row["best"] for row in results["comparisons"]}
 
 

@@ -81,18 +81,20 @@ CONSTANT_RATE_CONTROL = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hi
 FUNCTION_TASK = "sinc"
 # Steps at which loss and gradient are recorded; rounding to whole steps merges the first few.
 FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100
-CHECKS = 100  # times that a training on the function is checked for divergence
-FEWEST_STEPS = 4  # of a training that has an early and a late phase of two records each
+# On the function, an epoch is one step: a training is checked for divergence only so many times.
+CHECKS = 100
+FEWEST_STEPS = 4  # of a training: two in the early phase and two in the late one
 EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
-LOW, HIGH = 0.05, 0.95  # quantiles that stand for the low and the high values of a curve
 SMOOTHED = 9  # records in the running median that smooths a loss before its slope is taken
-SMALLEST = 1e-30  # in place of zero, which a network that is stuck can reach: logarithms follow
+SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that logarithms exist
 
 
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(network, settings):
     """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
@@ -142,7 +144,8 @@ def observe_on_function(name, steps, settings):
     return observe(build_model(network, settings), x, sinc(x), mean_squared_error, steps,
                    epochs=settings.steps,  # an epoch is one step on all points
                    learning_rate=settings.lr, cosine=network.cosine,
-                   record_every=max(settings.steps // CHECKS, 1), title=name)
+                   record_every=max(settings.steps // CHECKS, 1),  # epochs between two checks
+                   title=name)
 
 
 def observe_on_images(name, steps, data, settings):
@@ -180,8 +183,13 @@ def early_records(steps):
 
 
 def loss_speed(steps, loss):
-    """How fast the smoothed loss falls, −d log(loss) / d log(step): (R, records)."""
-    smoothed_loss = scipy.ndimage.median_filter(loss, (1, SMOOTHED), mode="nearest")
+    """How fast the smoothed loss falls, −d log(loss) / d log(step): (R, records).
+
+    This is the slope of the curve in the figure, whose axes are logarithmic. One is added to the
+    steps, of which the first is 0.
+    """
+    window = (1, SMOOTHED)  # each run by itself
+    smoothed_loss = scipy.ndimage.median_filter(loss, window, mode="nearest")
     return -np.gradient(np.log(smoothed_loss), np.log(steps + 1), axis=1)
 
 
@@ -198,10 +206,10 @@ def loss_fell_norm_rose(loss, norm):
 
 
 def drops_over_plateaus(values, speed):
-    """The geometric mean of each run's values in its drops over that in its plateaus: (R,).
+    """Are values larger where the loss falls fast? Their mean in drops over that in plateaus: (R,).
 
-    values and speed are (R, records). Drops are the quarter of the records with the highest speed
-    of the loss, plateaus the quarter with the lowest.
+    values and speed, see loss_speed, are (R, records). Drops are the quarter of a run's records
+    with the highest speed, plateaus the quarter with the lowest. The means are geometric.
     """
     slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
     quarter = ceil(values.shape[1] / 4)
@@ -212,7 +220,8 @@ def drops_over_plateaus(values, speed):
 def summarize_phase(loss, norm, batch_norm, speed):
     """Columns for one phase of training: how loss and norm go together in its records.
 
-    The relative norm ‖∇L‖ / L is ‖∇ log L‖, the steepness of the log loss in parameter space.
+    The relative norm ‖∇L‖ / L is ‖∇ log L‖, the steepness of the log loss in parameter space. It is
+    used where drops and plateaus are compared, because norm and loss both become smaller in time.
     """
     relative_norm = drops_over_plateaus(norm / loss, speed)
     batch_over_full = scipy.stats.gmean(batch_norm / norm, axis=1)
@@ -239,14 +248,15 @@ def summarize_phases(steps, loss, norm, batch_norm):
 
 
 def late_ratios(steps, values, control_values=None):
-    """How values (R, records), of loss or norm, change late in training: {quantity: ratios (R,)}.
+    """How loss or norm, values (R, records), change in the second half: {quantity: ratios (R,)}.
 
-    The high values of the second half of training are divided by its low ones, and the second half
-    by the end of the early phase. With control_values, those of the same runs at a constant
-    learning rate, the last values are divided by theirs.
+    - How much they vary there: their 95 % quantile over their 5 % quantile. - How they have changed
+    since the early phase: their mean there over the last early value. - With control_values, those
+    of the same runs at a constant learning rate: the last value over the
+      control's.
     """
     second_half = values[:, steps >= steps[-1] / 2]
-    low, high = np.quantile(second_half, (LOW, HIGH), axis=1)
+    low, high = np.quantile(second_half, (0.05, 0.95), axis=1)
     last_early = values[:, early_records(steps)][:, -1]
     ratios = {
         "second_half_q95_over_q05": high / low,
@@ -318,8 +328,8 @@ LOOKS = {
     "3-hidden": (COLORS[1], MARKERS[1]),
     "3-hidden-cosine": (COLORS[5], MARKERS[5]),
 }
-# The networks that the panel titles speak of, on the function and on the images: the deepest one of
-# those on the function above, the one of middle depth below.
+# The networks that the titles of the panels speak of, in the panels of the function and of the
+# images.
 LOSS_TITLE_NETWORKS = ("7-hidden", "3-hidden")
 NORM_TITLE_NETWORKS = ("4-hidden", "3-hidden")
 
@@ -353,7 +363,7 @@ def draw_curves(panel, results, task, key, label):
         steps = np.array(curves["steps"]) + 1
         draw_runs(panel, steps, curves[key], color, style, f"{task}: {name.replace('-', ' ')}",
                   marker)
-    early_end = results["constants"]["EARLY"] * steps[-1]
+    early_end = results["constants"]["EARLY"] * steps[-1]  # steps count from 1 here
     panel.axvline(early_end, color=GREY, linewidth=1)
     panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
 

@@ -59,14 +59,16 @@ LEARNING_RATE = 1e-2  # of Adam
 # The two objectives: without and with the L2 term ½ · weight_decay · ‖θ‖².
 WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
-# Where a search fails, the gradient ∇ may lie in directions in which the Hessian H is flat: the
-# flatness ‖H∇‖ / (‖H‖ ‖∇‖) is then small. It is called flat up to this value. A gradient of random
-# direction has 1/√33 = 0.17 (root mean square).
+# Where a search fails, the gradient ∇ often lies in directions in which the Hessian H is almost
+# zero, so that no Newton step can reduce it. There ‖H∇‖ / (‖H‖ ‖∇‖), the "flatness", is small; it
+# counts as flat up to this value. A gradient of random direction has 1/√33 = 0.17 (root mean
+# square).
 FLAT = 0.1
 # A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
-# Distances of the random neighbours from their point; parameter vectors have norms around 4. For
-# the distance 0, the limit of small ones, the curvature decides whether a neighbour is higher.
+# Distances of the random neighbours from their point; parameter vectors have norms around 4. At
+# radius 0, the limit of small ones, the sign of dᵀHd stands for that of the loss difference along
+# d.
 RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
 
@@ -74,7 +76,9 @@ RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(settings):
     """A stack of settings.runs networks, one for each attempt, each initialized on its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
@@ -86,11 +90,11 @@ def build_model(settings):
 
 def draw_stops(settings):
     """The random step at which each training stops: (R,)."""
-    # The stream of the data order is free here, because every step uses all data.
+    # Every step uses all data, so that the random numbers of the data order are free for this.
     generators = run_generators(settings.seed, settings.runs, "order")
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     # The square, because the loss falls fastest at first: a tenth of the trainings stop within a
-    # hundredth of the steps.
+    # hundredth of the steps. A stop at 0 leaves the initial weights.
     return ((settings.epochs + 1) * uniform**2).long().to(settings.device)
 
 
@@ -117,13 +121,22 @@ def train_and_stop(model, x, y, weight_decay, settings):
 def find_and_measure(objective, settings):
     """Trains, searches from where each training stopped, and measures where the searches ended.
 
-    Returns two dicts of arrays. `attempts` tells of every search (R,) what measure_ends gives, and
-    whether its end is "accepted" as a critical point. `found` tells of each accepted point what
-    measure_ends and classify give, and
+    Returns two dicts of arrays. `attempts` holds of all R searches
 
-        "sampled_ratio"  the fraction of its random neighbours at RADIUS that have a higher loss
-        "point"          its number by rising loss; points that were found twice have the same
-        number "constant"       whether the network predicts the same everywhere
+    - "loss", "gradient_norm" and "flatness" (R,) where the search ended; - "kernel_fraction",
+    "kernel_dimensions" (R,): how much of ‖∇‖² lies in the near-kernel of H, the
+      directions of almost no curvature, and the fraction of all directions that these are;
+    - "accepted" (R,): whether the gradient vanishes there.
+
+    `found` holds of the K accepted points the first two lines, and
+
+    - "eigenvalues" (K, P) of the Hessian;
+    - "signature" (K, 3): how many of them are positive, zero and negative;
+    - "minimal_ratio" (K,): the fraction of positive ones;
+    - "sampled_ratios" (K, radii): the fraction of random neighbours with a higher loss, and
+      "sampled_ratio" (K,), the one at RADIUS;
+    - "point" (K,): the rank of its loss; points that were found twice have the same rank;
+    - "constant" (K,): whether the network predicts the same everywhere.
     """
     x = grid(DATA_POINTS, settings.device, torch.float64)
     y = sinc(x)
@@ -176,7 +189,7 @@ def varying_points(found):
 
 
 def summarize_attempts(attempts, found):
-    """A row: how many searches were accepted, and how many others have small flatness."""
+    """A row: how many searches were accepted, and how many of the rejected ones are flat."""
     rejected = ~attempts["accepted"]
     flat = attempts["flatness"] <= FLAT
     return {
@@ -191,12 +204,14 @@ def summarize_attempts(attempts, found):
 def summarize_search(attempts, found):
     """A row: what the accepted points are, and where the rejected searches ended.
 
-    "stationary" counts rejected searches that ended because ‖∇‖ itself was at a minimum. The
-    columns "rejected_..." are medians; measure_ends says what they are.
+    "stationary" counts rejected searches that ended because they had reached a minimum of ‖∇‖,
+    whose gradient H∇ / ‖∇‖ is zero there: their flatness is zero up to rounding. The columns
+    "rejected_..." are medians of what find_and_measure lists.
     """
     rejected = ~attempts["accepted"]
-    negative_eigenvalues = found["signature"][:, 2]
-    is_saddle = negative_eigenvalues > 0
+    _, _, negative = found["signature"].T
+    is_saddle = negative > 0
+    # The ways down of some saddles are so narrow that no random neighbour finds one.
     no_lower_neighbour = found["sampled_ratio"] == 1
     row = {
         "distinct": len(distinct_points(found)),
@@ -212,17 +227,19 @@ def summarize_search(attempts, found):
 
 
 def summarize_eigenvalues(eigenvalues):
-    """Columns about the eigenvalues (R, P) of the accepted points.
+    """Columns about the eigenvalues (K, P) of the accepted points.
 
-    Up to ZERO times the largest of its point an eigenvalue counts as zero. The largest that counts
-    as zero and the smallest that does not, as fractions of the largest, show how clear that cut is.
+    An eigenvalue counts as zero up to a fraction ZERO of the largest of its point. "largest_zero"
+    is the largest fraction among those that count as zero, and "smallest_nonzero" the smallest
+    among the others: they show how clear the cut is. "negative_to_positive" is the mean over the
+    points of the sum of negative eigenvalues divided by the sum of positive ones.
     """
     sizes = abs(eigenvalues)
     relative_sizes = sizes / sizes.max(1, keepdims=True)
     negative_sums = (-eigenvalues).clip(min=0).sum(1)
     positive_sums = eigenvalues.clip(min=0).sum(1)
     return {
-        # Where there is none, 0 and 1 are returned.
+        # `initial` stands where there is no such eigenvalue.
         "largest_zero": relative_sizes[relative_sizes <= ZERO].max(initial=0),
         "smallest_nonzero": relative_sizes[relative_sizes > ZERO].min(initial=1),
         "negative_to_positive": mean_or_none(negative_sums / positive_sums),
@@ -240,8 +257,8 @@ def summarize_correlations(found):
     rows = []
     for set_name, chosen in sets_of_points.items():
         for ratio_name, ratio in ratios.items():
-            # The numbers of the points stand for their losses: they have the same order, and equal
-            # numbers where rounding alone tells two losses apart.
+            # The ranks of the losses rather than the losses: they have the same order, but are
+            # equal where rounding alone tells two losses apart.
             correlation = correlation_columns(found["point"][chosen], ratio[chosen])
             rows.append({"points": set_name, "ratio": ratio_name, "count": len(chosen),
                          **correlation})

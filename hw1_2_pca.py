@@ -70,7 +70,9 @@ NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(settings):
     """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
@@ -118,7 +120,7 @@ def make_loss_function(model, images, labels):
     """
 
     def losses_at(vectors):
-        losses = []
+        losses = []  # of groups of networks, whose parameters replace the model's own
         for group in vectors.flatten(0, -2).split(NETWORKS_AT_ONCE):
             parameters = unflatten(group.float().to(images.device), model)
             group_losses, _ = evaluate(model, images, labels, parameters)
@@ -129,34 +131,31 @@ def make_loss_function(model, images, labels):
 
 
 def measure_plane(paths, walks):
-    """How much of the variance of paths, and of random walks, lies in a plane.
+    """How much of the variance of paths, and of random walks as their control, lies in a plane.
 
-    Each of the two gets a PCA of its own. Returns the fractions of variance in the first and second
-    component as columns of a row, "control_" standing for the walks, and paths and walks on their
-    planes (R, checkpoints, 2).
+    Each of the two has a PCA of its own. Returns the fractions of variance in the first and second
+    component as columns of a row, and paths and walks on their planes (R, checkpoints, 2).
     """
-    columns, points = {}, []
-    for prefix, vectors in (("", paths), ("control_", walks)):
-        pca = fit_plane(vectors)
-        points.append(project(pca, vectors))
-        first, second = pca.explained_variance_ratio_
-        columns[f"{prefix}explained_variance_1"] = first
-        columns[f"{prefix}explained_variance_2"] = second
-    paths_on_plane, walks_on_plane = points
-    return columns, paths_on_plane, walks_on_plane
+    path_pca, walk_pca = fit_plane(paths), fit_plane(walks)
+    columns = {}
+    columns["explained_variance_1"], columns["explained_variance_2"] = (
+        path_pca.explained_variance_ratio_)
+    columns["control_explained_variance_1"], columns["control_explained_variance_2"] = (
+        walk_pca.explained_variance_ratio_)
+    return columns, project(path_pca, paths), project(walk_pca, walks)
 
 
 def measure_views(paths, model, settings):
-    """Looks at the trainings in three ways: all weights, one layer, all paths from one start.
+    """Looks at the trainings in three ways: all weights, one layer, and each path minus its start.
 
-    The control of each view are random walks that start where the paths start and take steps of the
-    same lengths, but in random directions. Returns the rows of the table, and paths and walks on
-    their planes, {view: (R, checkpoints, 2)} each.
+    The control of each view is as many random walks, which start where the paths start and take
+    steps of the same lengths in random directions. Returns the rows of the table, and paths and
+    walks on their planes, {view: (R, checkpoints, 2)} each.
     """
     views = {
         "whole-model": paths,
         "one-layer": one_layer(paths, model, ONE_LAYER),
-        "from-start": paths - paths[:, :1],  # not drawn: the picture without the starts
+        "from-start": paths - paths[:, :1],  # in the table only
     }
     rows, paths_on_planes, walks_on_planes = [], {}, {}
     for view, vectors in views.items():
@@ -188,9 +187,9 @@ def measure_own_planes(paths, settings):
 def measure_surface(path, losses_at):
     """The loss on the plane of one path (checkpoints, P).
 
-    The plane has the directions of the path's two components and passes through the path's end.
-    Only the end lies on it; the other points of the path are shown where they project to. Returns a
-    row and the curves.
+    The plane has the directions of the path's two components and is moved so that it passes through
+    the path's end, where the loss is lowest. Coordinates are those of the PCA. The other points of
+    the path lie beside the plane and are shown where they project to. Returns a row and the curves.
     """
     pca = fit_plane(path)
     points = project(pca, path)  # (checkpoints, 2), a NumPy array
@@ -211,11 +210,10 @@ def measure_lines(paths, copies, losses_at):
     """Loss along straight lines between networks, and the distance of their ends.
 
     The lines lead from each start to its end, from each end to its permuted copy, and between the
-    ends of each two runs. A copy has its hidden units in another order and computes the same
-    function. Where copies are as far from their ends as other runs are, the distance does not show
-    that two runs have learned different functions. The barrier is the most by which the loss on a
-    line exceeds the straight line between its ends. Returns the rows, and the losses {line: (lines,
-    alphas)}.
+    ends of each two runs. A copy (R, P) computes the same function with its hidden units in another
+    order: a distance or a barrier as large as that to a copy does not show that two runs learned
+    different functions. The barrier is the most by which the loss exceeds the linear interpolation
+    of the losses at the two ends. Returns the rows, and the losses {line: (lines, alphas)}.
     """
     starts, ends = paths[:, 0], paths[:, -1]
     own = own_pairs(len(paths))
@@ -252,7 +250,10 @@ def measure_pairs(paths, predictions):
 
 
 def own_pairs(runs):
-    """The pairs of values that belong to one run: each run with itself, (runs, 2)."""
+    """For values of which every run has one, the pairs that summarize asks for: (runs, 2).
+
+    Each run is paired with itself.
+    """
     every_run = torch.arange(runs)
     return torch.stack([every_run, every_run], dim=1)
 
@@ -260,7 +261,8 @@ def own_pairs(runs):
 def summarize(quantity, values, pairs):
     """A row: the mean of values (n,) with its interval, the smallest and the largest value.
 
-    pairs (n, 2) are the two runs that each value belongs to, see mean_over_pairs.
+    pairs (n, 2) are the numbers of the two runs that each value belongs to. The interval allows for
+    pairs that share a run, which are not independent; see mean_over_pairs.
     """
     mean, half_width = mean_over_pairs(values, pairs)
     return {
@@ -394,7 +396,7 @@ def draw_lines(panel, results):
         words = name.replace("-", " ").replace("copy", "permuted copy")
         draw_runs(panel, results["constants"]["ALPHAS"], losses, color, TRAIN, f"line from {words}",
                   marker)
-        if name != "start-to-end":  # whose barrier is near zero
+        if name != "start-to-end":  # the title is about the others
             row = find_row(results["differences"], quantity=f"{name}-barrier")
             titles.append(f"{words} {row['mean']:.2f}")
     panel.set(title=f"Barriers: {', '.join(titles)} nats", xlabel="position on the line",

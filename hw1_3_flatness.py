@@ -44,22 +44,27 @@ FLAGS = {
                              help="training images, the first, on which sharpness is measured"),
 }
 WIDTHS = [784, 64, 32, 10]
-# Of all trainings, by Adam, and of the solutions at α = 0.
+# The options of the base training, whose solutions lie at α = 0. Adam trains all networks.
 BASE = {"batch_size": 64, "learning_rate": 1e-3}
-# Each comparison changes one of these values for the solutions at α = 1.
+# Each comparison changes one of them for the training whose solutions lie at α = 1.
 CHANGES = {"batch_size": 1_024, "learning_rate": 1e-2}
 INITIALIZATIONS = ("same", "different")  # of the two ends of a line
 ALPHAS = torch.arange(-20, 41) / 20  # −1 … 2 in steps of 0.05; exactly 0 and 1 are among them
-AT_0, AT_1 = 20, 40  # the indices of α = 0 and α = 1
+AT_0, AT_1 = ALPHAS.tolist().index(0), ALPHAS.tolist().index(1)  # their indices
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
 
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(settings):
-    """A stack of settings.runs + 1 networks, each with an initialization of its own."""
+    """A stack of settings.runs + 1 networks, each with an initialization of its own.
+
+    One more than there are pairs, so that run k can also be paired with run k + 1.
+    """
     generators = run_generators(settings.seed, settings.runs + 1, "initialization")
     return mlp(WIDTHS, generators).to(settings.device)
 
@@ -70,7 +75,7 @@ def build_model(settings):
 def train_model(images, labels, batch_size, learning_rate, settings):
     """Trains a stack; returns the model and its solutions, vectors (runs + 1, P).
 
-    Run k of every training starts from the same weights, because it draws them from the same seed.
+    Run k of every training draws its weights and its data order from the same seed.
     """
     model = build_model(settings)
     labels_of_runs = expand_to_runs(labels, model)  # (runs + 1, N); images are shared by all runs
@@ -84,7 +89,8 @@ def train_model(images, labels, batch_size, learning_rate, settings):
 def pair_solutions(base, changed, initialization):
     """The two ends of each line, (runs, P) twice, from solutions (runs + 1, P) of two trainings.
 
-    Run k of the base meets run k, which started from the same weights, or run k + 1, which did not.
+    Run k of the base meets run k, which started from the same weights, or run k + 1, which did not,
+    and which saw the images in another order as well.
     """
     if initialization == "same":
         return base[:-1], changed[:-1]
@@ -122,8 +128,10 @@ def measure_solutions(model, vectors, sharpness_loss, sets):
 def measure_rescaled(model, vectors, sharpness_loss, sets):
     """Rescales solutions (R, P) by each of SCALES and measures them.
 
-    Returns a row for each scale, and {"largest_eigenvalue" and "sharpness": (scales, R)}. The
-    largest change of an output confirms that rescaling leaves the function as it is.
+    The first layer is multiplied by the scale, the second divided by it. The ReLU between them lets
+    the factor through, so that the function stays as it is, which the largest change of an output
+    confirms. Returns a row for each scale, and {measure: (scales, R)} of the two measures of
+    sharpness.
     """
     test_images, _ = sets["test"]
     unscaled_outputs = predict(model, test_images, unflatten(vectors, model))
@@ -153,15 +161,15 @@ def measure_curvature(loss, ends, first, second):
 
 
 def summarize_solutions(model, solutions, options, sharpness_loss, sets):
-    """A row: means of what the solutions (R, P) of one training have by themselves."""
+    """A row: mean loss, accuracy, sharpness and norm of the solutions (R, P) of one training."""
     measured = measure_solutions(model, solutions, sharpness_loss, sets)
     return options | {"runs": len(solutions)} | mean_columns(measured)
 
 
 def summarize_end(alpha_index, line_values, curvatures, batch_size, settings):
-    """Columns for one end of the lines.
+    """Columns for one end of the lines: updates of the training, and means over the lines there.
 
-    alpha_index is that of the end, line_values are what measure_lines returns, curvatures (R,)
+    alpha_index is AT_0 or AT_1, line_values are what measure_lines returns, and curvatures (R,) are
     those of the loss along each line at that end.
     """
     columns = {"updates": settings.epochs * ceil(settings.train_size / batch_size)}
@@ -173,7 +181,8 @@ def summarize_end(alpha_index, line_values, curvatures, batch_size, settings):
 def changed_options(comparison, settings):
     """The options of the training that a comparison sets against BASE."""
     options = BASE | {comparison: CHANGES[comparison]}
-    options["batch_size"] = min(options["batch_size"], settings.train_size)  # few images in a tour
+    # A batch cannot be larger than the training set.
+    options["batch_size"] = min(options["batch_size"], settings.train_size)
     return options
 
 
@@ -193,11 +202,13 @@ def compare_solutions(model, base, changed, options, comparison, line_loss, sets
         key = {"comparison": comparison, "initialization": initialization, "runs": settings.runs}
         barrier_rows.append(key | barriers)
         for alpha_index, ends, end_options in ((AT_0, first, BASE), (AT_1, second, options)):
+            end_row = dict(key)
+            end_row["end"] = end_options[comparison]
+            end_row["barrier"] = barriers["barrier"]
             curvatures = measure_curvature(line_loss, ends, first, second)
-            columns = summarize_end(alpha_index, line_values, curvatures,
-                                    end_options["batch_size"], settings)
-            end_columns = {"end": end_options[comparison], "barrier": barriers["barrier"]}
-            end_rows.append(key | end_columns | columns)
+            end_row.update(summarize_end(alpha_index, line_values, curvatures,
+                                         end_options["batch_size"], settings))
+            end_rows.append(end_row)
     return end_rows, barrier_rows, curves
 
 
@@ -209,7 +220,7 @@ def run(settings):
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
     model, base = train_model(images, labels, **BASE, settings=settings)
 
-    # Losses in float64, because curvature is a small difference of large sums.
+    # Functions of the parameters, in float64 because curvature is a small difference of large sums.
     line_loss = loss_at(model, images.double(), labels, cross_entropy)
     sharpness_images = images[: settings.sharpness_images].double()
     sharpness_labels = labels[: settings.sharpness_images]
@@ -225,6 +236,7 @@ def run(settings):
             model, base, changed, options, comparison, line_loss, sets, settings)
         table += end_rows
         comparisons += barrier_rows
+    # As many solutions as there are pairs.
     rescaling, curves["rescaling"] = measure_rescaled(model, base[:-1], sharpness_loss, sets)
     return {
         "constants": {"ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES, "SCALES": SCALES},
@@ -304,7 +316,7 @@ def draw_accuracy(panel, results, comparison):
 def mark_ends(panel, results, comparison):
     """Lines at the two ends, and what they are."""
     ends = [row["end"] for row in results["table"] if row["comparison"] == comparison]
-    base, changed = ends[:2]  # α = 0 comes first
+    base, changed = ends[:2]  # two rows for each kind of lines, first that of α = 0
     panel.set(xlabel=f"α: {comparison.replace('_', ' ')} {base:,} at 0, {changed:,} at 1",
               xticks=[-1, 0, 1, 2])
     for alpha in (0, 1):

@@ -51,9 +51,10 @@ WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40
           128, 192, 256, 512, 1024)
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
-# Each width is averaged with its neighbours, three in all, before a peak is sought: one noisy width
-# is no peak. NOT_SMOOTHED is the same without averaging.
-SMOOTHED, NOT_SMOOTHED = 3, 1
+# A peak is sought twice: in the mean of each width and its two neighbours, because one noisy width
+# is no peak, and in every width by itself.
+SMOOTHED = 3  # widths that are averaged
+NOT_SMOOTHED = 1
 MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 PEAK_MEASURES = ("test_loss", "test_error")  # the measures in which peaks and rises are sought
 
@@ -61,8 +62,12 @@ PEAK_MEASURES = ("test_loss", "test_error")  # the measures in which peaks and r
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side. Its parameters,
+# outputs and losses have the networks (R) as their first dimension; R is the number of fractions
+# times the number of runs. Inputs that all networks share lack that dimension. See
+# common/models.py.
 def stacked_run_numbers(settings):
-    """The run number of every network in the stack: 0, 1, 2, 3, 0, 1, 2, 3 for four runs.
+    """The run number of every network in a stack: 0, 1, 2, 3, 0, 1, 2, 3 for four runs.
 
     All runs at the first of FRACTIONS come first, then all runs at the second. Run k draws weights,
     data order and random labels from the same seeds at every width and fraction, so that runs of
@@ -71,7 +76,6 @@ def stacked_run_numbers(settings):
     return list(range(settings.runs)) * len(FRACTIONS)
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(pixels, width, settings):
     """A stack of R = len(FRACTIONS) · settings.runs networks of one width."""
     generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
@@ -106,6 +110,7 @@ def train_model(width, task, test_labels, settings):
     sets = {"train": (images, labels), "test": (test_images, test_labels)}
     measures = {}
     for name, by_network in evaluate_sets(model, sets).items():  # by_network is (R,)
+        # In the stack, the runs of the first fraction come first.
         measures[name] = by_network.cpu().numpy().reshape(len(FRACTIONS), settings.runs)
     return parameter_count(model), measures
 
@@ -127,7 +132,7 @@ def train_all_widths(data, settings):
                               for name, by_width in measures_by_width.items()}
 
 
-# --- summing up: values are (runs, widths), of one measure at one fraction ---
+# --- summing up ---
 
 
 def summarize_width(fraction, width, parameters, measures):
@@ -153,33 +158,35 @@ def interpolation_threshold(train_accuracies):
 def summarize_threshold(train_accuracies, values, parameter_counts):
     """Columns: where the training labels are first fitted, with values there and at the end.
 
-    The end is the largest network. "change" is that of the largest network minus that at the
-    threshold. All columns about the threshold are None where no network fits the labels.
+    values (runs, widths) are those of a test measure, and the end is the largest network. "change"
+    is the value at the end minus the value at the threshold. All columns about the threshold are
+    None where no network fits the labels.
     """
     columns = {"largest_parameters": parameter_counts[-1]}
     columns["at_largest"], columns["at_largest_ci95"] = mean_ci95(values[:, -1])
     threshold = interpolation_threshold(train_accuracies)
     if threshold is None:
-        of_threshold = ("width", "parameters", "at_threshold", "at_threshold_ci95", "change",
-                        "change_ci95")
-        return columns | dict.fromkeys(of_threshold)
-    columns["width"] = WIDTHS[threshold]
-    columns["parameters"] = parameter_counts[threshold]
-    at_threshold = values[:, threshold]
-    columns["at_threshold"], columns["at_threshold_ci95"] = mean_ci95(at_threshold)
-    changes = values[:, -1] - at_threshold  # run by run: equal numbers have equal seeds
-    columns["change"], columns["change_ci95"] = mean_ci95(changes)
+        for name in ("width", "parameters", "at_threshold", "at_threshold_ci95", "change",
+                     "change_ci95"):
+            columns[name] = None
+    else:
+        columns["width"] = WIDTHS[threshold]
+        columns["parameters"] = parameter_counts[threshold]
+        at_threshold = values[:, threshold]
+        columns["at_threshold"], columns["at_threshold_ci95"] = mean_ci95(at_threshold)
+        changes = values[:, -1] - at_threshold  # run by run: equal numbers have equal seeds
+        columns["change"], columns["change_ci95"] = mean_ci95(changes)
     return columns
 
 
 def summarize_upturn(values):
-    """Columns: how far values rise from the lowest to those of the largest network.
+    """Columns: how far values (runs, widths) rise from the lowest to those of the largest network.
 
-    In each run the place of the lowest value is the one that the mean of the other runs has: the
-    lowest of a run's own noisy values would overstate the rise. "width" is where the mean of all
-    runs is lowest.
+    For each run the lowest value is taken at the width where the mean of the other runs is lowest,
+    because a run's own lowest value, picked from noise, would overstate the rise. "width" is where
+    the mean of all runs is lowest.
     """
-    lowest_places = held_out_argmax(-values)  # of the highest −values, the lowest values
+    lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, values are lowest
     lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
     rise, rise_ci95 = mean_ci95(values[:, -1] - lowest)
     return {
@@ -192,13 +199,14 @@ def summarize_upturn(values):
 
 
 def summarize_peak(values, parameter_counts, widths_averaged):
-    """Columns: the most prominent peak of the curve, after averaging so many neighbouring widths.
+    """Columns: the most prominent peak of values (runs, widths), neighbouring widths averaged.
 
-    The rise leads from the lowest value before the peak to it, the fall from it to the lowest value
-    after. The peak's place and height are those of the mean of all runs. Rise and fall are measured
-    in each run at the places that the other runs choose, because in noise a run's own highest value
-    always has a rise before it and a fall behind it. "beyond_intervals" says whether both are above
-    zero by more than their intervals: a clear peak.
+    Where the peak is, and how high, is that of the mean of all runs. How much it rises and falls is
+    measured in each run at the places that the mean of the other runs chooses, because a run's own
+    highest value, picked from noise, has a rise before it and a fall behind it even where there is
+    no peak. The rise is the peak minus the lowest value before it, the fall the peak minus the
+    lowest value after it. "beyond_intervals" says whether rise and fall are above zero beyond their
+    intervals: then the peak is clear.
     """
     smooth = scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
     valley_before, peak, valley_after = find_peak(smooth.mean(0))  # indices of widths
@@ -234,8 +242,7 @@ def summarize_widths(parameter_counts, measures):
 
 def summarize_curves(parameter_counts, measures):
     """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction."""
-    thresholds, upturns = [], []
-    peaks = {SMOOTHED: [], NOT_SMOOTHED: []}
+    thresholds, upturns, smoothed_peaks, other_peaks = [], [], [], []
     for place, fraction in enumerate(FRACTIONS):
         train_accuracies = measures["train_accuracy"][place]
         for name in PEAK_MEASURES:
@@ -243,10 +250,11 @@ def summarize_curves(parameter_counts, measures):
             key = {"randomized": fraction, "measure": name}
             thresholds.append(key | summarize_threshold(train_accuracies, values, parameter_counts))
             upturns.append(key | summarize_upturn(values))
-            for widths_averaged, rows in peaks.items():
-                columns = summarize_peak(values, parameter_counts, widths_averaged)
-                rows.append({"widths_averaged": widths_averaged} | key | columns)
-    return thresholds, upturns, peaks[SMOOTHED] + peaks[NOT_SMOOTHED]
+            peak = summarize_peak(values, parameter_counts, SMOOTHED)
+            smoothed_peaks.append({"widths_averaged": SMOOTHED} | key | peak)
+            peak = summarize_peak(values, parameter_counts, NOT_SMOOTHED)
+            other_peaks.append({"widths_averaged": NOT_SMOOTHED} | key | peak)
+    return thresholds, upturns, smoothed_peaks + other_peaks
 
 
 def run(settings):

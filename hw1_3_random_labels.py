@@ -48,8 +48,9 @@ FLAGS = {
 }
 FRACTIONS = (0, 0.25, 0.5, 0.75, 1)  # of the training labels that are randomized
 HIDDEN_WIDTHS = (128, 512)
-# SGD with momentum, because in trials Adam at 1e-3 had fitted 96 to 98 % of random labels after 60
-# epochs. Its learning rate is constant, so that no schedule decides when the labels are fitted.
+# SGD with momentum, because Adam at 1e-3 fitted only 96 to 98 % of random labels in 60 epochs when
+# it was tried. Its learning rate is constant, so that no schedule decides when the labels are
+# fitted.
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
 
@@ -57,17 +58,21 @@ FITTED = 0.999  # training accuracy that counts as fitted
 # --- networks ---
 
 
+# A stack is one model that holds many networks and trains them side by side. Its parameters,
+# outputs and losses have the networks (R) as their first dimension; R is the number of fractions
+# times the number of runs. Inputs that all networks share lack that dimension. See
+# common/models.py.
 def stacked_run_numbers(settings):
     """The run number of every network in the stack: 0, 1, 2, 0, 1, 2, ... for three runs.
 
     All runs at the first of FRACTIONS come first, then all runs at the second, and so on. Run k of
-    every fraction starts from the same weights, sees the images in the same order and randomizes
-    nested sets of labels, so that runs of equal number can be compared in pairs.
+    every fraction starts from the same weights and sees the images in the same order. What one
+    fraction randomizes, a larger one randomizes too. So runs of equal number can be compared in
+    pairs.
     """
     return list(range(settings.runs)) * len(FRACTIONS)
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
 def build_model(pixels, settings):
     """A stack of R = len(FRACTIONS) · settings.runs networks, see stacked_run_numbers."""
     generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
@@ -117,7 +122,7 @@ def train_model(data, settings):
           title=f"{len(FRACTIONS)} fractions of random labels")
     history = {}
     for name, values in records.items():
-        by_network = torch.stack(values, dim=1).numpy()  # (R, epochs + 1)
+        by_network = torch.stack(values, dim=1).numpy()  # (R, epochs + 1), fraction by fraction
         history[name] = by_network.reshape(len(FRACTIONS), settings.runs, -1)
     return parameter_count(model), history
 
@@ -129,12 +134,12 @@ def measure_training(logits, labels, true_labels, is_random):
     labels counts only the examples whose label was drawn at random; it is 0 where there are none.
     """
     predictions = logits.argmax(2)
-    random_examples = is_random.sum(1).clamp(min=1)  # not 0, by which nothing can be divided
-    true_predictions = (predictions == true_labels) & is_random
+    random_count = is_random.sum(1).clamp(min=1)  # at least 1, to avoid a division by zero
+    predicts_true_label = (predictions == true_labels) & is_random
     return {
         "train_loss": cross_entropy(logits, labels),
         "train_accuracy": (predictions == labels).double().mean(1),
-        "true_accuracy": true_predictions.sum(1) / random_examples,
+        "true_accuracy": predicts_true_label.sum(1) / random_count,
     }
 
 
@@ -142,7 +147,7 @@ def measure_training(logits, labels, true_labels, is_random):
 
 
 def first_fitted(accuracies):
-    """The epochs after which training accuracies (epochs + 1,) reach FITTED first, or None."""
+    """The number of epochs until training accuracies (epochs + 1,) reach FITTED, or None."""
     reached = np.flatnonzero(accuracies >= FITTED)
     return int(reached[0]) if len(reached) else None
 
@@ -162,7 +167,7 @@ def compare_fits(epochs_to_fit):
     the epochs of a run by those of the same run with true labels.
     """
     epochs_with_true_labels = epochs_to_fit[0]
-    # An untrained network that fits already, as on a handful of images, would be divided by.
+    # A run that fits before training, at epoch 0, would mean a division by zero.
     can_be_compared = None not in epochs_with_true_labels and 0 not in epochs_with_true_labels
     rows = []
     for fraction, epochs in epochs_to_fit.items():
@@ -217,13 +222,13 @@ def summarize_peaks(fraction, measures):
         values = measures[name]
         peak_epochs = held_out_argmax(values)  # (runs,)
         every_run = np.arange(len(values))
-        at_peak_and_end = {"peak": values[every_run, peak_epochs], "final": values[:, -1]}
+        peaks = values[every_run, peak_epochs]  # of run k the value at peak_epochs[k]
         train_accuracy_at_peak = measures["train_accuracy"][every_run, peak_epochs]
         rows.append({
             "randomized": fraction,
             "measure": name,
             "peak_epoch": peak_epochs.mean(),
-            **mean_columns(at_peak_and_end),
+            **mean_columns({"peak": peaks, "final": values[:, -1]}),
             "train_accuracy_at_peak": train_accuracy_at_peak.mean(),
         })
     return rows
@@ -316,8 +321,7 @@ def draw_true_accuracy(panel, results):
 def draw_epochs_to_fit(panel, results):
     """The epoch at which every run fits its labels; open marks at the top where it never does."""
     curves, fitted = results["curves"], results["constants"]["FITTED"]
-    losses_with_true_labels = np.array(curves["train_loss"][0])  # (runs, epochs + 1)
-    last_epoch = losses_with_true_labels.shape[1] - 1
+    last_epoch = len(curves["train_loss"][0][0]) - 1  # of fraction 0, run 0: (epochs + 1,)
     for (fraction, epochs), color, marker in zip(curves["epochs_to_fit"].items(), COLORS, MARKERS):
         # Side by side, within two percentage points of the fraction.
         places = 100 * fraction + np.linspace(-2, 2, len(epochs))

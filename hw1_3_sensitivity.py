@@ -68,7 +68,9 @@ TARGETS = ("gap", "accuracy_gap", "test_loss")
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side (common/models.py).
+# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
+# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
+# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(settings):
     """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
@@ -81,8 +83,8 @@ def build_model(settings):
 class Snapshots:
     """The parameters of every run when it first met a condition.
 
-    vectors (R, P) are those, and the initial ones of a run that has not met it; epochs (R,) are the
-    epochs at which the runs met it, −1 if never.
+    vectors (R, P) holds them; of a run that has not met the condition it holds the initial
+    parameters. epochs (R,) holds the epochs at which the runs met it, −1 where one has not.
     """
 
     def __init__(self, model):
@@ -113,8 +115,9 @@ def train_model(batch_size, images, labels, settings):
 
     def record(epoch):  # train calls it before training and after every epoch
         train_loss, _ = evaluate(model, images, labels)  # (R,)
-        reached_epochs = torch.full_like(train_loss, epoch >= settings.epochs, dtype=torch.bool)
-        snapshots["equal_epochs"].take(model, epoch, reached_epochs)
+        all_runs = torch.ones_like(train_loss, dtype=torch.bool)
+        if epoch >= settings.epochs:
+            snapshots["equal_epochs"].take(model, epoch, all_runs)
         snapshots["equal_loss"].take(model, epoch, train_loss <= settings.target_loss)
         return all(taken.complete() for taken in snapshots.values())  # True ends the training
 
@@ -137,21 +140,24 @@ def measure_networks(model, vectors, images, labels, data, settings):
     values = evaluate_sets(model, sets, parameters)
     values["gap"] = values["test_loss"] - values["train_loss"]
     values["accuracy_gap"] = values["train_accuracy"] - values["test_accuracy"]
-    # With labels, of the loss of the true class; without, of the probabilities of all classes.
+    # With labels, input_sensitivity takes the norm of the gradient of the loss by the input;
+    # without, that of the Jacobian of the class probabilities.
     values["sensitivity"] = input_sensitivity(model, parameters, data.test_images, data.test_labels)
     values["jacobian"] = input_sensitivity(model, parameters, data.test_images)
     sharpness_images = images[: settings.sharpness_images].double()
     sharpness_labels = labels[: settings.sharpness_images]
-    loss = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
-    values["sharpness"] = epsilon_sharpness(loss, vectors.double(), EPSILON)
-    values["largest_eigenvalue"] = largest_eigenvalue(loss, vectors.double())
+    # A function of the parameters, in float64 because curvature is a small difference of large
+    # sums.
+    loss_function = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
+    values["sharpness"] = epsilon_sharpness(loss_function, vectors.double(), EPSILON)
+    values["largest_eigenvalue"] = largest_eigenvalue(loss_function, vectors.double())
     return {name: by_run.cpu().numpy() for name, by_run in values.items()}
 
 
 def measure_snapshots(taken, model, batch_size, images, labels, data, settings):
     """measure_networks at Snapshots, with batch size and updates of every run.
 
-    None where a run has not met the condition: the mean of the others would be that of easy runs.
+    None where a run has not met the condition: averaging the others would favour the easy runs.
     """
     if not taken.complete():
         return None
@@ -163,6 +169,7 @@ def measure_snapshots(taken, model, batch_size, images, labels, data, settings):
 
 # --- summing up ---
 
+# Names and columns as mean_columns makes them; *_ci95 is the half width of an interval.
 MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap",
                 "accuracy_gap", "sensitivity", "sensitivity_ci95", "jacobian", "sharpness",
                 "largest_eigenvalue")
@@ -275,7 +282,7 @@ def curves_by_regime(results):
 def label_panel(panel, results, name, medians, form):
     """The axis of batch sizes, and a title with the range of the medians in each regime.
 
-    medians are {regime: (batch sizes,)}, written in Python's format form.
+    medians are {regime: (batch sizes,)}; form is the Python format of the numbers.
     """
     ranges = []
     for regime, values in medians.items():

@@ -3,18 +3,18 @@
     python -m report              # writes them
     python -m report --check      # changes nothing; says what does not agree, figures included
 
-Comments in the README, which no reader sees, stand around everything that is measured and name where it
-is stored: a list of rows in figures/NAME.json, the conditions that its rows satisfy (quoted where they
-hold a space), and then
+Comments in the README, which no reader sees, stand around everything that is measured and name
+where it is stored: a list of rows in figures/NAME.json, the conditions that its rows satisfy
+(quoted where they hold a space), and then
 
     <!-- table hw1_1_mnist.table dataset=MNIST model parameters -->
     <!-- end -->
                  for a table: its columns, or none for all of them
 
     <!-- value hw1_1_mnist.table dataset=MNIST "model=1 conv 5×5" test_accuracy .2% --><!-- end -->
-                 for a number: a column and its Python format, one row being left. A number in no row, and
-                 a list of numbers, need the format alone. Two formats more: ".1points" is a fraction in
-                 percentage points, "count" is how many rows or numbers there are.
+                 for a number: a column and its Python format, one row being left. A number in no
+                 row, and a list of numbers, need the format alone. Two formats more: ".1points" is
+                 a fraction in percentage points, "count" is how many rows or numbers there are.
 """
 
 import argparse
@@ -44,8 +44,9 @@ MARKER = re.compile(f"{START}(.*?){END}", re.DOTALL)
 def select(folder, words):
     """What a marker names in the stored results, and its remaining words.
 
-    words are "NAME.key", then "column=value" conditions, then columns or a format. Of a list of rows
-    those that satisfy the conditions are left. Raises ResultsError where there is no such thing.
+    words are "NAME.key", then "column=value" conditions, then columns or a format. Of a list of
+    rows those that satisfy the conditions are left. Raises ResultsError where there is no such
+    thing.
     """
     experiment, _, key = words[0].partition(".")
     selected = read_results(folder / f"{experiment}.json")
