@@ -186,7 +186,7 @@ def summarize_upturn(values):
     because a run's own lowest value, picked from noise, would overstate the rise. "width" is where
     the mean of all runs is lowest.
     """
-    lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, values are lowest
+    lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, these are lowest
     lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
     rise, rise_ci95 = mean_ci95(values[:, -1] - lowest)
     return {

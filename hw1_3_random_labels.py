@@ -315,7 +315,7 @@ def draw_true_accuracy(panel, results):
     row = find_row(results["memorization"], randomized=fewest_random, measure="true_accuracy")
     panel.set(title=f"With {row['randomized']:.0%} random, {row['peak']:.0%} get their true "
                     f"label at the peak, {row['final']:.0%} at the end",
-              xlabel="epochs", ylabel="randomized images with their true label (%)")
+              xlabel="epochs", ylabel="given their true label (%)")
 
 
 def draw_epochs_to_fit(panel, results):
