@@ -112,7 +112,7 @@ def main(file, description, flags, run, plot, *, uses_images=False, arguments=No
     except Diverged as error:
         _exit(error, 1)
     except KeyboardInterrupt:  # where the handler of common.interrupts is not in place
-        _exit("interrupted; stored results are as they were", 130)
+        _exit("interrupted; stored results are whole", 130)
 
 
 def _exit(message, status):
@@ -206,7 +206,7 @@ def parser_of_common_flags(description, uses_images):
     parser.add_argument("--seed", type=integer_from_zero, default=0,
                         help="base seed; run k draws from (seed, k) (default: 0)")
     parser.add_argument("--quick", action="store_true",
-                        help="a tour in seconds, with the values in brackets below")
+                        help="a tour in seconds, with the values in [brackets]")
     parser.add_argument("--out", default="figures",
                         help="folder of the results; what differs from the report goes to a "
                         "subfolder of it that is named after the difference (default: figures)")

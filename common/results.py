@@ -204,9 +204,11 @@ def figure_problem(path):
     except ResultsError as error:
         return str(error)
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.verify()  # the checksums of all parts; the picture cannot be read after it
+        with Image.open(path, formats=["PNG"]) as picture:
             drawn_from = picture.text.get(FINGERPRINT_FIELD)
-    except (OSError, SyntaxError, AttributeError):  # what Pillow raises for damage, or no PNG
+    except Exception:  # Pillow raises errors of many kinds for damage
         return f"{path} is damaged; draw it again with --replot"
     if drawn_from is None:
         return f"{path} does not say what it was drawn from; draw it again with --replot"

@@ -48,19 +48,26 @@ def select(folder, words):
     rows those that satisfy the conditions are left. Raises ResultsError where there is no such
     thing.
     """
-    experiment, _, key = words[0].partition(".")
-    selected = read_results(folder / f"{experiment}.json")
+    file, key = split_name(words[0])
+    selected = read_results(folder / file)
     for part in key.split("."):
         if part not in selected:
-            raise ResultsError(f"{experiment}.json has no {key!r}")
+            raise ResultsError(f"{file} has no {key!r}")
         selected = selected[part]
     conditions = [word.split("=", 1) for word in words[1:] if "=" in word]
     rest = [word for word in words[1:] if "=" not in word]
     if is_rows(selected):
         selected = [row for row in selected if satisfies(row, conditions)]
         if not selected:
-            raise ResultsError(f"{experiment}.json: no row of {' '.join(words)}")
+            raise ResultsError(f"{file}: no row of {' '.join(words)}")
     return selected, rest
+
+
+def split_name(name):
+    """The file and the key that "FOLDER/NAME.key" names; the folder, if any, may have dots."""
+    folder, slash, rest = name.rpartition("/")
+    experiment, _, key = rest.partition(".")
+    return f"{folder}{slash}{experiment}.json", key
 
 
 def is_rows(selected):
@@ -92,14 +99,15 @@ def content_of_value(instruction, folder):
     if is_rows(selected):
         require_columns(selected, columns, instruction)
         if len(selected) != 1:
-            raise ResultsError(f"{file_of(instruction)}: {len(selected)} rows where one is needed for "
-                               f"the marker {instruction!r}")
+            raise ResultsError(f"{file_of(instruction)}: {len(selected)} rows where one is needed "
+                               f"for the marker {instruction!r}")
         selected = selected[0][columns[0]]
     numbers = selected if isinstance(selected, list) else [selected]
     return ", ".join(format_value(number, form) for number in numbers)
 
 
 def require_columns(rows, columns, instruction):
+    """Raises ResultsError unless the rows have all of the columns."""
     for column in columns:
         if is_rows(rows) and column not in rows[0]:
             raise ResultsError(f"{file_of(instruction)}: no column {column!r} for the marker "
@@ -107,7 +115,8 @@ def require_columns(rows, columns, instruction):
 
 
 def file_of(instruction):
-    return f"{instruction.partition('.')[0]}.json"
+    """The file that a marker's instruction names."""
+    return split_name(instruction.split()[0])[0]
 
 
 def format_value(number, form):
@@ -157,7 +166,7 @@ def write(readme, figures):
 
 
 def find_differences(readme, figures):
-    """What does not agree between README, results and figures: a list of lines, empty where all does."""
+    """What does not agree between README, results and figures: a list of lines."""
     differences = []
     text = readme.read_text(encoding="utf-8")
     rendered = render(text, figures)
@@ -166,6 +175,10 @@ def find_differences(readme, figures):
             differences.append(f"{readme} differs from the stored results; run `python -m report`\n"
                                f"  is:     {is_line}\n  should: {should_line}")
             break
+    for shown in re.findall(rf"\({figures.name}/([^)]+\.png)\)", text):
+        if not (figures / shown).exists():
+            differences.append(f"{readme} shows {figures / shown}, which does not exist; draw it "
+                               "with --replot")
     for path in sorted(figures.rglob("*.png")):
         problem = figure_problem(path)
         if problem:
@@ -181,7 +194,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true",
-                        help="change nothing; say of every figure whether it belongs to its results")
+                        help="change nothing; say of every figure whether it belongs to its "
+                        "results")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--figures", type=Path, default=ROOT / "figures")
     settings = parser.parse_args(arguments)

@@ -1,6 +1,10 @@
-"""What several test files need: real MNIST where it is at hand, files of its form made up on the spot, and a server."""
+"""What several test files need: real MNIST where it is at hand, made-up files, a server.
+
+Everything here imports on every system; what a system lacks skips the test that asks for it.
+"""
 
 import gzip
+import hashlib
 import json
 import os
 import pickle
@@ -13,21 +17,26 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from common import download
+
 import hypothesis
 import pytest
 import torch
 from hypothesis import strategies as st
 
-from common import data
-
-ROOT = Path(__file__).parent.parent
-# The same examples every time and everywhere: a test that passed here does not fail elsewhere by chance. No deadline,
-# since a busy machine is no fault; a fixture's folder is shared by the examples of a test, which leave it as it was.
+ROOT = Path(__file__).resolve().parent.parent
+# The same examples every time and everywhere: a test that passed here does not fail elsewhere by
+# chance. No deadline, since a busy machine is no fault; a fixture's folder is shared by the
+# examples of a test, which leave it as it was.
 hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, database=None, max_examples=50,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 hypothesis.settings.load_profile("steady")
-# Files like those of data.FILES, but of 200 training and 100 test images, which are read in a moment.
+
+
+# --- sets of images ---
+
+# Files like those of download.FILES, but of 200 training and 100 test images, read in a moment.
 SMALL_FILES = (
     ("train-images-idx3-ubyte", "00000803 000000c8 0000001c 0000001c", 16 + 200 * 28 * 28),
     ("train-labels-idx1-ubyte", "00000801 000000c8", 8 + 200),
@@ -38,54 +47,77 @@ SMALL_FILES = (
 
 @pytest.fixture
 def mnist_dir():
-    """The data folder with the real MNIST; a test that asks for it is skipped, visibly, where it is missing."""
+    """The data folder with the real MNIST; where it is missing the test is skipped, visibly."""
     folder = ROOT / "data"
-    if not all((folder / "MNIST" / "raw" / name).exists() for name, _, _ in data.FILES):
+    if not all((folder / "MNIST" / "raw" / name).exists() for name, _, _ in download.FILES):
         pytest.skip("MNIST is not in data/")
     return folder
 
 
 @pytest.fixture
 def made_up_mnist(tmp_path, monkeypatch):
-    """A data folder with four whole IDX files of random images and labels, whose checksums pass for MNIST's."""
+    """A data folder with four whole files of random images, whose checksums pass for MNIST's."""
     raw = tmp_path / "data" / "MNIST" / "raw"
     write_idx_files(raw)
-    monkeypatch.setattr(data, "MNIST_MD5", tuple(checksum(raw / name) for name, _, _ in data.FILES))
+    checksums = tuple(checksum(raw / name) for name, _, _ in download.FILES)
+    monkeypatch.setattr(download, "MNIST_MD5", checksums)
     return tmp_path / "data"
 
 
 @pytest.fixture
 def small_sets(tmp_path, monkeypatch):
-    """A data folder with small whole files of MNIST, whose checksums pass, and Fashion-MNIST, which has none on disk."""
-    monkeypatch.setattr(data, "FILES", SMALL_FILES)
+    """A data folder with small whole files of MNIST, whose checksums pass, and of Fashion-MNIST."""
+    monkeypatch.setattr(download, "FILES", SMALL_FILES)
     for name in ("MNIST", "FashionMNIST"):
         write_idx_files(tmp_path / "data" / name / "raw")
-    checksums = tuple(checksum(tmp_path / "data" / "MNIST" / "raw" / name) for name, _, _ in SMALL_FILES)
-    monkeypatch.setattr(data, "MNIST_MD5", checksums)
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    checksums = tuple(checksum(raw / name) for name, _, _ in SMALL_FILES)
+    monkeypatch.setattr(download, "MNIST_MD5", checksums)
     return tmp_path / "data"
+
+
+def write_idx_files(folder, files=None):
+    """Writes files in MNIST's format with random pixels and labels, as long as files says."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for name, header, size in files or download.FILES:
+        header = bytes.fromhex(header)
+        largest = 10 if "labels" in name else 256
+        content = torch.randint(largest, (size - len(header),), dtype=torch.uint8,
+                                generator=generator)
+        (folder / name).write_bytes(header + content.numpy().tobytes())
+
+
+def checksum(path):
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A mirror on this machine with the archives of a small set: its folder, its address, and a list of what was asked."""
+    """A mirror on this machine with a small set: its folder, its address, a list of requests."""
     asked = []
-    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda handler, *_: asked.append(handler.path))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message",
+                        lambda handler, *_: asked.append(handler.path))
     monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "served"
     write_idx_files(folder, SMALL_FILES)
     for name, _, _ in SMALL_FILES:
         (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes(), 1))
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as listening:
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield folder, f"http://127.0.0.1:{listening.server_address[1]}/", asked
         listening.shutdown()
+
+
+# --- trespassers ---
 
 
 @pytest.fixture
 def bomb(tmp_path):
     """The bytes of a pickle that makes a folder wherever it is read, and that folder."""
     crater = tmp_path / "crater"
-    pickled = f"cos\nmkdir\n(V{crater}\ntR.".encode()
+    pickled = f"cos\nmkdir\n(V{crater.as_posix()}\ntR.".encode()
     pickle.loads(pickled)
     crater.rmdir()  # it was made: the pickle is live
     return pickled, crater
@@ -93,20 +125,27 @@ def bomb(tmp_path):
 
 @pytest.fixture
 def obeying():
-    """The start of a command that obeys the permissions of files, as every user's does but root's."""
+    """The start of a command that obeys the permissions of files, as every user's but root's."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("Windows has no permissions that a test could take away")
     if os.geteuid():
         return []
     command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    if not shutil.which("setpriv") or subprocess.run([*command, "true"], capture_output=True).returncode:
+    if (not shutil.which("setpriv")
+            or subprocess.run([*command, "true"], capture_output=True).returncode):
         pytest.skip("root may write everywhere, and setpriv cannot change that here")
     return command
 
 
+# --- scripts ---
+
+
 @pytest.fixture
 def run_here(monkeypatch):
-    """A function that runs a script in this process as its command would: one more import of PyTorch takes seconds.
+    """A function that runs a script in this process as its command would.
 
-    The script must end by itself or with status 0. It has one thread, as where the tests start it as a command.
+    That saves an import of PyTorch, which takes seconds. The script must end by itself or with
+    status 0. It has one thread, as where the tests start it as a command.
     """
     torch.set_num_threads(1)
 
@@ -121,14 +160,22 @@ def run_here(monkeypatch):
     return run
 
 
+# --- stored results with something changed ---
+
 REMOVED = "removed"  # in place of a value
 STEPS = st.lists(st.integers(0, 20), min_size=1, max_size=5)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5)
 
 
 def change(results, steps, value):
-    """A copy of stored results in which one place is REMOVED or holds another value; steps lead there, level by level."""
+    """A copy of stored results in which one place holds another value, or is gone where REMOVED.
+
+    steps lead to the place, level by level.
+    """
     results = here = json.loads(json.dumps(results))
     for depth, step in enumerate(steps, 1):
         keys = list(here) if isinstance(here, dict) else range(len(here))
@@ -140,19 +187,3 @@ def change(results, steps, value):
     if value == REMOVED:
         del here[key]
     return results
-
-
-def write_idx_files(folder, files=None):
-    folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-    for name, header, size in files or data.FILES:
-        header = bytes.fromhex(header)
-        largest = 10 if "labels" in name else 256
-        content = torch.randint(largest, (size - len(header),), dtype=torch.uint8, generator=generator)
-        (folder / name).write_bytes(header + content.numpy().tobytes())
-
-
-def checksum(path):
-    import hashlib
-
-    return hashlib.md5(path.read_bytes()).hexdigest()
