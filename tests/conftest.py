@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import os
-import pickle
 import runpy
 import shutil
 import subprocess
@@ -52,16 +51,6 @@ def mnist_dir():
     if not all((folder / "MNIST" / "raw" / name).exists() for name, _, _ in download.FILES):
         pytest.skip("MNIST is not in data/")
     return folder
-
-
-@pytest.fixture
-def made_up_mnist(tmp_path, monkeypatch):
-    """A data folder with four whole files of random images, whose checksums pass for MNIST's."""
-    raw = tmp_path / "data" / "MNIST" / "raw"
-    write_idx_files(raw)
-    checksums = tuple(checksum(raw / name) for name, _, _ in download.FILES)
-    monkeypatch.setattr(download, "MNIST_MD5", checksums)
-    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -111,16 +100,6 @@ def server(tmp_path, monkeypatch):
 
 
 # --- trespassers ---
-
-
-@pytest.fixture
-def bomb(tmp_path):
-    """The bytes of a pickle that makes a folder wherever it is read, and that folder."""
-    crater = tmp_path / "crater"
-    pickled = f"cos\nmkdir\n(V{crater.as_posix()}\ntR.".encode()
-    pickle.loads(pickled)
-    crater.rmdir()  # it was made: the pickle is live
-    return pickled, crater
 
 
 @pytest.fixture

@@ -322,13 +322,6 @@ def test_replot_of_damaged_results_says_so_and_keeps_the_figure(call, tmp_path):
         assert figure.read_bytes() == drawn
 
 
-def test_stored_results_are_never_unpickled(call, tmp_path, bomb):
-    pickled, crater = bomb
-    (tmp_path / "demo.json").write_bytes(pickled)
-    assert "is damaged" in call("--replot", status=2)
-    assert not crater.exists()
-
-
 SMALLEST_RUN = ["--quick", "--dataset", "digits", "--runs", "2", "--epochs", "1",
                 "--train-size", "64"]
 

@@ -134,14 +134,6 @@ def test_damaged_results_are_named(tmp_path, content):
         read_results(path)
 
 
-def test_results_are_never_unpickled(tmp_path, bomb):
-    pickled, crater = bomb
-    (tmp_path / "demo.json").write_bytes(pickled)
-    with pytest.raises(ResultsError, match="damaged"):
-        read_results(tmp_path / "demo.json")
-    assert not crater.exists()
-
-
 def test_results_files_have_newlines_only_also_where_text_files_end_lines_otherwise(
         tmp_path, monkeypatch):
     plain_open = io.open
