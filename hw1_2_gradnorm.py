@@ -76,14 +76,14 @@ IMAGE_NETWORKS = {
     "3-hidden": Network([784, 32, 32, 32, 10], cosine=False),
     "3-hidden-cosine": Network([784, 32, 32, 32, 10], cosine=True),
 }
-# Each network with a falling rate, and the same network at the constant rate, its control.
+# Each network with a falling rate, and its control: the same network at the constant rate. Run k of
+# both starts from the same weights and sees the same data order.
 CONSTANT_RATE_CONTROL = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
 FUNCTION_TASK = "sinc"
 # Steps at which loss and gradient are recorded; rounding to whole steps merges the first few.
 FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100
-# On the function, an epoch is one step: a training is checked for divergence only so many times.
-CHECKS = 100
-FEWEST_STEPS = 4  # of a training: two in the early phase and two in the late one
+CHECKS = 100  # times that a training on the function is checked for divergence
+FEWEST_STEPS = 4  # of a training: two in the early phase (see early_records), two in the late one
 EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
 SMOOTHED = 9  # records in the running median that smooths a loss before its slope is taken
 SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that logarithms exist
@@ -120,7 +120,7 @@ def observe(model, inputs, targets, loss_function, steps, **training):
     of train. Returns the loss, the norm of its gradient and the norm of the mini-batch's gradient,
     (R, records) each.
     """
-    targets_of_runs = expand_to_runs(targets, model)  # (R, N, ...); inputs are shared by all runs
+    targets_of_runs = expand_to_runs(targets, model)  # (R, N, ...): train asks for each run's own
     losses, norms, batch_norms = [], [], []
 
     def probe(step):  # train calls it when the gradient of the batch is known
@@ -144,8 +144,8 @@ def observe_on_function(name, steps, settings):
     return observe(build_model(network, settings), x, sinc(x), mean_squared_error, steps,
                    epochs=settings.steps,  # an epoch is one step on all points
                    learning_rate=settings.lr, cosine=network.cosine,
-                   record_every=max(settings.steps // CHECKS, 1),  # epochs between two checks
-                   title=name)
+                   # train checks the losses for divergence every so many epochs
+                   record_every=max(settings.steps // CHECKS, 1), title=name)
 
 
 def observe_on_images(name, steps, data, settings):
@@ -208,8 +208,9 @@ def loss_fell_norm_rose(loss, norm):
 def drops_over_plateaus(values, speed):
     """Are values larger where the loss falls fast? Their mean in drops over that in plateaus: (R,).
 
-    values and speed, see loss_speed, are (R, records). Drops are the quarter of a run's records
-    with the highest speed, plateaus the quarter with the lowest. The means are geometric.
+    values and speed, see loss_speed, are (R, records). Each run's records are sorted from the
+    slowest to the fastest fall of the loss; plateaus are the first quarter, drops the last. The
+    means are geometric.
     """
     slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
     quarter = ceil(values.shape[1] / 4)
@@ -220,8 +221,9 @@ def drops_over_plateaus(values, speed):
 def summarize_phase(loss, norm, batch_norm, speed):
     """Columns for one phase of training: how loss and norm go together in its records.
 
-    The relative norm ‖∇L‖ / L is ‖∇ log L‖, the steepness of the log loss in parameter space. It is
-    used where drops and plateaus are compared, because norm and loss both become smaller in time.
+    Drops and plateaus are compared by the relative norm ‖∇L‖ / L, which is ‖∇ log L‖: the norm
+    itself would be larger in drops only because they come earlier, where the loss and its gradient
+    are large.
     """
     relative_norm = drops_over_plateaus(norm / loss, speed)
     batch_over_full = scipy.stats.gmean(batch_norm / norm, axis=1)
@@ -247,13 +249,13 @@ def summarize_phases(steps, loss, norm, batch_norm):
     return rows
 
 
-def late_ratios(steps, values, control_values=None):
+def second_half_ratios(steps, values, control_values=None):
     """How loss or norm, values (R, records), change in the second half: {quantity: ratios (R,)}.
 
-    - How much they vary there: their 95 % quantile over their 5 % quantile. - How they have changed
-    since the early phase: their mean there over the last early value. - With control_values, those
-    of the same runs at a constant learning rate: the last value over the
-      control's.
+    - second_half_q95_over_q05: how much they vary there, the 95 % quantile over the 5 % quantile.
+    - second_half_over_last_early: their mean there over the last value of the early phase.
+    - cosine_over_constant_final: the last value over that of control_values, the same runs at a
+      constant learning rate; only where these are given.
     """
     second_half = values[:, steps >= steps[-1] / 2]
     low, high = np.quantile(second_half, (0.05, 0.95), axis=1)
@@ -267,8 +269,8 @@ def late_ratios(steps, values, control_values=None):
     return ratios
 
 
-def summarize_late_changes(curves_of_task, name):
-    """Rows: late_ratios of loss and norm of one network.
+def summarize_second_half(curves_of_task, name):
+    """Rows: second_half_ratios of loss and norm of one network.
 
     curves_of_task are {network: {"steps", "loss", "norm"}}.
     """
@@ -277,7 +279,8 @@ def summarize_late_changes(curves_of_task, name):
     rows = []
     for key in ("loss", "norm"):
         control_values = curves_of_task[control_name][key] if control_name else None
-        for quantity, ratios in late_ratios(curves["steps"], curves[key], control_values).items():
+        ratios_of_runs = second_half_ratios(curves["steps"], curves[key], control_values)
+        for quantity, ratios in ratios_of_runs.items():
             rows.append({"quantity": f"{quantity}_{key}", **ratio_columns("ratio", ratios)})
     return rows
 
@@ -297,7 +300,7 @@ def run(settings):
         observed = observe_on_images(name, image_steps, data, settings)
         observations.append((image_task, name, image_steps, *observed))
 
-    table, phases, late_changes = [], [], []
+    table, phases, ratio_rows = [], [], []
     curves = {FUNCTION_TASK: {}, image_task: {}}
     for task, name, steps, loss, norm, batch_norm in observations:
         curves[task][name] = {"steps": steps, "loss": loss, "norm": norm}
@@ -307,26 +310,27 @@ def run(settings):
     for task, curves_of_task in curves.items():
         for name in curves_of_task:
             columns = {"task": task, "model": name}
-            late_changes += [columns | row for row in summarize_late_changes(curves_of_task, name)]
+            ratio_rows += [columns | row for row in summarize_second_half(curves_of_task, name)]
     return {
         "constants": {"EARLY": EARLY, "PARAMETERS": PARAMETERS},
         "table": table,
         "phases": phases,
-        "ratios": late_changes,
+        "ratios": ratio_rows,
         "curves": curves,
     }
 
 
 # --- drawing ---
 
+DOTTED = ":"  # a falling rate, so that the constant one shows through
 # Networks of 1, 4 and 7 hidden layers look as in the first experiment.
 LOOKS = {
-    "1-hidden": (COLORS[0], MARKERS[0]),
-    "4-hidden": (COLORS[2], MARKERS[2]),
-    "7-hidden": (COLORS[3], MARKERS[3]),
-    "4-hidden-cosine": (COLORS[4], MARKERS[4]),
-    "3-hidden": (COLORS[1], MARKERS[1]),
-    "3-hidden-cosine": (COLORS[5], MARKERS[5]),
+    "1-hidden": (COLORS[0], MARKERS[0], TRAIN),
+    "4-hidden": (COLORS[2], MARKERS[2], TRAIN),
+    "7-hidden": (COLORS[3], MARKERS[3], TRAIN),
+    "4-hidden-cosine": (COLORS[4], MARKERS[4], DOTTED),
+    "3-hidden": (COLORS[1], MARKERS[1], TRAIN),
+    "3-hidden-cosine": (COLORS[5], MARKERS[5], DOTTED),
 }
 # The networks that the titles of the panels speak of, in the panels of the function and of the
 # images.
@@ -357,9 +361,7 @@ def describe_ratio(results, name, quantity):
 def draw_curves(panel, results, task, key, label):
     """Loss or norm (key) of every network of a task against the training step."""
     for name, curves in results["curves"][task].items():
-        color, marker = LOOKS[name]
-        # Dotted, so that the constant rate shows through.
-        style = ":" if name in CONSTANT_RATE_CONTROL else TRAIN
+        color, marker, style = LOOKS[name]
         steps = np.array(curves["steps"]) + 1
         draw_runs(panel, steps, curves[key], color, style, f"{task}: {name.replace('-', ' ')}",
                   marker)

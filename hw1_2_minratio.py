@@ -59,16 +59,16 @@ LEARNING_RATE = 1e-2  # of Adam
 # The two objectives: without and with the L2 term ½ · weight_decay · ‖θ‖².
 WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}
 ACCEPTED = 1e-10  # largest norm of an accepted gradient
-# Where a search fails, the gradient ∇ often lies in directions in which the Hessian H is almost
-# zero, so that no Newton step can reduce it. There ‖H∇‖ / (‖H‖ ‖∇‖), the "flatness", is small; it
-# counts as flat up to this value. A gradient of random direction has 1/√33 = 0.17 (root mean
-# square).
+# Where a search fails, the gradient ∇ is not zero, but often lies in directions in which the
+# Hessian H is almost zero, so that no Newton step can make it smaller. Then ‖H∇‖ / (‖H‖ ‖∇‖), with
+# the Frobenius norm of H, is small. We call this number "flatness" and the point flat up to the
+# value below. For a gradient of random direction it is 1/√33 = 0.17 (root mean square, 33
+# parameters).
 FLAT = 0.1
 # A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
-# Distances of the random neighbours from their point; parameter vectors have norms around 4. At
-# radius 0, the limit of small ones, the sign of dᵀHd stands for that of the loss difference along
-# d.
+# Distances of the random neighbours from their point; parameter vectors have norms around 4. Radius
+# 0 means infinitely near: there the neighbour in direction d is higher if dᵀHd > 0.
 RADII = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
 
@@ -121,20 +121,21 @@ def train_and_stop(model, x, y, weight_decay, settings):
 def find_and_measure(objective, settings):
     """Trains, searches from where each training stopped, and measures where the searches ended.
 
-    Returns two dicts of arrays. `attempts` holds of all R searches
+    Returns two dicts of arrays. `attempts` holds of all R searches, where they ended,
 
-    - "loss", "gradient_norm" and "flatness" (R,) where the search ended; - "kernel_fraction",
-    "kernel_dimensions" (R,): how much of ‖∇‖² lies in the near-kernel of H, the
-      directions of almost no curvature, and the fraction of all directions that these are;
-    - "accepted" (R,): whether the gradient vanishes there.
+    - "loss", "gradient_norm" and "flatness" (R,);
+    - "kernel_fraction" (R,): the fraction of ‖∇‖² in the near-kernel of H, which is spanned by its
+      eigenvectors with eigenvalues of almost zero;
+    - "kernel_dimensions" (R,): the fraction of all eigenvectors that these are;
+    - "accepted" (R,): whether the gradient vanishes.
 
-    `found` holds of the K accepted points the first two lines, and
+    `found` holds of the K accepted points all of these but the last, and
 
     - "eigenvalues" (K, P) of the Hessian;
     - "signature" (K, 3): how many of them are positive, zero and negative;
     - "minimal_ratio" (K,): the fraction of positive ones;
-    - "sampled_ratios" (K, radii): the fraction of random neighbours with a higher loss, and
-      "sampled_ratio" (K,), the one at RADIUS;
+    - "sampled_ratios" (K, radii): the fraction of random neighbours with a higher loss;
+    - "sampled_ratio" (K,): the one at RADIUS;
     - "point" (K,): the rank of its loss; points that were found twice have the same rank;
     - "constant" (K,): whether the network predicts the same everywhere.
     """
@@ -143,6 +144,7 @@ def find_and_measure(objective, settings):
     model = build_model(settings)
     starts = train_and_stop(model, x, y, WEIGHT_DECAY[objective], settings)
     loss_function = loss_at(model, x, y, mean_squared_error, WEIGHT_DECAY[objective])
+    # Levenberg and Marquardt's method: Newton steps, damped where they do not make ‖∇‖ smaller.
     ends = find_critical_points(loss_function, starts, settings.iterations, f"search, {objective}")
 
     attempts = measure_ends(loss_function, ends)
@@ -162,8 +164,11 @@ def find_and_measure(objective, settings):
 
 
 def is_constant(model, points, x, y):
-    """Whether the network at each of the points (R, P) predicts the same for all x: (R,)."""
-    outputs = predict(model, x, unflatten(points, model))  # (R, N, 1)
+    """Whether the network at each of the points (K, P) predicts the same for all x: (K,).
+
+    The points replace the parameters of the model, however many networks it holds itself.
+    """
+    outputs = predict(model, x, unflatten(points, model))  # (K, N, 1)
     variation = (outputs.amax(1) - outputs.amin(1)).flatten()
     return variation < CONSTANT * (y.max() - y.min())
 
@@ -204,9 +209,9 @@ def summarize_attempts(attempts, found):
 def summarize_search(attempts, found):
     """A row: what the accepted points are, and where the rejected searches ended.
 
-    "stationary" counts rejected searches that ended because they had reached a minimum of ‖∇‖,
-    whose gradient H∇ / ‖∇‖ is zero there: their flatness is zero up to rounding. The columns
-    "rejected_..." are medians of what find_and_measure lists.
+    "stationary" counts rejected searches that are stuck where ‖∇‖ is at a minimum although it is
+    not zero: H∇, the gradient of ½‖∇‖², is zero up to rounding. The columns "rejected_..." are
+    medians of what find_and_measure lists.
     """
     rejected = ~attempts["accepted"]
     _, _, negative = found["signature"].T

@@ -101,7 +101,10 @@ def pair_solutions(base, changed, initialization):
 
 
 def measure_networks(model, vectors, sets):
-    """Loss and accuracy of networks (n, P) on each of the sets: {"train_loss": (n,), ...}."""
+    """Loss and accuracy of networks (n, P) on each of the sets: {"train_loss": (n,), ...}.
+
+    Their parameters replace those of the model, however many networks it holds itself.
+    """
     values = evaluate_sets(model, sets, unflatten(vectors, model))
     return {name: by_network.cpu().numpy() for name, by_network in values.items()}
 
@@ -128,10 +131,10 @@ def measure_solutions(model, vectors, sharpness_loss, sets):
 def measure_rescaled(model, vectors, sharpness_loss, sets):
     """Rescales solutions (R, P) by each of SCALES and measures them.
 
-    The first layer is multiplied by the scale, the second divided by it. The ReLU between them lets
-    the factor through, so that the function stays as it is, which the largest change of an output
-    confirms. Returns a row for each scale, and {measure: (scales, R)} of the two measures of
-    sharpness.
+    The first layer is multiplied by the scale, the second layer's weights are divided by it. The
+    ReLU between them lets the factor through, so that the function stays as it is, which the
+    largest change of an output confirms. Returns a row for each scale, and {measure: (scales, R)}
+    of the two measures of sharpness.
     """
     test_images, _ = sets["test"]
     unscaled_outputs = predict(model, test_images, unflatten(vectors, model))
@@ -166,19 +169,20 @@ def summarize_solutions(model, solutions, options, sharpness_loss, sets):
     return options | {"runs": len(solutions)} | mean_columns(measured)
 
 
-def summarize_end(alpha_index, line_values, curvatures, batch_size, settings):
-    """Columns for one end of the lines: updates of the training, and means over the lines there.
+def summarize_end(alpha_index, line_values, curvatures, options, comparison, settings):
+    """Columns for one end of the lines: its training, and means over the lines there.
 
-    alpha_index is AT_0 or AT_1, line_values are what measure_lines returns, and curvatures (R,) are
-    those of the loss along each line at that end.
+    alpha_index is AT_0 or AT_1, line_values are what measure_lines returns, curvatures (R,) are
+    those of the loss along each line at that end, and options are those of the end's training.
     """
-    columns = {"updates": settings.epochs * ceil(settings.train_size / batch_size)}
+    columns = {"end": options[comparison]}
+    columns["updates"] = settings.epochs * ceil(settings.train_size / options["batch_size"])
     for name, by_line in line_values.items():
         columns[name] = by_line[:, alpha_index].mean()
     return columns | mean_columns({"curvature": curvatures})
 
 
-def changed_options(comparison, settings):
+def options_of_change(comparison, settings):
     """The options of the training that a comparison sets against BASE."""
     options = BASE | {comparison: CHANGES[comparison]}
     # A batch cannot be larger than the training set.
@@ -186,30 +190,29 @@ def changed_options(comparison, settings):
     return options
 
 
-def compare_solutions(model, base, changed, options, comparison, line_loss, sets, settings):
-    """Measures the lines between the solutions (runs + 1, P) of two trainings.
+def compare_solutions(model, base, changed, changed_options, comparison, line_loss, sets, settings):
+    """Measures the lines between the solutions (runs + 1, P) of the base and of a changed training.
 
-    Returns rows of the two ends, rows of the barriers, and {initialization: what measure_lines
-    returns}. The barrier is the most by which the training loss on a line exceeds the straight line
-    between its ends.
+    Returns rows of the two ends of each kind of lines, rows of the barriers, and {initialization:
+    what measure_lines returns}.
     """
-    end_rows, barrier_rows, curves = [], [], {}
+    end_rows, barrier_rows, line_values = [], [], {}
     for initialization in INITIALIZATIONS:
         first, second = pair_solutions(base, changed, initialization)
-        line_values = measure_lines(model, first, second, sets)
-        curves[initialization] = line_values
-        barriers = mean_columns({"barrier": barrier(ALPHAS, line_values["train_loss"])})
-        key = {"comparison": comparison, "initialization": initialization, "runs": settings.runs}
+        values = measure_lines(model, first, second, sets)
+        line_values[initialization] = values
+        key = {"comparison": comparison, "initialization": initialization, "runs": len(first)}
+        # The most by which the training loss exceeds the linear interpolation of that at the ends.
+        barriers = mean_columns({"barrier": barrier(ALPHAS, values["train_loss"])})
         barrier_rows.append(key | barriers)
-        for alpha_index, ends, end_options in ((AT_0, first, BASE), (AT_1, second, options)):
-            end_row = dict(key)
-            end_row["end"] = end_options[comparison]
-            end_row["barrier"] = barriers["barrier"]
-            curvatures = measure_curvature(line_loss, ends, first, second)
-            end_row.update(summarize_end(alpha_index, line_values, curvatures,
-                                         end_options["batch_size"], settings))
-            end_rows.append(end_row)
-    return end_rows, barrier_rows, curves
+
+        at_first = measure_curvature(line_loss, first, first, second)
+        at_second = measure_curvature(line_loss, second, first, second)
+        key["barrier"] = barriers["barrier"]
+        end_rows.append(key | summarize_end(AT_0, values, at_first, BASE, comparison, settings))
+        end_rows.append(key | summarize_end(AT_1, values, at_second, changed_options, comparison,
+                                            settings))
+    return end_rows, barrier_rows, line_values
 
 
 def run(settings):
@@ -226,24 +229,25 @@ def run(settings):
     sharpness_labels = labels[: settings.sharpness_images]
     sharpness_loss = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
 
-    table, comparisons, curves = [], [], {"alpha": ALPHAS}
-    solutions = [summarize_solutions(model, base, BASE, sharpness_loss, sets)]
+    end_rows, barrier_rows, curves = [], [], {"alpha": ALPHAS}
+    solution_rows = [summarize_solutions(model, base, BASE, sharpness_loss, sets)]
     for comparison in CHANGES:
-        options = changed_options(comparison, settings)
+        options = options_of_change(comparison, settings)
         _, changed = train_model(images, labels, **options, settings=settings)
-        solutions.append(summarize_solutions(model, changed, options, sharpness_loss, sets))
-        end_rows, barrier_rows, curves[comparison] = compare_solutions(
+        solution_rows.append(summarize_solutions(model, changed, options, sharpness_loss, sets))
+        ends, barriers, curves[comparison] = compare_solutions(
             model, base, changed, options, comparison, line_loss, sets, settings)
-        table += end_rows
-        comparisons += barrier_rows
-    # As many solutions as there are pairs.
-    rescaling, curves["rescaling"] = measure_rescaled(model, base[:-1], sharpness_loss, sets)
+        end_rows += ends
+        barrier_rows += barriers
+    without_extra_network = base[:-1]
+    rescaling_rows, curves["rescaling"] = measure_rescaled(model, without_extra_network,
+                                                           sharpness_loss, sets)
     return {
         "constants": {"ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES, "SCALES": SCALES},
-        "table": table,
-        "comparisons": comparisons,
-        "solutions": solutions,
-        "rescaling": rescaling,
+        "table": end_rows,
+        "comparisons": barrier_rows,
+        "solutions": solution_rows,
+        "rescaling": rescaling_rows,
         "curves": curves,
     }
 
@@ -255,7 +259,7 @@ def plot(results):
     """Loss above accuracy along lines, for both comparisons; below, sharpness after rescaling."""
     comparisons = list(results["constants"]["CHANGES"])
     barriers = {}
-    for initialization in INITIALIZATIONS:
+    for initialization in ("same", "different"):
         numbers = [f"{find_barrier(results, name, initialization):.2g}" for name in comparisons]
         barriers[initialization] = " and ".join(numbers)
     title = (f"From one start barriers of {barriers['same']} nats, from two starts "

@@ -208,6 +208,7 @@ def summarize_peak(values, parameter_counts, widths_averaged):
     lowest value after it. "beyond_intervals" says whether rise and fall are above zero beyond their
     intervals: then the peak is clear.
     """
+    # A moving average along the widths; at both ends the last width counts more than once.
     smooth = scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
     valley_before, peak, valley_after = find_peak(smooth.mean(0))  # indices of widths
     rises, falls = held_out_peak(smooth)  # (runs,) each
@@ -242,7 +243,7 @@ def summarize_widths(parameter_counts, measures):
 
 def summarize_curves(parameter_counts, measures):
     """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction."""
-    thresholds, upturns, smoothed_peaks, other_peaks = [], [], [], []
+    thresholds, upturns, smoothed_peaks, unsmoothed_peaks = [], [], [], []
     for place, fraction in enumerate(FRACTIONS):
         train_accuracies = measures["train_accuracy"][place]
         for name in PEAK_MEASURES:
@@ -253,8 +254,8 @@ def summarize_curves(parameter_counts, measures):
             peak = summarize_peak(values, parameter_counts, SMOOTHED)
             smoothed_peaks.append({"widths_averaged": SMOOTHED} | key | peak)
             peak = summarize_peak(values, parameter_counts, NOT_SMOOTHED)
-            other_peaks.append({"widths_averaged": NOT_SMOOTHED} | key | peak)
-    return thresholds, upturns, smoothed_peaks + other_peaks
+            unsmoothed_peaks.append({"widths_averaged": NOT_SMOOTHED} | key | peak)
+    return thresholds, upturns, smoothed_peaks + unsmoothed_peaks
 
 
 def run(settings):

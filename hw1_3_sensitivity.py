@@ -346,7 +346,7 @@ def draw_sharpness(panel, results):
 def draw_correlations(panel, results, target):
     """The rank correlations of all measures with the target and their 95 % intervals."""
     rows_of_regime = {}
-    for regime in REGIMES:
+    for regime in REGIME_LABELS:
         rows_of_regime[regime] = [row for row in results["correlations"]
                                   if row["regime"] == regime and row["target"] == target]
     for regime, shift in {"equal_epochs": -0.15, "equal_loss": 0.15}.items():  # side by side

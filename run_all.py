@@ -36,7 +36,7 @@ WITHOUT_IMAGES = ("hw1_1_simulate.py", "hw1_2_minratio.py")
 
 
 class Outcome(NamedTuple):
-    """How one script ended: its exit status, its seconds, and its figure or its error in one line."""
+    """How one script ended: its exit status, its seconds, and its figure or its error."""
 
     script: str
     status: int
