@@ -243,11 +243,13 @@ def summarize_eigenvalues(eigenvalues):
     relative_sizes = sizes / sizes.max(1, keepdims=True)
     negative_sums = (-eigenvalues).clip(min=0).sum(1)
     positive_sums = eigenvalues.clip(min=0).sum(1)
+    can_be_divided = positive_sums > 0  # not at a maximum
+    ratios = negative_sums[can_be_divided] / positive_sums[can_be_divided]
     return {
         # `initial` stands where there is no such eigenvalue.
         "largest_zero": relative_sizes[relative_sizes <= ZERO].max(initial=0),
         "smallest_nonzero": relative_sizes[relative_sizes > ZERO].min(initial=1),
-        "negative_to_positive": mean_or_none(negative_sums / positive_sums),
+        "negative_to_positive": mean_or_none(ratios),
     }
 
 

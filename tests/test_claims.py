@@ -1,0 +1,992 @@
+"""What the nine scripts claim, on inputs made by hand whose answers are known.
+
+Two runs, epochs or networks never have the same value here, so that a mean over the wrong axis, a
+wrong sign or a swapped pair shows.
+"""
+
+import copy
+import importlib
+import itertools
+import math
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import hw1_1_mnist
+import hw1_1_simulate
+import hw1_2_gradnorm
+import hw1_2_minratio
+import hw1_2_pca
+import hw1_3_flatness
+import hw1_3_params
+import hw1_3_random_labels
+import hw1_3_sensitivity
+from common import plotting
+from common.command_line import UsageError
+from common.models import mlp
+from common.results import png_of, read_results
+from common.training import mean_squared_error, train
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+FIGURES = Path(__file__).parent.parent / "figures"
+T_ONE_DEGREE, T_TWO_DEGREES = 12.706204736, 4.302652730  # Student's 97.5 % quantiles, from a table
+
+
+def half_width(*values):
+    """The half width of the 95 % t-interval of two or three runs' mean."""
+    quantile = {2: T_ONE_DEGREE, 3: T_TWO_DEGREES}[len(values)]
+    return pytest.approx(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+# --- hw1_1_simulate ---
+
+
+def test_the_best_learning_rate_has_the_lowest_third_quartile_not_the_lowest_median():
+    excels_or_collapses, steady, bad = [0, 0, 0, 1, 1], [0.2] * 5, [2.0] * 5
+    final_errors = {
+        1e-3: {"sinc": bad, "square wave": bad, "triangle wave": excels_or_collapses},
+        1e-2: {"sinc": excels_or_collapses, "square wave": steady, "triangle wave": bad},
+        1e-1: {"sinc": steady, "square wave": [0.1] * 5, "triangle wave": bad},
+    }
+    assert hw1_1_simulate.best_learning_rates(final_errors) == {
+        "sinc": 1e-1, "square wave": 1e-1, "triangle wave": 1e-3}
+
+
+@pytest.mark.parametrize("epochs, expected", [
+    (3, [0, 1, 2, 3]),
+    (250, list(range(0, 251, 2))),
+    (301, [*range(0, 301, 3), 301]),
+])
+def test_recorded_epochs_are_those_at_which_a_training_records(epochs, expected):
+    assert hw1_1_simulate.recorded_epochs(epochs) == expected
+    model, recorded = mlp([1, 1], [torch.Generator()]), []
+    train(model, torch.ones(1, 1), torch.ones(1, 1, 1), mean_squared_error, epochs=epochs,
+          learning_rate=0.01, record=recorded.append,
+          record_every=hw1_1_simulate.record_interval(epochs))
+    assert recorded == expected
+
+
+def test_networks_are_compared_with_the_best_one_of_each_function():
+    low, high = np.array([1e-6, 2e-6, 4e-6]), np.array([1e-4, 4e-4, 1e-6])  # ratios 100, 200, ¼
+    rows = hw1_1_simulate.compare_networks({"sinc": {1: high, 2: low}, "wave": {1: low, 2: high}})
+    assert [(row["function"], row["best"], row["against"]) for row in rows] == [
+        ("sinc", 2, 1), ("wave", 1, 2)]
+    for row in rows:
+        assert (row["runs"], row["wins"]) == (3, 2)
+        assert row["median_error_ratio"] == pytest.approx(100)
+        assert row["p_value"] == pytest.approx(0.5)  # of 8 patterns of signs 4 are as extreme
+
+
+# --- hw1_1_mnist ---
+
+
+def test_models_are_compared_run_by_run_on_each_task():
+    good, bad = np.array([0.95, 0.97, 0.99]), np.array([0.94, 0.95, 0.96])
+    rows = hw1_1_mnist.compare_models({"MNIST": {"A": bad, "B": good},
+                                       "digits": {"A": good, "B": bad}})
+    assert [(row["dataset"], row["best"], row["against"]) for row in rows] == [
+        ("MNIST", "B", "A"), ("digits", "A", "B")]
+    t = 0.02 / (0.01 / math.sqrt(3))  # of the differences 0.01, 0.02, 0.03
+    for row in rows:
+        assert row["accuracy_difference"] == pytest.approx(0.02)
+        assert row["difference_ci95"] == half_width(0.01, 0.02, 0.03)
+        assert row["p_value"] == pytest.approx(2 * stats.t.sf(t, 2))
+
+
+def test_the_winner_is_said_to_beat_those_alone_that_differ_significantly():
+    results = {"comparisons": [
+        {"dataset": "MNIST", "best": "A", "against": "B", "p_value": 0.049},
+        {"dataset": "MNIST", "best": "A", "against": "C", "p_value": 0.051},
+        {"dataset": "MNIST", "best": "A", "against": "D", "p_value": None},
+        {"dataset": "digits", "best": "C", "against": "A", "p_value": 0.001},
+        {"dataset": "digits", "best": "C", "against": "B", "p_value": 0.002},
+    ]}
+    assert hw1_1_mnist.describe_winner(results, "MNIST") == "A beats 1 of 3"
+    assert hw1_1_mnist.describe_winner(results, "digits") == "C beats 2 of 2"
+
+
+def test_a_models_row_has_the_means_over_runs_after_the_last_epoch():
+    history = {  # two runs, three epochs
+        "train_loss": np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 0.5]]),
+        "test_loss": np.array([[3.0, 2.0, 1.5], [3.0, 2.0, 2.5]]),
+        "train_accuracy": np.array([[0.1, 0.5, 1.0], [0.1, 0.5, 0.8]]),
+        "test_accuracy": np.array([[0.1, 0.99, 0.6], [0.1, 0.99, 0.8]]),
+    }
+    data = SimpleNamespace(name="mnist", train_images=range(50), test_images=range(20))
+    settings = SimpleNamespace(runs=2, train_size=70)
+    row = hw1_1_mnist.summarize_model("4 conv 3×3", 32_123, history, data, 2, settings)
+    assert row == {
+        "dataset": "MNIST", "model": "4 conv 3×3", "convolutions": 4, "kernel": 3,
+        "train_images": 50, "test_images": 20, "parameters": 32_123, "runs": 2, "epochs": 2,
+        "train_loss": 0.75, "test_loss": 2.0, "train_accuracy": 0.9,
+        "test_accuracy": pytest.approx(0.7), "test_accuracy_ci95": half_width(0.6, 0.8),
+    }
+    settings.train_size = 40
+    row = hw1_1_mnist.summarize_model("1 conv 5×5", 32_123, history, data, 2, settings)
+    assert (row["train_images"], row["convolutions"], row["kernel"]) == (40, 1, 5)
+
+
+# --- hw1_2_pca ---
+
+
+def test_paths_and_walks_have_the_variance_of_planes_of_their_own():
+    far, near = [[2, 0, 0], [-2, 0, 0]], [[0, 1, 0], [0, -1, 0]]
+    paths = 5 + tensor([far, near])  # squares of 8 and 2 along the axes
+    walks = tensor([[[0, 0, 2], [0, 0, -2]], [[3, 0, 0], [-3, 0, 0]], [[0, 1, 0], [0, -1, 0]]])
+    columns, paths_on_plane, walks_on_plane = hw1_2_pca.measure_plane(paths, walks)
+    assert columns == pytest.approx({
+        "explained_variance_1": 0.8, "explained_variance_2": 0.2,
+        "control_explained_variance_1": 9 / 14, "control_explained_variance_2": 4 / 14})
+    np.testing.assert_allclose(abs(paths_on_plane),
+                               [[[2, 0], [2, 0]], [[0, 1], [0, 1]]], atol=1e-12)
+    np.testing.assert_allclose(abs(walks_on_plane),
+                               [[[0, 2], [0, 2]], [[3, 0], [3, 0]], [[0, 0], [0, 0]]], atol=1e-12)
+
+
+def test_lines_have_the_distances_and_barriers_of_a_loss_that_is_known():
+    # On a line of length d the loss −θ² exceeds the straight line between its ends by d²/4.
+    paths = tensor([[[0], [9], [2]], [[0], [9], [4]], [[1], [9], [7]]])  # starts, between, ends
+    copies = tensor([[3], [6], [10]])
+    rows, losses = hw1_2_pca.measure_lines(paths, copies, lambda points: -points[..., 0] ** 2)
+    lengths = {"start-to-end": (2, 4, 6), "end-to-copy": (1, 2, 3), "end-to-end": (2, 5, 3)}
+    assert [row["quantity"] for row in rows] == [
+        f"{line}-{kind}" for line in lengths for kind in ("distance", "barrier")]
+    for row, (line, kind) in zip(rows, itertools.product(lengths, ("distance", "barrier"))):
+        values = [d if kind == "distance" else d**2 / 4 for d in lengths[line]]
+        assert row["values"] == 3
+        assert (row["smallest"], row["largest"]) == pytest.approx((min(values), max(values)))
+        assert row["mean"] == pytest.approx(np.mean(values))
+        if line != "end-to-end":  # where runs are shared, see the jackknife's own test
+            assert row["high"] - row["mean"] == half_width(*values)
+    assert losses["start-to-end"].shape == (3, 11)
+    assert losses["start-to-end"][1, 5] == -(2**2) and losses["end-to-end"][1, 10] == -(7**2)
+
+
+def test_a_single_run_has_no_lines_to_others():
+    paths = tensor([[[0], [2]]])
+    rows, losses = hw1_2_pca.measure_lines(paths, tensor([[3]]), lambda points: points[..., 0])
+    assert list(losses) == ["start-to-end", "end-to-copy"]
+    assert [row["low"] for row in rows] == [None] * 4
+    assert hw1_2_pca.measure_pairs(paths, torch.zeros(1, 5)) == []
+
+
+def test_pairs_of_runs_differ_at_the_start_and_disagree_on_images_at_the_end():
+    paths = tensor([[[0, 0], [9, 9]], [[3, 4], [9, 9]], [[6, 8], [9, 9]]])
+    predictions = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5], [0, 0, 0, 5]])
+    distance, disagreement = hw1_2_pca.measure_pairs(paths, predictions)
+    assert distance["quantity"] == "start-to-start-distance"
+    assert disagreement["quantity"] == "disagreement"
+    # 5, 10, 5 in (0, 1), (0, 2), (1, 2); and of four images 1, 4 and 3
+    assert (distance["mean"], distance["smallest"], distance["largest"]) == pytest.approx(
+        (20 / 3, 5, 10))
+    assert (disagreement["mean"], disagreement["smallest"], disagreement["largest"]
+            ) == pytest.approx((8 / 12, 1 / 4, 1))
+
+
+def test_a_summary_of_runs_has_their_t_interval_and_their_range():
+    assert hw1_2_pca.own_pairs(3).tolist() == [[0, 0], [1, 1], [2, 2]]
+    row = hw1_2_pca.summarize("loss", [1.0, 7.0, 4.0], hw1_2_pca.own_pairs(3))
+    assert (row["quantity"], row["values"], row["mean"]) == ("loss", 3, 4)
+    assert (row["smallest"], row["largest"]) == (1, 7)
+    assert row["mean"] - row["low"] == half_width(1, 7, 4)
+    assert row["high"] - row["mean"] == half_width(1, 7, 4)
+
+
+def test_the_surface_of_a_quadratic_loss_is_that_quadratic_around_the_paths_end():
+    path = tensor([[0, 0, 0], [10, 6, 1], [20, -5, 2], [32, 3, -1]])
+    # Rotated, so that its first two components are the first two axes; it leaves their plane.
+    path = (path - path.mean(0)) @ torch.linalg.svd(path - path.mean(0)).Vh.T
+
+    def losses_at(points):
+        from_end = points - path[-1]
+        return 10 * from_end[..., 0] ** 2 + from_end[..., 1] ** 2 + from_end[..., 2].abs()
+
+    row, surface = hw1_2_pca.measure_surface(path, losses_at)
+    squares = path.square().sum(0)
+    first, second, _ = (squares / squares.sum()).tolist()
+    assert row == {"run": 0, "explained_variance_1": pytest.approx(first),
+                   "explained_variance_2": pytest.approx(second),
+                   "variance_in_plane": pytest.approx(first + second)}
+    assert surface["loss"].shape == (len(surface["y"]), len(surface["x"]))
+    x_end, y_end = surface["path"][-1]
+    x, y = np.meshgrid(surface["x"] - x_end, surface["y"] - y_end)
+    np.testing.assert_allclose(surface["loss"], 10 * x**2 + y**2, atol=1e-9)
+    np.testing.assert_allclose(abs(surface["path"]), abs(path[:, :2]), atol=1e-12)
+    for axis, places in enumerate((surface["x"], surface["y"])):
+        low, high = surface["path"][:, axis].min(), surface["path"][:, axis].max()
+        extent = high - low
+        assert (places[0], places[-1]) == pytest.approx((low - 0.3 * extent, high + 0.3 * extent))
+
+
+# --- hw1_2_gradnorm ---
+
+
+@pytest.mark.parametrize("total", [4, 64, 20_000])
+def test_recorded_steps_begin_with_the_first_two_and_end_with_the_last(total):
+    steps = hw1_2_gradnorm.record_steps(total, 50)
+    assert steps[:2].tolist() == [0, 1] and steps[-1] == total - 1
+    assert len(steps) <= 51 and (np.diff(steps) > 0).all()
+    ratios = steps[steps > 40][1:] / steps[steps > 40][:-1]
+    if total == 20_000:  # where rounding no longer shows, the steps grow by equal factors
+        assert ratios == pytest.approx((total - 1) ** (1 / 49), rel=0.02)
+
+
+def test_a_training_too_short_for_two_phases_is_refused():
+    with pytest.raises(UsageError, match="3 steps"):
+        hw1_2_gradnorm.record_steps(3, 50)
+
+
+def test_the_early_phase_is_the_first_twentieth_and_two_steps_at_least():
+    early = hw1_2_gradnorm.early_records(np.array([0, 1, 3, 4, 5, 50, 99]))
+    assert early.tolist() == [True, True, True, True, False, False, False]
+    assert hw1_2_gradnorm.early_records(np.arange(10)).tolist() == [True] * 2 + [False] * 8
+
+
+def test_the_speed_of_a_power_law_is_its_exponent_and_one_spike_does_not_show():
+    steps = hw1_2_gradnorm.record_steps(20_000, 100)
+    loss = np.stack([(steps + 1.0) ** -2, 5 * (steps + 1.0) ** 0.5])
+    speed = hw1_2_gradnorm.loss_speed(steps, loss)
+    np.testing.assert_allclose(speed, [[2] * len(steps), [-0.5] * len(steps)])
+    flat = np.ones((1, len(steps)))
+    flat[0, 40] = 100
+    np.testing.assert_allclose(hw1_2_gradnorm.loss_speed(steps, flat), 0)
+
+
+def test_loss_and_norm_are_correlated_run_by_run():
+    rising, curved, falling, constant = [1, 2, 3, 4], [1, 9, 99, 999], [9, 5, 4, 0], [3] * 4
+    correlations = hw1_2_gradnorm.rank_correlations(
+        np.array([rising, rising, rising], float), np.array([curved, falling, constant], float))
+    assert correlations == pytest.approx([1, -1, 0])
+
+
+def test_a_rise_of_the_norm_counts_where_the_loss_falls_in_the_same_step():
+    loss = np.array([[5.0, 4, 3, 2, 3], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1]])
+    norm = np.array([[1.0, 2, 1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, 4, 4]])
+    # falls and rises: steps 1 and 3 of the first run, none of the second, three of the third
+    assert hw1_2_gradnorm.loss_fell_norm_rose(loss, norm).tolist() == [0.5, 0, 0.75]
+
+
+def test_drops_are_the_quarter_of_the_records_with_the_fastest_loss():
+    # a quarter of 7 is 2 records
+    speed = np.array([[0.0, 9, 1, 8, 2, 3, 4], [9, 8, 7, 6, 5, 4, 3]])
+    values = np.array([[1.0, 100, 4, 25, 7, 7, 7], [2, 8, 7, 7, 7, 1, 64]])
+    ratios = hw1_2_gradnorm.drops_over_plateaus(values, speed)
+    # √(100 · 25) / √(1 · 4) and √(2 · 8) / √(1 · 64)
+    assert ratios == pytest.approx([25, 0.5])
+
+
+def test_each_phase_is_summarized_by_itself():
+    # Early the norm is the loss and a batch's norm three times that; late the norm is 1 / loss and
+    # a batch's norm five times that.
+    steps, factors = np.arange(100), np.array([[1.0], [2.0], [5.0]])
+    loss = factors / (steps + 1)
+    early = steps < 5
+    norm = np.where(early, loss, 1 / loss)
+    batch_norm = np.where(early, 3, 5) * norm
+    rows = hw1_2_gradnorm.summarize_phases(steps, loss, norm, batch_norm)
+    by_phase = {row["phase"]: row for row in rows}
+    assert {phase: row["records"] for phase, row in by_phase.items()} == {
+        "early": 5, "late": 95, "all": 100}
+    for phase, correlation, rose, batch in (("early", 1, 0, 3), ("late", -1, 1, 5)):
+        row = by_phase[phase]
+        for column, expected in (("rank_correlation", correlation), ("loss_fell_norm_rose", rose),
+                                 ("batch_over_full_norm", batch)):
+            for end in ("", "_low", "_high"):  # the runs are alike: no interval
+                assert row[column + end] == pytest.approx(expected), (phase, column + end)
+    assert by_phase["all"]["batch_over_full_norm"] == pytest.approx(3**0.05 * 5**0.95)
+    assert by_phase["all"]["loss_fell_norm_rose"] == pytest.approx(95 / 99)  # 4 → 5 is a rise
+
+
+def test_drops_and_plateaus_of_one_curve_are_told_apart():
+    # A loss of 1 that falls to 0.01 between steps 100 and 200 and stays there; the relative norm
+    # is 10 in the drop, else 1.
+    steps = np.arange(400)
+    drop = (steps >= 100) & (steps < 200)
+    loss = 10.0 ** np.interp(steps, [100, 200], [0, -2])[None]
+    norm = loss * np.where(drop, 10.0, 1.0)
+    row = hw1_2_gradnorm.summarize_phases(steps, loss, norm, norm)[2]
+    # the median blurs the corners
+    assert row["drops_over_plateaus_relative_norm"] == pytest.approx(10, rel=0.1)
+
+
+def late_curve(factor=1.0):
+    """100 steps: 8 until the end of the early phase, then 100, then 2 and 4 in the second half."""
+    values = np.full(100, 100.0)
+    values[:5] = 99, 99, 99, 99, 8
+    values[50:] = np.tile([2, 4], 25)
+    return factor * values
+
+
+def test_second_half_ratios_divide_the_second_half_by_its_low_values_and_by_the_early_end():
+    values = np.stack([late_curve(), late_curve(3)])
+    ratios = hw1_2_gradnorm.second_half_ratios(np.arange(100), values)
+    assert ratios["second_half_q95_over_q05"] == pytest.approx([2, 2])
+    assert ratios["second_half_over_last_early"] == pytest.approx([math.sqrt(8) / 8] * 2)
+    assert list(ratios) == ["second_half_q95_over_q05", "second_half_over_last_early"]
+    constant = np.stack([late_curve(10), late_curve(0.3)])
+    ratios = hw1_2_gradnorm.second_half_ratios(np.arange(100), values, constant)
+    assert ratios["cosine_over_constant_final"] == pytest.approx([0.1, 10])
+
+
+def test_late_changes_compare_a_falling_rate_with_its_constant_control():
+    def curves(*loss_factors, norm_factor):
+        loss = np.stack([late_curve(factor) for factor in loss_factors])
+        return {"steps": np.arange(100), "loss": loss, "norm": norm_factor * loss**2}
+
+    task = {"4-hidden": curves(1, 1, norm_factor=1),
+            "4-hidden-cosine": curves(0.1, 0.001, norm_factor=7)}
+    rows = hw1_2_gradnorm.summarize_second_half(task, "4-hidden-cosine")
+    ratios = {row["quantity"]: row["ratio"] for row in rows}
+    assert ratios == pytest.approx({  # geometric means over the two runs
+        "second_half_q95_over_q05_loss": 2, "second_half_over_last_early_loss": math.sqrt(8) / 8,
+        "cosine_over_constant_final_loss": 0.01,
+        "second_half_q95_over_q05_norm": 4, "second_half_over_last_early_norm": 8 / 64,
+        "cosine_over_constant_final_norm": 7 * 1e-4})
+    rows = hw1_2_gradnorm.summarize_second_half(task, "4-hidden")
+    assert [row["quantity"] for row in rows] == [
+        "second_half_q95_over_q05_loss", "second_half_over_last_early_loss",
+        "second_half_q95_over_q05_norm", "second_half_over_last_early_norm"]
+
+
+# --- hw1_2_minratio ---
+
+
+def test_of_points_found_twice_one_counts_and_constant_predictors_can_be_left_out():
+    found = {"point": np.array([3, 1, 1, 2, 3]),
+             "constant": np.array([False, True, True, False, False])}
+    distinct = hw1_2_minratio.distinct_points(found)
+    assert found["point"][distinct].tolist() == [1, 2, 3]
+    varying = hw1_2_minratio.varying_points(found)
+    assert found["point"][varying].tolist() == [2, 3]
+
+
+def test_attempts_are_counted_as_accepted_and_as_flat_where_they_were_rejected():
+    attempts = {"accepted": np.array([True, True, False, False, False]),
+                "flatness": np.array([1e-9, 0.5, 0.1, 0.11, 1e-9])}
+    found = {"gradient_norm": np.array([3e-11, 2e-12]), "eigenvalues": np.ones((2, 33))}
+    assert hw1_2_minratio.summarize_attempts(attempts, found) == {
+        "attempts": 5, "accepted": 2, "gradient_flat": 2, "max_gradient_norm": 3e-11,
+        "parameters": 33}
+
+
+def test_the_search_is_summarized_by_what_was_found_and_where_the_others_ended():
+    attempts = {
+        "accepted": np.array([True, True, True, False, False, False]),
+        "flatness": np.array([0, 0, 0, 1e-8, 0.2, 0.4]),
+        "gradient_norm": np.array([0, 0, 0, 1.0, 2.0, 7.0]),
+        "kernel_fraction": np.array([9, 9, 9, 0.5, 0.6, 1.0]),
+        "kernel_dimensions": np.array([9, 9, 9, 0.1, 0.3, 0.2]),
+    }
+    found = {
+        "point": np.array([1, 2, 1]),
+        "constant": np.array([False, True, False]),
+        "signature": np.array([[2, 0, 1], [2, 1, 0], [1, 0, 2]]),  # + 0 −
+        "sampled_ratio": np.array([1.0, 1.0, 0.9]),
+        "eigenvalues": np.array([[2.0, 2.0, -1.0], [4.0, 4.0, 0.0], [2.0, -1.0, -2.0]]),
+    }
+    row = hw1_2_minratio.summarize_search(attempts, found)
+    assert row == {
+        "distinct": 2, "constant": 1, "saddles": 2, "saddles_without_lower_neighbour": 1,
+        "stationary": 1, "rejected_gradient_norm": 2.0, "rejected_flatness": 0.2,
+        "rejected_kernel_fraction": 0.6, "rejected_kernel_dimensions": 0.2,
+        "largest_zero": 0, "smallest_nonzero": 0.5,
+        "negative_to_positive": pytest.approx((1 / 4 + 0 + 3 / 2) / 3),
+    }
+    accepted = {name: values[:3] for name, values in attempts.items()}
+    row = hw1_2_minratio.summarize_search(accepted, found)
+    assert row["rejected_flatness"] is None and row["stationary"] == 0
+
+
+def test_eigenvalues_are_measured_against_the_largest_of_their_own_point():
+    eigenvalues = np.array([[100.0, 1e-6, -20.0], [1e-3, 2e-10, -5e-11]])
+    row = hw1_2_minratio.summarize_eigenvalues(eigenvalues)
+    assert row == pytest.approx({
+        "largest_zero": 5e-8, "smallest_nonzero": 2e-7,
+        "negative_to_positive": (20 / (100 + 1e-6) + 5e-11 / (1e-3 + 2e-10)) / 2})
+    assert hw1_2_minratio.summarize_eigenvalues(np.zeros((0, 3))) == {
+        "largest_zero": 0, "smallest_nonzero": 1, "negative_to_positive": None}
+    # A maximum has no positive eigenvalue to divide by, and is left out.
+    with_maximum = hw1_2_minratio.summarize_eigenvalues(np.array([[-1.0, -2.0], [2.0, -1.0]]))
+    assert with_maximum["negative_to_positive"] == 0.5
+
+
+def made_up_points():
+    """Twelve varying points of falling ratio, and one constant predictor that was found 20 times.
+
+    The constant one has the highest loss and the highest ratio. They come in no order of loss.
+    """
+    order = np.random.default_rng(0).permutation(32)
+    point = np.array([*range(1, 13), *[13] * 20])[order]
+    falling = np.array([*np.linspace(0.9, 0.4, 12), *[1.0] * 20])[order]
+    rising = np.array([*np.linspace(0.1, 0.8, 12), *[0.9] * 20])[order]
+    sampled_ratios = np.stack([rising, falling, *[np.full(32, 0.5)] * 4], axis=1)
+    return {"point": point, "constant": point == 13, "minimal_ratio": falling,
+            "sampled_ratio": rising, "sampled_ratios": sampled_ratios}
+
+
+def test_both_ratios_are_correlated_with_the_loss_in_three_sets_of_points():
+    rows = hw1_2_minratio.summarize_correlations(made_up_points())
+    counts = {(row["points"], row["ratio"]): row["count"] for row in rows}
+    assert counts == {(name, ratio): count for name, count in
+                      (("all", 32), ("distinct", 13), ("varying", 12))
+                      for ratio in ("eigenvalues", "neighbours")}
+    rho = {(row["points"], row["ratio"]): row["spearman"] for row in rows}
+    # 1 − 6 Σd² / (n (n² − 1)): twelve reversed ranks shifted by one, and the thirteenth in place
+    squares = sum((rank - (13 - rank)) ** 2 for rank in range(1, 13))
+    assert rho["distinct", "eigenvalues"] == pytest.approx(1 - 6 * squares / (13 * (13**2 - 1)))
+    assert rho["varying", "eigenvalues"] == pytest.approx(-1)
+    assert rho["all", "eigenvalues"] > 0.5
+    for name in ("all", "distinct", "varying"):
+        assert rho[name, "neighbours"] == pytest.approx(1)
+
+
+def test_few_points_have_no_correlation():
+    found = made_up_points()
+    few = found["point"] <= 3
+    rows = hw1_2_minratio.summarize_correlations(
+        {name: values[few] for name, values in found.items()})
+    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 6
+
+
+def test_radii_are_compared_with_the_eigenvalues_at_each_distinct_point_once():
+    rows = hw1_2_minratio.summarize_radii(made_up_points())
+    assert [row["radius"] for row in rows] == list(hw1_2_minratio.RADII)
+    rising = np.array([*np.linspace(0.1, 0.8, 12), 0.9])
+    falling = np.array([*np.linspace(0.9, 0.4, 12), 1.0])
+    first, second, third = rows[:3]
+    for row in rows:
+        assert row["points"] == 13
+        assert row["minimal_ratio_mean"] == pytest.approx(falling.mean())
+    assert first["sampled_ratio_mean"] == pytest.approx(rising.mean())
+    assert first["sampled_ratio_lowest"] == pytest.approx(0.1)
+    assert first["difference_mean"] == pytest.approx(abs(rising - falling).mean())
+    assert first["spearman"] == pytest.approx(1)
+    assert second["difference_mean"] == pytest.approx(0)
+    assert second["sampled_ratio_lowest"] == pytest.approx(0.4)
+    assert third["spearman"] is None  # it never varies
+
+
+def test_spectra_are_those_of_the_lowest_the_middle_and_the_highest_varying_point():
+    found = {"point": np.array([5, 4, 3, 2, 1, 5]),
+             "constant": np.array([False, False, True, False, False, False]),
+             "loss": np.array([0.5, 0.4, 0.3, 0.2, 0.1, 0.5]),
+             "eigenvalues": np.arange(12).reshape(6, 2)}
+    spectra = hw1_2_minratio.choose_spectra(found)
+    # points 1, 2, 4, 5 vary; the third of four is the middle one
+    assert [spectrum["loss"] for spectrum in spectra] == [0.1, 0.4, 0.5]
+    assert [spectrum["eigenvalues"].tolist() for spectrum in spectra] == [[8, 9], [2, 3], [0, 1]]
+    one = {name: values[3:4] for name, values in found.items()}
+    assert [spectrum["loss"] for spectrum in hw1_2_minratio.choose_spectra(one)] == [0.2]
+    only_constant = {name: values[2:3] for name, values in found.items()}
+    assert hw1_2_minratio.choose_spectra(only_constant) == []
+
+
+def test_a_predictor_is_constant_if_it_varies_a_thousandth_of_what_the_targets_do():
+    model = mlp([1, 1], [torch.Generator()]).double()  # slope and offset
+    x = torch.linspace(0, 1, 11, dtype=torch.float64).unsqueeze(1)
+    points = tensor([[0.0, 5], [0.0019, 5], [0.0021, 5], [-0.0019, 5], [-0.0021, 5]])
+    constant = hw1_2_minratio.is_constant(model, points, x, 2 * x)
+    assert constant.tolist() == [True, True, False, True, False]
+
+
+def test_stops_are_spread_like_a_squared_uniform_number_over_all_steps():
+    settings = SimpleNamespace(seed=0, runs=2_000, epochs=99, device=torch.device("cpu"))
+    stops = hw1_2_minratio.draw_stops(settings).numpy()
+    assert stops.min() == 0 and stops.max() == 99
+    # P(stop < s) = √(s / 100): a tenth of the trainings do not move at all
+    counts, _ = np.histogram(stops, bins=[0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100])
+    assert stats.chisquare(counts).pvalue > 0.001
+    settings.runs = 5
+    assert hw1_2_minratio.draw_stops(settings).tolist() == stops[:5].tolist()
+
+
+# --- hw1_3_random_labels ---
+
+
+def test_first_fitted_is_the_first_epoch_that_reaches_the_bound():
+    first_fitted = hw1_3_random_labels.first_fitted
+    assert first_fitted(np.array([0.1, 0.9, 0.9989, 0.999, 0.5])) == 3
+    assert first_fitted(np.array([1.0, 1.0])) == 0
+    assert first_fitted(np.array([0.1, 0.9, 0.9989, 0.99, 0.5])) is None
+
+
+def test_epochs_to_fit_are_found_for_every_run_of_every_fraction(monkeypatch):
+    monkeypatch.setattr(hw1_3_random_labels, "FRACTIONS", (0, 1))
+    accuracies = np.array([[[0.1, 1, 1, 1], [0.1, 0.9, 1, 1], [1, 1, 1, 1]],
+                           [[0.1, 0.2, 0.3, 1], [0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 1, 0.9]]])
+    assert hw1_3_random_labels.find_epochs_to_fit(accuracies) == {0: [1, 2, 0], 1: [3, None, 2]}
+
+
+def test_the_slowdown_divides_by_the_same_run_with_true_labels():
+    true, half, full = hw1_3_random_labels.compare_fits(
+        {0: [2, 4, 5], 0.5: [4, 12, 5], 1: [20, None, 30]})
+    assert true == {"randomized": 0, "runs": 3, "runs_fitted": 3, "slowdown": 1,
+                    "slowdown_ci95": 0, "epochs_to_fit": pytest.approx(11 / 3),
+                    "epochs_ci95": half_width(2, 4, 5)}
+    assert half == {"randomized": 0.5, "runs": 3, "runs_fitted": 3,
+                    "slowdown": pytest.approx(2), "slowdown_ci95": half_width(2, 3, 1),
+                    "epochs_to_fit": 7, "epochs_ci95": half_width(4, 12, 5)}
+    # the mean of those that fit would be that of the easy runs
+    assert full == {"randomized": 1, "runs": 3, "runs_fitted": 2, "epochs_to_fit": None,
+                    "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None}
+
+
+@pytest.mark.parametrize("with_true_labels", [[2, None], [2, 0], [0, 0]])
+def test_without_epochs_to_divide_by_there_is_no_slowdown(with_true_labels):
+    true, full = hw1_3_random_labels.compare_fits({0: with_true_labels, 1: [4, 8]})
+    assert true["runs_fitted"] == sum(epoch is not None for epoch in with_true_labels)
+    assert (full["epochs_to_fit"], full["epochs_ci95"]) == (6, half_width(4, 8))
+    assert true["slowdown"] is full["slowdown"] is full["slowdown_ci95"] is None
+
+
+def test_peaks_are_measured_where_the_other_runs_have_theirs():
+    measures = {
+        "test_accuracy": np.array([[0.1, 0.9, 0.6, 0.4], [0.2, 0.3, 0.8, 0.5]]),
+        "true_accuracy": np.array([[0.0, 0.2, 0.7, 0.1], [0.0, 0.3, 0.9, 0.2]]),
+        "train_accuracy": np.array([[0.1, 0.2, 0.3, 1.0], [0.1, 0.4, 0.5, 0.9]]),
+    }
+    test, true = hw1_3_random_labels.summarize_peaks(0.5, measures)
+    assert test == {  # the first run at epoch 2, the second at epoch 1
+        "randomized": 0.5, "measure": "test_accuracy", "peak_epoch": 1.5,
+        "peak": pytest.approx((0.6 + 0.3) / 2), "peak_ci95": half_width(0.6, 0.3),
+        "final": pytest.approx(0.45), "final_ci95": half_width(0.4, 0.5),
+        "train_accuracy_at_peak": pytest.approx((0.3 + 0.4) / 2)}
+    assert (true["measure"], true["peak_epoch"]) == ("true_accuracy", 2)
+    assert (true["peak"], true["final"]) == pytest.approx((0.8, 0.15))
+    assert true["train_accuracy_at_peak"] == pytest.approx(0.4)
+    rows = hw1_3_random_labels.summarize_peaks(0, measures)
+    assert [row["measure"] for row in rows] == ["test_accuracy"]
+
+
+def test_answers_are_counted_against_the_training_labels_and_the_true_ones():
+    answers = torch.tensor([[0, 1, 2, 3], [3, 1, 2, 0]])  # of two networks for four images
+    labels = torch.tensor([[0, 1, 0, 0], [0, 1, 2, 3]])
+    true_labels = torch.tensor([0, 1, 2, 3])
+    is_random = torch.tensor([[False, True, True, True], [False] * 4])
+    logits = 3 * torch.nn.functional.one_hot(answers, 5).double()
+    measures = hw1_3_random_labels.measure_training(logits, labels, true_labels, is_random)
+    assert measures["train_accuracy"].tolist() == [0.5, 0.5]
+    assert measures["true_accuracy"].tolist() == [1, 0]  # 3 of 3, and none to ask for
+    hit = math.log(math.exp(3) + 4) - 3
+    assert measures["train_loss"].tolist() == pytest.approx([hit + 1.5, hit + 1.5])
+
+
+def test_the_slowdown_in_words_or_how_many_fit_where_there_is_none():
+    fits = hw1_3_random_labels.compare_fits({0: [2, 4], 1: [9, 18]})
+    assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
+        "100% random labels take 4.5 times the epochs of true ones")
+    fits = hw1_3_random_labels.compare_fits({0: [2, 4], 0.5: [None, None]})
+    assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
+        "50% random labels: 0 of 2 runs fit within 60 epochs")
+    fits = hw1_3_random_labels.compare_fits({0: [0, 0], 1: [3, 5]})
+    assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
+        "100% random labels: 2 of 2 runs fit within 60 epochs")
+
+
+# --- hw1_3_params ---
+
+FIVE_WIDTHS = (1, 2, 4, 8, 16)
+COUNTS = [100, 200, 400, 800, 1600]
+
+
+@pytest.fixture
+def five_widths(monkeypatch):
+    monkeypatch.setattr(hw1_3_params, "WIDTHS", FIVE_WIDTHS)
+
+
+def test_the_threshold_is_the_first_width_whose_mean_fits():
+    # one run of the second width fits, the mean of both does not; the last width falls below again
+    accuracies = np.array([[0.5, 1.0, 1.0, 1.0, 0.9], [0.5, 0.9, 0.998, 1.0, 0.9]])
+    assert hw1_3_params.interpolation_threshold(accuracies) == 2
+    assert hw1_3_params.interpolation_threshold(accuracies[:, :2]) is None
+
+
+def test_values_at_the_threshold_are_compared_with_the_largest_network_run_by_run(five_widths):
+    accuracies = np.array([[0.5, 0.9, 1.0, 1.0, 1.0]] * 2)
+    values = np.array([[9.0, 8.0, 3.0, 5.0, 1.0], [9.0, 8.0, 4.0, 5.0, 2.5]])
+    columns = hw1_3_params.summarize_threshold(accuracies, values, COUNTS)
+    assert columns == {
+        "width": 4, "parameters": 400, "largest_parameters": 1600,
+        "at_threshold": 3.5, "at_threshold_ci95": half_width(3, 4),
+        "at_largest": 1.75, "at_largest_ci95": half_width(1, 2.5),
+        "change": -1.75, "change_ci95": half_width(-2, -1.5)}
+    unfitted = hw1_3_params.summarize_threshold(accuracies - 0.1, values, COUNTS)
+    assert set(unfitted) == set(columns)
+    known = {"largest_parameters", "at_largest", "at_largest_ci95"}
+    assert {name for name, value in unfitted.items() if value is not None} == known
+    assert {name: unfitted[name] for name in known} == {name: columns[name] for name in known}
+
+
+def test_the_upturn_starts_from_where_the_other_runs_are_lowest(five_widths):
+    # The first run is lowest at the second width, the second at the third, the mean at the third.
+    values = np.array([[9.0, 1.0, 2.0, 5.0, 6.0], [9.0, 4.0, 0.5, 5.0, 8.0]])
+    columns = hw1_3_params.summarize_upturn(values)
+    assert columns == {"width": 4, "lowest": (2 + 4) / 2, "at_largest": 7,
+                       "rise": ((6 - 2) + (8 - 4)) / 2, "rise_ci95": 0}
+
+
+def test_a_clear_peak_has_its_place_height_rise_and_fall(five_widths):
+    values = np.array([[2.0, 1.0, 5.0, 2.0, 3.0], [2.0, 1.2, 5.4, 2.0, 3.0],
+                       [2.0, 0.8, 5.2, 2.0, 3.0]])
+    columns = hw1_3_params.summarize_peak(values, COUNTS, widths_averaged=1)
+    assert columns == {
+        "width": 4, "parameters": 400, "valley_before_parameters": 200,
+        "valley_after_parameters": 800, "beyond_intervals": True,
+        "height": pytest.approx(5.2), "height_ci95": half_width(5, 5.4, 5.2),
+        "rise": pytest.approx((4 + 4.2 + 4.4) / 3), "rise_ci95": half_width(4, 4.2, 4.4),
+        "fall": pytest.approx(3.2), "fall_ci95": half_width(3, 3.4, 3.2)}
+    smoothed = hw1_3_params.summarize_peak(values, COUNTS, widths_averaged=3)
+    assert smoothed["height"] == pytest.approx((5.2 + 2 + 3) / 3)  # of 4, 8 and 16 units
+    assert smoothed["width"] == 8
+
+
+def test_a_peak_that_one_run_has_alone_is_no_clear_one(five_widths):
+    values = np.array([[2.0, 1.0, 9.0, 2.0, 1.0], [3.0, 2.0, 1.9, 1.8, 1.0],
+                       [3.0, 2.0, 1.9, 1.8, 1.0]])
+    columns = hw1_3_params.summarize_peak(values, COUNTS, widths_averaged=1)
+    assert columns["width"] == 4 and columns["beyond_intervals"] is False
+    # a monotone curve has none even where the runs agree perfectly, and one run proves nothing
+    falling = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]] * 3)
+    assert not hw1_3_params.summarize_peak(falling, COUNTS, 1)["beyond_intervals"]
+    assert not hw1_3_params.summarize_peak(values[:1], COUNTS, 1)["beyond_intervals"]
+
+
+def test_above_zero_means_beyond_the_interval():
+    assert hw1_3_params.is_above_zero(np.array([1.0, 1.1, 0.9]))
+    assert not hw1_3_params.is_above_zero(np.array([-1.0, -1.1, -0.9]))
+    assert not hw1_3_params.is_above_zero(np.array([0.1, 2.0, 0.2]))
+    assert not hw1_3_params.is_above_zero(np.array([5.0]))
+
+
+def test_curves_are_summarized_for_each_fraction_and_measure(five_widths):
+    peaked, falling = [2.0, 1.0, 5.0, 2.0, 3.0], [5.0, 4.0, 3.0, 2.0, 1.0]
+
+    def runs(*curves):  # two runs, alike, of every fraction
+        return np.stack([[curve, curve] for curve in curves])
+
+    measures = {"test_loss": runs(falling, peaked), "test_error": runs(peaked, falling),
+                "train_accuracy": runs([0.5, 0.9, 0.9, 1, 1], [0.5, 0.5, 0.5, 0.5, 0.5])}
+    thresholds, upturns, peaks = hw1_3_params.summarize_curves(COUNTS, measures)
+    keys = [(0, "test_loss"), (0, "test_error"), (0.2, "test_loss"), (0.2, "test_error")]
+    for rows in (thresholds, upturns, peaks[:4], peaks[4:]):
+        assert [(row["randomized"], row["measure"]) for row in rows] == keys
+    assert [row["width"] for row in thresholds] == [8, 8, None, None]
+    assert [row["at_largest"] for row in thresholds] == [1, 3, 3, 1]
+    assert [row["rise"] for row in upturns] == [0, 2, 2, 0]
+    assert [row["widths_averaged"] for row in peaks] == [3] * 4 + [1] * 4
+    assert [row["beyond_intervals"] for row in peaks[4:]] == [False, True, True, False]
+    assert peaks[5]["height"] == 5
+
+
+# --- hw1_3_flatness ---
+
+
+def test_pairs_start_alike_or_from_two_initializations():
+    base, changed = tensor([[1], [2], [3]]), tensor([[10], [20], [30]])
+    for initialization, expected in (("same", [[10], [20]]), ("different", [[20], [30]])):
+        first, second = hw1_3_flatness.pair_solutions(base, changed, initialization)
+        assert (first.tolist(), second.tolist()) == ([[1], [2]], expected)
+
+
+def test_lines_are_measured_from_the_first_solution_to_the_second():
+    """Linear classifiers of two classes: the first is always right, the second always wrong."""
+    model = mlp([1, 2], [torch.Generator()])  # two weights, then two offsets
+    first, second = torch.tensor([[1.0, -1, 0, 0]]), torch.tensor([[-1.0, 1, 0, 0]])
+    sets = {"train": (torch.tensor([[2.0], [-2.0]]), torch.tensor([0, 1]))}
+    values = hw1_3_flatness.measure_lines(model, first, second, sets)
+    weights = 1 - 2 * hw1_3_flatness.ALPHAS.double().numpy()  # along the line
+    # the margin of both images is 4 w, and their loss log(1 + exp(−4 w))
+    # in float32
+    np.testing.assert_allclose(values["train_loss"], [np.log1p(np.exp(-4 * weights))], rtol=1e-5,
+                               atol=1e-6)
+    decided = weights != 0
+    np.testing.assert_array_equal(values["train_accuracy"][0, decided], weights[decided] > 0)
+
+
+def test_an_end_has_the_values_at_its_own_place_on_the_lines():
+    lines = {"train_loss": np.array([[1.0, 2.0, 3.0], [5.0, 7.0, 9.0]]),
+             "test_accuracy": np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.8]])}
+    settings = SimpleNamespace(epochs=3, train_size=100)
+    options = {"batch_size": 64, "learning_rate": 0.5}
+    columns = hw1_3_flatness.summarize_end(1, lines, np.array([4.0, 8.0]), options,
+                                           "learning_rate", settings)
+    assert columns == {"end": 0.5, "updates": 3 * 2, "train_loss": 4.5,
+                       "test_accuracy": pytest.approx(0.4), "curvature": 6,
+                       "curvature_ci95": half_width(4, 8)}
+    columns = hw1_3_flatness.summarize_end(2, lines, np.ones(2), options | {"batch_size": 100},
+                                           "batch_size", settings)
+    assert (columns["end"], columns["updates"], columns["train_loss"]) == (100, 3, 6)
+
+
+def test_curvature_along_a_line_is_the_second_derivative_by_its_position():
+    # x⁴ + 3y²: along d its second derivative at (x, y) is 12 x² dₓ² + 6 d_y².
+    def loss(points):
+        return points[:, 0] ** 4 + 3 * points[:, 1] ** 2
+
+    first, second = torch.tensor([[1.0, 1.0], [0.0, 2.0]]), torch.tensor([[3.0, 2.0], [1.0, 2.0]])
+    at_first = hw1_3_flatness.measure_curvature(loss, first, first, second)
+    at_second = hw1_3_flatness.measure_curvature(loss, second, first, second)
+    assert at_first.tolist() == pytest.approx([12 * 4 + 6, 0])
+    assert at_second.tolist() == pytest.approx([12 * 9 * 4 + 6, 12])
+
+
+def test_a_comparison_changes_one_option():
+    settings = SimpleNamespace(train_size=10_000)
+    assert hw1_3_flatness.options_of_change("batch_size", settings) == {
+        "batch_size": 1_024, "learning_rate": 1e-3}
+    assert hw1_3_flatness.options_of_change("learning_rate", settings) == {
+        "batch_size": 64, "learning_rate": 1e-2}
+    few = SimpleNamespace(train_size=500)
+    assert hw1_3_flatness.options_of_change("batch_size", few)["batch_size"] == 500
+    assert hw1_3_flatness.BASE == {"batch_size": 64, "learning_rate": 1e-3}
+
+
+# --- hw1_3_sensitivity ---
+
+
+def test_snapshots_keep_the_parameters_of_the_first_time():
+    model = mlp([1, 1], [torch.Generator()] * 3)
+
+    def take(value, epoch, condition):
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, value)
+        snapshots.take(model, epoch, torch.tensor(condition))
+
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    snapshots = hw1_3_sensitivity.Snapshots(model)
+    take(1, 0, [False, False, False])
+    assert (snapshots.count(), snapshots.vectors.tolist()) == (0, [[0, 0]] * 3)
+    take(2, 5, [True, False, False])
+    take(3, 6, [True, False, True])
+    assert snapshots.vectors.tolist() == [[2, 2], [0, 0], [3, 3]]
+    assert snapshots.epochs.tolist() == [5, -1, 6]
+    assert (snapshots.count(), snapshots.complete()) == (2, False)
+    take(4, 7, [True, True, True])
+    assert snapshots.vectors.tolist() == [[2, 2], [4, 4], [3, 3]]
+    assert (snapshots.epochs.tolist(), snapshots.complete()) == ([5, 7, 6], True)
+
+
+def test_a_row_of_snapshots_has_means_over_the_runs_or_nothing():
+    taken = SimpleNamespace(epochs=torch.tensor([5, -1]), count=lambda: 1)
+    columns = hw1_3_sensitivity.MEAN_COLUMNS
+    row = hw1_3_sensitivity.summarize_snapshots("equal_loss", 16, taken, None)
+    assert row == {"regime": "equal_loss", "batch_size": 16, "runs": 2, "reached": 1,
+                   **dict.fromkeys(columns)}
+    names = [name for name in columns if not name.endswith("_ci95")]
+    values = {name: np.array([place, place + 2.0]) for place, name in enumerate(names)}
+    row = hw1_3_sensitivity.summarize_snapshots("equal_epochs", 32, taken, values)
+    assert {name: row[name] for name in names} == {
+        name: place + 1 for place, name in enumerate(names)}
+    place = names.index("sensitivity")
+    assert row["sensitivity_ci95"] == half_width(place, place + 2)
+
+
+def test_snapshots_that_a_run_has_not_reached_are_not_measured():
+    taken = hw1_3_sensitivity.Snapshots(mlp([1, 1], [torch.Generator()] * 2))
+    taken.take(mlp([1, 1], [torch.Generator()] * 2), 3, torch.tensor([True, False]))
+    assert hw1_3_sensitivity.measure_snapshots(*[taken, *[None] * 6]) is None
+
+
+def test_updates_are_the_epochs_of_each_run_times_its_steps(monkeypatch):
+    model = mlp([1, 1], [torch.Generator()] * 2)
+    taken = hw1_3_sensitivity.Snapshots(model)
+    taken.take(model, 3, torch.tensor([True, False]))
+    taken.take(model, 5, torch.tensor([True, True]))
+    monkeypatch.setattr(hw1_3_sensitivity, "measure_networks", lambda *arguments: {})
+    values = hw1_3_sensitivity.measure_snapshots(
+        taken, model, 16, range(40), None, None, SimpleNamespace(runs=2))
+    assert values["updates"].tolist() == [9, 15] and values["batch_size"].tolist() == [16, 16]
+
+
+def test_correlations_of_known_monotone_relations():
+    random = np.random.default_rng(0)
+    batch_size = np.repeat([[16], [32], [64], [128]], 3, axis=1)  # four sizes, three runs
+    test_loss = np.log2(batch_size) + 0.1 * random.random((4, 3))
+    values = {
+        "batch_size": batch_size,
+        "sensitivity": 10 - test_loss**3,
+        "jacobian": np.ones((4, 3)),
+        "sharpness": np.exp(test_loss),
+        "largest_eigenvalue": random.random((4, 3)),
+        "test_loss": test_loss,
+        "gap": -test_loss,
+        "accuracy_gap": random.random((4, 3)),
+    }
+    curves = {"equal_epochs": values, "equal_loss": {}}
+    rows = hw1_3_sensitivity.summarize_correlations(curves)
+    assert len(rows) == 2 * 3 * 5
+    rho = {(row["regime"], row["target"], row["measure"]): row["rho"] for row in rows}
+    for target, sign in (("test_loss", 1), ("gap", -1)):
+        assert rho["equal_epochs", target, "sharpness"] == pytest.approx(sign, abs=1e-3)
+        assert rho["equal_epochs", target, "sensitivity"] == pytest.approx(-sign, abs=1e-3)
+        assert rho["equal_epochs", target, "jacobian"] is None
+    expected = stats.spearmanr(values["largest_eigenvalue"].ravel(),
+                               values["accuracy_gap"].ravel()).statistic
+    assert rho["equal_epochs", "accuracy_gap", "largest_eigenvalue"] == pytest.approx(expected)
+    for row in rows:
+        reached = row["regime"] == "equal_epochs"
+        assert row["batch_sizes"] == (4 if reached else 0)
+        if reached and row["rho"] is not None:
+            assert -1 <= row["rho_low"] <= row["rho"] <= row["rho_high"] <= 1
+        else:
+            assert row["rho"] is row["rho_low"] is row["rho_high"] is None
+
+
+def test_the_title_says_the_correlations_with_the_test_loss_at_equal_loss():
+    rows = []
+    for (regime, target, measure), rho in zip(
+            itertools.product(hw1_3_sensitivity.REGIMES, hw1_3_sensitivity.TARGETS,
+                              hw1_3_sensitivity.MEASURES), np.linspace(0.99, 0.1, 30)):
+        rows.append({"regime": regime, "target": target, "measure": measure, "rho": rho})
+    for row in rows:
+        if (row["regime"], row["target"]) == ("equal_loss", "test_loss"):
+            row["rho"] = {"sensitivity": -0.456, "sharpness": 0.912}.get(row["measure"], 0.777)
+    title = hw1_3_sensitivity.figure_title({"correlations": rows})
+    assert title == ("Rank correlation with the test loss at equal training loss: "
+                     "sensitivity −0.46, ε-sharpness 0.91")
+
+
+# --- figures ---
+
+SCRIPTS = ("hw1_1_simulate", "hw1_1_mnist", "hw1_2_pca", "hw1_2_gradnorm", "hw1_2_minratio",
+           "hw1_3_random_labels", "hw1_3_params", "hw1_3_flatness", "hw1_3_sensitivity")
+# Constants of the scripts that say how a figure looks and not what was done.
+LOOKS = {"LOOKS", "LOSS_TITLE_NETWORKS", "NORM_TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
+         "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED"}
+
+
+@pytest.fixture(autouse=True)
+def low_resolution(monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "figure.dpi", 30)
+
+
+def stored(name):
+    """The results of the report, to be changed."""
+    return copy.deepcopy(read_results(FIGURES / f"{name}.json"))
+
+
+def titles(figure):
+    return [panel.get_title() for panel in figure.axes]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_figure_needs_nothing_but_the_stored_results(name, monkeypatch):
+    """None of the settings that later versions of a script may change: here they are all gone."""
+    script, results = importlib.import_module(name), stored(name)
+    expected = png_of(script.plot(results), results)
+    settings = [constant for constant in vars(script) if constant.isupper()
+                and constant not in LOOKS and not hasattr(plotting, constant)]  # nor colours
+    assert "FLAGS" in settings
+    for constant in settings:
+        monkeypatch.delattr(script, constant)
+    assert png_of(script.plot(results), results) == expected
+
+
+def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
+    results = stored("hw1_2_pca")
+    results["curves"]["surface"]["loss"][3][4] = 0.0
+    results["curves"]["loss"][0][-1] = 0.0
+    scale = hw1_2_pca.loss_scale(results)
+    assert 0 < scale.vmin < scale.vmax
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of values that a logarithm cannot show
+        warnings.simplefilter("error", RuntimeWarning)
+        figure = hw1_2_pca.plot(results)
+        assert png_of(figure, results)
+    surface_panel = figure.axes[5]
+    contours = surface_panel.collections[0]
+    assert contours.levels.min() == pytest.approx(scale.vmin)
+
+
+def test_a_network_is_not_said_to_beat_others_without_a_significant_difference():
+    results = stored("hw1_1_simulate")
+    p_values = {"sinc": 0.05, "square wave": None, "triangle wave": 0.049}
+    for row in results["comparisons"]:
+        row["p_value"] = p_values[row["function"]]
+    final_titles = titles(hw1_1_simulate.plot(results))[2::3]
+    assert [title.partition("beats ")[2] for title in final_titles[:2]] == [
+        "none (p < 0.05)"] * 2
+    others = [str(row["against"]) for row in results["comparisons"]
+              if row["function"] == "triangle wave"]
+    assert final_titles[2].endswith(f"beats {', '.join(others)} (p < 0.05)")
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_a_peak_is_marked_and_named_only_where_it_is_clear(clear):
+    results = stored("hw1_3_params")
+    for row in results["peaks"]:
+        row["beyond_intervals"] = clear
+    figure = hw1_3_params.plot(results)
+    assert ("no clear peak" in figure.get_suptitle()) is not clear
+    for panel in figure.axes:
+        assert ("no clear peak" in panel.get_title()) is not clear
+        stars = [line for line in panel.lines if line.get_marker() == "*"]
+        assert len(stars) == clear
+        if clear:
+            assert f"peaks at {stars[0].get_xdata()[0]:,}" in panel.get_title()
+
+
+def test_no_threshold_is_drawn_where_no_network_fits():
+    results = stored("hw1_3_params")
+    for row in results["thresholds"]:
+        for column in row:
+            if column not in ("randomized", "measure", "largest_parameters", "at_largest",
+                              "at_largest_ci95"):
+                row[column] = None
+    figure = hw1_3_params.plot(results)
+    labels = [line.get_label() for panel in figure.axes for line in panel.lines]
+    assert not any("fitted" in label for label in labels)
+
+
+def test_runs_that_never_fit_are_open_marks_at_the_last_epoch():
+    results = stored("hw1_3_random_labels")
+    fits = hw1_3_random_labels.compare_fits({0: [3, 5], 1: [None, 7]})
+    results["fits"], results["curves"]["epochs_to_fit"] = fits, {0: [3, 5], 1: [None, 7]}
+    last_epoch = len(results["curves"]["train_loss"][0][0]) - 1
+    figure = hw1_3_random_labels.plot(results)
+    panel = figure.axes[3]
+    marks = [(line.get_ydata()[0], line.get_markerfacecolor() == "none") for line in panel.lines]
+    assert marks == [(3, False), (5, False), (last_epoch, True), (7, False)]
+    assert panel.get_title() == f"100% random labels: 1 of 2 runs fit within {last_epoch} epochs"
+    assert figure.get_suptitle().startswith("3 of 4 networks fit their labels")
+
+
+def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
+    results = stored("hw1_3_sensitivity")
+    results["curves"]["equal_loss"] = {}
+    for row in results["correlations"]:
+        if row["regime"] == "equal_loss":
+            row["rho"] = row["rho_low"] = row["rho_high"] = None
+    figure = hw1_3_sensitivity.plot(results)
+    assert png_of(figure, results)
+    for title in titles(figure)[:4]:
+        assert "at equal loss" not in title
+    assert figure.get_suptitle().startswith(
+        "Rank correlation with the test loss at equal training loss: sensitivity –, ε-sharpness –")
+
+
+def test_a_search_without_critical_points_is_drawn():
+    results = stored("hw1_2_minratio")
+    results["points"] = []
+    for row in results["correlations"]:
+        row.update(count=0, spearman=None, spearman_low=None, spearman_high=None)
+    for curves in results["curves"].values():
+        curves["spectra"] = []
+    for row in results["search"]:
+        row["negative_to_positive"] = None
+    for row in results["table"]:
+        row["accepted"] = 0
+    figure = hw1_2_minratio.plot(results)
+    assert png_of(figure, results)
+    assert "at 0 distinct critical points" in figure.get_suptitle()
+    assert figure.axes[3].get_title() == "Accepted, left of the line: 0 plain, 0 regularized"
