@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from common.command_line import REPORT_DATASET, UsageError, parser_of_common_flags
 from common.data import DataError, fetch_dataset
-from common.interrupts import CHILDREN
+from common.interrupts import CHILDREN, STARTING
 from report.__main__ import main as report
 
 PROJECT = Path(__file__).resolve().parent
@@ -60,10 +60,11 @@ def run_script(script, settings):
     # Networks this small gain little from a second thread: two scripts of one thread each are done
     # far sooner.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-    process = subprocess.Popen(
-        [sys.executable, str(PROJECT / script), *arguments_of(script, settings)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
-    CHILDREN.add(process)
+    with STARTING:
+        process = subprocess.Popen(
+            [sys.executable, str(PROJECT / script), *arguments_of(script, settings)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
+        CHILDREN.add(process)
     try:
         output, errors = process.communicate()
     finally:
@@ -84,7 +85,9 @@ def outcome_message(status, output, errors):
 def run_scripts(scripts, settings):
     """Runs the scripts side by side and says when each one ends; returns their outcomes."""
     outcomes = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    workers = os.cpu_count() or 1
+    print(f"{len(scripts)} scripts, {workers} at a time", flush=True)
+    with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(run_script, script, settings) for script in scripts]
         for finished in as_completed(running):
             outcome = finished.result()

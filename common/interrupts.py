@@ -16,11 +16,15 @@ from pathlib import Path
 
 UNFINISHED = set()  # temporary files and folders to remove when the script is stopped
 CHILDREN = set()  # running processes (subprocess.Popen) to end with it
+# Held while a child is started and added to CHILDREN, so that none escapes in between. One thread
+# may take it twice: the handler may meet the main thread while it holds it.
+STARTING = threading.RLock()
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def stop(signal_number, frame):
     """Removes what is unfinished, says one line and ends the process with 128 + signal_number."""
+    STARTING.acquire()  # no other thread starts a child from here on
     for process in CHILDREN.copy():
         process.terminate()
     for path in UNFINISHED.copy():

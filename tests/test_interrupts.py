@@ -1,0 +1,224 @@
+"""Ctrl-C and kill signals: one line, whatever the script is doing."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from common.results import figure_problem
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32",
+                                reason="Windows ends a process without asking it")
+SIGNALS = pytest.mark.parametrize("name, word", [("SIGINT", "interrupted"),
+                                                 ("SIGTERM", "terminated")])
+
+
+# --- a real script at random moments ---
+
+# Trainings of one to two seconds after an import of two.
+COMMAND = [sys.executable, str(ROOT / "hw1_1_simulate.py"), "--quick", "--runs", "1", "--epochs",
+           "10", "--out", "figures"]
+AT_A_TIME = 4
+PROGRESS = re.compile(r"\d+%\||it/s|step")  # of tqdm
+
+
+class Terminal:
+    """A pseudo-terminal that notes what is written on it."""
+
+    def __init__(self):
+        import fcntl
+        import pty
+        import termios
+
+        self.ours, self.theirs = pty.openpty()
+        rows_and_columns = struct.pack("4H", 24, 80, 0, 0)  # without a size no bar is drawn
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, rows_and_columns)
+        self.written = b""
+        self.something = threading.Event()
+        self.reader = threading.Thread(target=self._read)
+
+    def _read(self):
+        while True:
+            try:
+                piece = os.read(self.ours, 4096)
+            except OSError:  # Linux says so when the last writer has gone
+                piece = b""
+            if not piece:
+                return
+            self.written += piece
+            self.something.set()
+
+    def lines_beside_progress(self):
+        """The text on the terminal, without the progress bar."""
+        text = re.sub(r"\x1b\[[A-Z]", "", self.written.decode())
+        lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+        return [line for line in lines if line and not PROGRESS.search(line)]
+
+
+def await_handler(process):
+    """Waits until the script handles SIGTERM: before its first import of common nothing can."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():  # another system than Linux does not tell
+        time.sleep(1)
+        return
+    while process.poll() is None:
+        caught, = re.findall(r"^SigCgt:\s*(\w+)", status.read_text(), re.M)
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.005)
+
+
+def interrupt(folder, moment, signal_number):
+    """Starts the script, sends the signal at the moment; returns status, lines and seconds to end.
+
+    moment is ("imports" or "training", seconds): from the first import, or from the first sign of
+    a progress bar.
+    """
+    folder.mkdir()
+    phase, seconds = moment
+    terminal = Terminal()
+    process = subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.DEVNULL,
+                               stderr=terminal.theirs, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    os.close(terminal.theirs)
+    terminal.reader.start()
+    try:
+        await_handler(process)
+        if phase == "training":
+            assert terminal.something.wait(timeout=30)
+        time.sleep(seconds)
+        sent = time.monotonic()
+        process.send_signal(signal_number)
+        status = process.wait(timeout=20)
+        ended_after = time.monotonic() - sent
+    finally:
+        process.kill()
+        process.wait()
+        terminal.reader.join(timeout=10)
+        os.close(terminal.ours)
+    return status, terminal.lines_beside_progress(), ended_after
+
+
+@SIGNALS
+def test_at_twenty_random_moments(tmp_path, name, word):
+    signal_number = getattr(signal, name)
+    draw = random.Random(name)
+    moments = [("imports", draw.uniform(0, 2)) for _ in range(12)]
+    moments += [("training", draw.uniform(0, 2)) for _ in range(8)]
+    folders = [tmp_path / str(position) for position in range(len(moments))]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        outcomes = list(pool.map(interrupt, folders, moments, [signal_number] * len(moments)))
+    interrupted = 0
+    for folder, moment, (status, lines, ended_after) in zip(folders, moments, outcomes):
+        if status == 0:  # it had ended, or was about to
+            assert lines == [], (moment, lines)
+        else:
+            interrupted += 1
+            assert status == 128 + signal_number, (moment, lines)
+            assert len(lines) == 1 and lines[0].startswith(f"error: {word}; "), (moment, lines)
+        assert ended_after < 10, moment
+        only_whole_results(folder)
+    assert interrupted >= 5  # few, where a machine is so fast that most had ended
+
+
+def only_whole_results(folder):
+    """Fails where a file is neither whole results nor the figure of those beside it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        assert path.name in ("hw1_1_simulate.json", "hw1_1_simulate.png"), path
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        else:
+            assert figure_problem(path) is None
+
+
+# --- small programs in a copy of the project: the handler itself ---
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts a small program which waits, once it has said that it is ready."""
+    shutil.copytree(ROOT / "common", tmp_path / "project" / "common",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    processes = []
+
+    def start_program(text, folder="project", preparation=None):
+        program = tmp_path / folder / "program.py"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"{text}\nprint('ready', flush=True)\nimport time\ntime.sleep(30)\n")
+        process = subprocess.Popen(
+            [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            encoding="utf-8", cwd=tmp_path, preexec_fn=preparation,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "project")})
+        processes.append(process)
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    yield start_program
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@SIGNALS
+def test_unfinished_files_and_folders_go_and_others_stay(tmp_path, start, name, word):
+    process = start("""
+from common.interrupts import UNFINISHED
+from pathlib import Path
+for file in ("results.json", ".half a file", ".half a folder/with/a file"):
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text("1")
+UNFINISHED.update([Path(".half a file"), ".half a folder", Path("never written")])
+""")
+    process.send_signal(getattr(signal, name))
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 128 + getattr(signal, name)
+    assert error.startswith(f"error: {word}; ") and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["project", "results.json"]
+
+
+def test_clean_up_code_that_swallows_exceptions_does_not_swallow_ctrl_c(start):
+    process = start("""
+import common.interrupts
+class Stubborn:
+    def __del__(self):
+        print("ready", flush=True)
+        while True:
+            pass
+Stubborn()
+""")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert error.startswith("error: interrupted; ") and error.count("\n") == 1
+
+
+def test_a_background_job_that_ignores_ctrl_c_goes_on_ignoring_it(start):
+    process = start("import common.interrupts",
+                    preparation=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
+
+
+def test_a_program_of_others_keeps_its_own_handlers(start):
+    process = start("import common.interrupts", folder="elsewhere")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=10)
+    assert "KeyboardInterrupt" in error and "error: interrupted" not in error
+    process = start("import common.interrupts", folder="elsewhere")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == -signal.SIGTERM
