@@ -24,7 +24,7 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import compare_errors, is_significant, quartile_columns
-from common.training import mean_squared_error, run_generators, train
+from common.training import mean_squared_error, run_generators, stacked_runs, train
 
 import numpy as np
 import torch
@@ -74,10 +74,9 @@ EARLIER_LEARNING_RATE = 1e-3
 # parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
 def build_model(widths, function_names, run_numbers, settings):
     """A stack of networks: all runs for the first function, then all runs for the second, ..."""
-    generators = []
     # Run k starts from the same weights on every function.
-    for _ in function_names:
-        generators += run_generators(settings.seed, run_numbers, "initialization")
+    _, stacked_numbers = stacked_runs(function_names, run_numbers)
+    generators = run_generators(settings.seed, stacked_numbers, "initialization")
     return mlp(widths, generators).to(settings.device)
 
 

@@ -24,8 +24,14 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import find_peak, held_out_argmax, held_out_peak, mean_ci95
-from common.training import cross_entropy, run_generators, train
+from common.statistics import (
+    find_peak,
+    first_reaching,
+    held_out_argmax,
+    held_out_peak,
+    mean_ci95,
+)
+from common.training import cross_entropy, run_generators, stacked_runs, train
 
 import numpy as np
 import scipy
@@ -66,19 +72,14 @@ PEAK_MEASURES = ("test_loss", "test_error")  # the measures in which peaks and r
 # outputs and losses have the networks (R) as their first dimension; R is the number of fractions
 # times the number of runs. Inputs that all networks share lack that dimension. See
 # common/models.py.
-def stacked_run_numbers(settings):
-    """The run number of every network in a stack: 0, 1, 2, 3, 0, 1, 2, 3 for four runs.
-
-    All runs at the first of FRACTIONS come first, then all runs at the second. Run k draws weights,
-    data order and random labels from the same seeds at every width and fraction, so that runs of
-    equal number can be compared in pairs.
-    """
-    return list(range(settings.runs)) * len(FRACTIONS)
-
-
 def build_model(pixels, width, settings):
-    """A stack of R = len(FRACTIONS) · settings.runs networks of one width."""
-    generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
+    """A stack of networks of one width: all runs at the first of FRACTIONS, then at the second.
+
+    Run k draws weights, data order and random labels from the same seeds at every width and
+    fraction, so that runs of equal number can be compared in pairs.
+    """
+    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+    generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp([pixels, width, CLASSES], generators).to(settings.device)
 
 
@@ -87,10 +88,8 @@ def build_model(pixels, width, settings):
 
 def make_task(data, settings):
     """Training images, test images, and the labels (R, N) of every network in the stack."""
-    fractions = []
-    for fraction in FRACTIONS:
-        fractions += [fraction] * settings.runs
-    generators = run_generators(settings.seed, stacked_run_numbers(settings), "labels")
+    fractions, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+    generators = run_generators(settings.seed, run_numbers, "labels")
     images, test_images, labels, _ = randomized_task(data, settings.train_size, fractions,
                                                      generators)
     return images, test_images, labels
@@ -103,9 +102,10 @@ def train_model(width, task, test_labels, settings):
     """
     images, test_images, labels = task
     model = build_model(images[0].numel(), width, settings)
+    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
-          order_generators=run_generators(settings.seed, stacked_run_numbers(settings), "order"),
+          order_generators=run_generators(settings.seed, run_numbers, "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), title=f"{width} hidden units")
     sets = {"train": (images, labels), "test": (test_images, test_labels)}
     measures = {}
@@ -151,8 +151,7 @@ def interpolation_threshold(train_accuracies):
 
     train_accuracies are (runs, widths).
     """
-    reached = np.flatnonzero(train_accuracies.mean(0) >= FITTED)
-    return int(reached[0]) if len(reached) else None
+    return first_reaching(train_accuracies.mean(0), FITTED)
 
 
 def summarize_threshold(train_accuracies, values, parameter_counts):

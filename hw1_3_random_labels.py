@@ -26,8 +26,8 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import held_out_argmax, mean_ci95, mean_columns
-from common.training import cross_entropy, run_generators, train
+from common.statistics import first_reaching, held_out_argmax, mean_ci95, mean_columns
+from common.training import cross_entropy, run_generators, stacked_runs, train
 
 import numpy as np
 import torch
@@ -62,20 +62,15 @@ FITTED = 0.999  # training accuracy that counts as fitted
 # outputs and losses have the networks (R) as their first dimension; R is the number of fractions
 # times the number of runs. Inputs that all networks share lack that dimension. See
 # common/models.py.
-def stacked_run_numbers(settings):
-    """The run number of every network in the stack: 0, 1, 2, 0, 1, 2, ... for three runs.
+def build_model(pixels, settings):
+    """A stack of all runs at the first of FRACTIONS, then all runs at the second, and so on.
 
-    All runs at the first of FRACTIONS come first, then all runs at the second, and so on. Run k of
-    every fraction starts from the same weights and sees the images in the same order. What one
-    fraction randomizes, a larger one randomizes too. So runs of equal number can be compared in
+    Run k of every fraction starts from the same weights and sees the images in the same order. What
+    one fraction randomizes, a larger one randomizes too. So runs of equal number can be compared in
     pairs.
     """
-    return list(range(settings.runs)) * len(FRACTIONS)
-
-
-def build_model(pixels, settings):
-    """A stack of R = len(FRACTIONS) · settings.runs networks, see stacked_run_numbers."""
-    generators = run_generators(settings.seed, stacked_run_numbers(settings), "initialization")
+    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+    generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp([pixels, *HIDDEN_WIDTHS, CLASSES], generators).to(settings.device)
 
 
@@ -88,10 +83,8 @@ def make_task(data, settings):
     Returns training images, test images, labels and mask. A label that was drawn at random can be
     the true one by chance: one in ten is.
     """
-    fractions = []
-    for fraction in FRACTIONS:
-        fractions += [fraction] * settings.runs
-    generators = run_generators(settings.seed, stacked_run_numbers(settings), "labels")
+    fractions, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+    generators = run_generators(settings.seed, run_numbers, "labels")
     return randomized_task(data, settings.train_size, fractions, generators)
 
 
@@ -104,6 +97,7 @@ def train_model(data, settings):
     images, test_images, labels, is_random = make_task(data, settings)
     true_labels = data.train_labels[: settings.train_size]
     model = build_model(images[0].numel(), settings)
+    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
     records = {}
 
     def record(epoch):  # train calls it before training and after every epoch
@@ -117,7 +111,7 @@ def train_model(data, settings):
 
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
-          order_generators=run_generators(settings.seed, stacked_run_numbers(settings), "order"),
+          order_generators=run_generators(settings.seed, run_numbers, "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record,
           title=f"{len(FRACTIONS)} fractions of random labels")
     history = {}
@@ -148,8 +142,7 @@ def measure_training(logits, labels, true_labels, is_random):
 
 def first_fitted(accuracies):
     """The number of epochs until training accuracies (epochs + 1,) reach FITTED, or None."""
-    reached = np.flatnonzero(accuracies >= FITTED)
-    return int(reached[0]) if len(reached) else None
+    return first_reaching(accuracies, FITTED)
 
 
 def find_epochs_to_fit(train_accuracy):

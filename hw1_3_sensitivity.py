@@ -323,24 +323,26 @@ def draw_test_accuracy(panel, results):
 
 def draw_sensitivity(panel, results):
     """The norm of the loss's gradient by the input against batch size."""
-    medians = {}
-    for regime, values in curves_by_regime(results).items():
-        color, marker = REGIME_LOOKS[regime]
-        draw_runs(panel, values["batch_size"][0], values["sensitivity"], color, marker=marker)
-        medians[regime] = np.median(values["sensitivity"], axis=0)
+    medians = draw_measure(panel, results, "sensitivity")
     panel.set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit of x)")
     label_panel(panel, results, "sensitivity", medians, ".2f")
 
 
 def draw_sharpness(panel, results):
     """The ε-sharpness against batch size."""
+    medians = draw_measure(panel, results, "sharpness")
+    panel.set(ylabel="ε-sharpness (%)", yscale="log")
+    label_panel(panel, results, "ε-sharpness", medians, ".1f")
+
+
+def draw_measure(panel, results, measure):
+    """A measure against batch size in each regime; returns its medians over the runs."""
     medians = {}
     for regime, values in curves_by_regime(results).items():
         color, marker = REGIME_LOOKS[regime]
-        draw_runs(panel, values["batch_size"][0], values["sharpness"], color, marker=marker)
-        medians[regime] = np.median(values["sharpness"], axis=0)
-    panel.set(ylabel="ε-sharpness (%)", yscale="log")
-    label_panel(panel, results, "ε-sharpness", medians, ".1f")
+        draw_runs(panel, values["batch_size"][0], values[measure], color, marker=marker)
+        medians[regime] = np.median(values[measure], axis=0)
+    return medians
 
 
 def draw_correlations(panel, results, target):

@@ -199,6 +199,15 @@ def compare_errors(errors):
     return rows
 
 
+# --- where a curve reaches a value ---
+
+
+def first_reaching(curve, threshold):
+    """The index of the first point of a curve (points,) that is at least threshold, or None."""
+    reached = np.flatnonzero(np.asarray(curve) >= threshold)
+    return int(reached[0]) if len(reached) else None
+
+
 # --- peaks of noisy curves: the place is chosen by some runs, the height measured in the others ---
 
 

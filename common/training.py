@@ -36,6 +36,21 @@ def run_generators(seed, runs, stream):
     return generators
 
 
+def stacked_runs(conditions, run_numbers):
+    """A stack of all runs under the first condition, then all runs under the second, and so on.
+
+    Returns the condition and the run number of every network in the stack, two lists (R,): for
+    conditions (0, 0.5) and runs (0, 1) they are [0, 0, 0.5, 0.5] and [0, 1, 0, 1]. Networks of
+    equal run number draw from equal generators, so that they can be compared in pairs.
+    """
+    stacked_conditions, stacked_numbers = [], []
+    for condition in conditions:
+        for run in run_numbers:
+            stacked_conditions.append(condition)
+            stacked_numbers.append(run)
+    return stacked_conditions, stacked_numbers
+
+
 def cross_entropy(logits, labels):
     """Mean cross-entropy of each run: logits (R, B, classes), labels (R, B) -> (R,), in nats."""
     losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")

@@ -6,6 +6,7 @@ from common.statistics import (
     compare_errors,
     compare_to_best,
     find_peak,
+    first_reaching,
     held_out_argmax,
     held_out_peak,
     holm,
@@ -263,3 +264,8 @@ def test_the_place_of_the_highest_value_is_chosen_by_the_other_runs():
     held_out = [values[range(3), held_out_argmax(values)].mean() for values in noise]
     # the runs' own maxima would average 2.2
     assert abs(np.mean(held_out)) < 4 * np.std(held_out) / np.sqrt(1000)
+
+
+def test_the_first_point_that_reaches_a_value():
+    assert first_reaching([0.1, 0.5, 0.4, 0.9], 0.5) == 1
+    assert first_reaching([0.1, 0.4], 0.5) is None

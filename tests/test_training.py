@@ -13,6 +13,7 @@ from common.training import (
     mean_squared_error,
     run_generators,
     shuffled_batches,
+    stacked_runs,
     train,
 )
 
@@ -188,3 +189,8 @@ def test_divergence_names_run_and_epoch():
         model[1].weight[1] = math.inf
     with pytest.raises(Diverged, match=r"sums: the loss of run 1 is not finite at epoch 1;"):
         train(model, x, y, mean_squared_error, epochs=2, learning_rate=0.1, title="sums")
+
+
+def test_a_stack_holds_all_runs_of_one_condition_after_the_other():
+    assert stacked_runs((0, 0.5), range(2)) == ([0, 0, 0.5, 0.5], [0, 1, 0, 1])
+    assert stacked_runs(["sinc"], [7, 9]) == (["sinc", "sinc"], [7, 9])
