@@ -89,7 +89,7 @@ def train_model(name, data, epochs, settings):
     records = {measure: [] for measure in MEASURES}
 
     def record(epoch):  # train calls it before training and after every epoch
-        # The names of the sets and of what is measured make those of MEASURES.
+        # "train" and "loss" make "train_loss", one of MEASURES, and so on.
         for measure, values in evaluate_sets(model, sets).items():
             records[measure].append(values)  # (runs,)
 

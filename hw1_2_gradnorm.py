@@ -221,9 +221,9 @@ def drops_over_plateaus(values, speed):
 def summarize_phase(loss, norm, batch_norm, speed):
     """Columns for one phase of training: how loss and norm go together in its records.
 
-    Drops and plateaus are compared by the relative norm ‖∇L‖ / L, which is ‖∇ log L‖: the norm
-    itself would be larger in drops only because they come earlier, where the loss and its gradient
-    are large.
+    Drops and plateaus are compared by the relative norm ‖∇L‖ / L, which is ‖∇ log L‖. The norm
+    itself tends to shrink with the loss in time, and would rather compare early records with late
+    ones.
     """
     relative_norm = drops_over_plateaus(norm / loss, speed)
     batch_over_full = scipy.stats.gmean(batch_norm / norm, axis=1)

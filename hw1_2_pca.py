@@ -188,8 +188,8 @@ def measure_surface(path, losses_at):
     """The loss on the plane of one path (checkpoints, P).
 
     The plane has the directions of the path's two components and is moved so that it passes through
-    the path's end, where the loss is lowest. Coordinates are those of the PCA. The other points of
-    the path lie beside the plane and are shown where they project to. Returns a row and the curves.
+    the path's end. Coordinates are those of the PCA. The other points of the path lie beside the
+    plane and are shown where they project to. Returns a row and the curves.
     """
     pca = fit_plane(path)
     points = project(pca, path)  # (checkpoints, 2), a NumPy array

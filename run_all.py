@@ -14,9 +14,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from common.command_line import REPORT_DATASET, UsageError, parser_of_common_flags
+from common.command_line import (
+    REPORT_DATASET,
+    UsageError,
+    parse_device,
+    parser_of_common_flags,
+    prepare_process,
+)
 from common.data import DataError, fetch_dataset
 from common.interrupts import CHILDREN, STARTING
+from common.results import WriteError, check_writable
 from report.__main__ import main as report
 
 PROJECT = Path(__file__).resolve().parent
@@ -46,11 +53,11 @@ class Outcome(NamedTuple):
 
 def arguments_of(script, settings):
     """The command line of one script."""
-    arguments = ["--device", settings.device, "--seed", str(settings.seed), "--out", settings.out]
+    arguments = [f"--device={settings.device}", f"--seed={settings.seed}", f"--out={settings.out}"]
     if settings.quick:
         arguments.append("--quick")
     if script not in WITHOUT_IMAGES:
-        arguments += ["--dataset", settings.dataset, "--data-dir", settings.data_dir]
+        arguments += [f"--dataset={settings.dataset}", f"--data-dir={settings.data_dir}"]
     return arguments
 
 
@@ -63,7 +70,8 @@ def run_script(script, settings):
     with STARTING:
         process = subprocess.Popen(
             [sys.executable, str(PROJECT / script), *arguments_of(script, settings)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
+            env=environment)
         CHILDREN.add(process)
     try:
         output, errors = process.communicate()
@@ -76,6 +84,8 @@ def run_script(script, settings):
 
 def outcome_message(status, output, errors):
     """The figure of a script that succeeded, or the last line of what a failed one said."""
+    if status < 0:  # on Linux and macOS
+        return f"ended by signal {-status}"
     lines = (output if status == 0 else errors).splitlines()
     if status == 0:
         lines = [line.split(maxsplit=1)[1] for line in lines if line.startswith("figure:")]
@@ -108,18 +118,22 @@ def print_summary(outcomes):
 
 def is_report(settings):
     """Whether results of these settings are the README's."""
-    return (settings.dataset == REPORT_DATASET and settings.out == "figures"
-            and settings.seed == 0 and not settings.quick)
+    in_its_folder = Path(settings.out).resolve() == PROJECT / "figures"
+    return (in_its_folder and settings.dataset == REPORT_DATASET and settings.seed == 0
+            and not settings.quick)
 
 
 def main(arguments=None):
     """The command; returns its exit status, 0 only where every script succeeded."""
+    prepare_process()
     parser = parser_of_common_flags(__doc__, uses_images=True)
     try:
         settings = parser.parse_args(arguments)
+        parse_device(settings.device)  # a name that is wrong is refused here, not nine times
+        check_writable(Path(settings.out))
         # Once for all, so that the scripts never work on different sets of images.
         settings.dataset = fetch_dataset(settings.dataset, settings.data_dir)
-    except (UsageError, DataError) as error:
+    except (UsageError, DataError, WriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     outcomes = run_scripts(SCRIPTS, settings)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from common.data import DATASETS, DataError, dataset_title, fetch_dataset, set_sizes
 from common.results import (
+    NotFinite,
     ResultsError,
     WriteError,
     check_writable,
@@ -45,7 +46,7 @@ class Flag(NamedTuple):
 
     type turns the words of the command line into the number, or refuses them. default is its value
     in the report, quick its value in the quick tour. at_most is "dataset" where the number counts
-    training images, and the name of another flag where it may not exceed that one.
+    training images, and the name of an earlier flag where it may not exceed that one.
     """
 
     type: Callable
@@ -104,7 +105,7 @@ def main(file, description, flags, run, plot, *, uses_images=False, arguments=No
     Exits with 2 and one line for anything the user can mend, 1 for a training that diverged, 130
     when interrupted.
     """
-    _prepare_process()
+    prepare_process()
     try:
         _run_or_replot(Path(file).stem, description, flags, run, plot, uses_images, arguments)
     except (UsageError, DataError, ResultsError, WriteError) as error:
@@ -120,7 +121,8 @@ def _exit(message, status):
     sys.exit(status)
 
 
-def _prepare_process():
+def prepare_process():
+    """Settings of the process that every program of ours begins with."""
     keep_freed_memory()
     # A terminal that cannot show a letter shows its code: no training ends in a traceback over a
     # dash.
@@ -183,9 +185,8 @@ def _run(name, settings, flags, run, start):
     path = folder / f"{name}.json"
     try:
         store_results(path, results)
-    except ValueError:  # a training can fail in its very last step, whose loss nothing has checked
-        raise Diverged("a result is infinite or not a number, so nothing was stored; try a smaller "
-                       "learning rate") from None
+    except NotFinite as error:  # a training can fail in its last step, whose loss nothing checks
+        raise Diverged(f"{error}, so nothing was stored; try a smaller learning rate") from None
     return path
 
 
@@ -220,7 +221,10 @@ def parser_of_common_flags(description, uses_images):
 
 
 def parse(description, flags, uses_images, arguments=None):
-    """The settings: every flag's value, and `changed`, the names of those given with another value.
+    """The settings: every flag's value, and the names of flags that the user gave or changed.
+
+    `given` lists the flags that were on the command line, `changed` those whose value is another
+    one than the default, or than that of the quick tour.
 
     Raises UsageError; --help exits.
     """
@@ -301,7 +305,9 @@ def recorded_settings(settings, flags):
 def results_folder(settings, flags):
     """--out for the report's own settings, else a subfolder of it named after the difference.
 
-    Two runs of different settings therefore never write to the same place.
+    Two runs of different settings therefore never write to the same place. The device is no
+    setting: it is stored with the environment, and the numbers of two devices agree within their
+    bands.
     """
     differences = []
     if settings.quick:

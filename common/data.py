@@ -9,7 +9,7 @@ from common.download import (
     DataError,
     MissingData,
     checked_files,
-    images_in_files,
+    image_counts,
     read_files,
 )
 
@@ -70,11 +70,11 @@ def dataset_title(name):
 
 def set_sizes(name):
     """The numbers of training and of test images in a set."""
-    return DIGITS_SIZES if name == "digits" else images_in_files()
+    return DIGITS_SIZES if name == "digits" else image_counts()
 
 
 def fetch_dataset(name, data_dir):
-    """Sees to it that a set of DATASETS is on disk, and returns its name, which "auto" is not.
+    """Makes sure that a set of DATASETS is on disk; returns its name, with "auto" resolved.
 
     "auto" is MNIST where it is in data_dir or can be downloaded, and otherwise scikit-learn's
     digits, with a note on stderr that says so. Raises DataError for a named set that is neither on

@@ -117,8 +117,7 @@ def epsilon_sharpness(loss, vectors, epsilon=1e-3, steps=10):
     arXiv:1609.04836), with ten iterations as they allow. Each iteration goes to the corner of the
     box that the gradient points to: there the linear approximation is largest, and for a convex f
     no iteration can lower f (Journée et al. 2010). The highest value met counts, a lower bound of
-    the maximum as any search gives. On our networks it lies above what ten or fifty iterations of
-    L-BFGS-B find, which Keskar et al. used.
+    the maximum as any search gives.
     """
     with torch.no_grad():
         start = highest = loss(vectors)

@@ -38,7 +38,7 @@ class MissingData(DataError):
     """A set of images is not on disk and cannot be downloaded."""
 
 
-def images_in_files():
+def image_counts():
     """The numbers of training and of test images in a set, from the headers of its label files."""
     (_, train_header, _), (_, test_header, _) = FILES[1], FILES[3]
     return int(train_header.split()[1], 16), int(test_header.split()[1], 16)

@@ -14,8 +14,9 @@ CPU_CHUNK, GPU_CHUNK = 100, 5_000
 def output_chunks(model, images, parameters=None, chunk=None):
     """Yields the logits (R, chunk, classes) of every run for images (N, ...), chunk by chunk.
 
-    With parameters, a dict of stacked tensors (R, ...) as unflatten gives, these are used in place
-    of the model's own, which stay as they are.
+    chunk is the number of images at a time, by default CPU_CHUNK or GPU_CHUNK; the last chunk may
+    be smaller. With parameters, a dict of stacked tensors (R, ...) as unflatten gives, these are
+    used in place of the model's own, which stay as they are.
     """
     if parameters is None:
         parameters = dict(model.named_parameters())

@@ -36,7 +36,8 @@ def stop(signal_number, frame):
     word = "interrupted" if signal_number == signal.SIGINT else "terminated"
     clear_line = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
     # Written past Python's buffers, which the signal may have met in the middle of a write.
-    os.write(2, f"{clear_line}error: {word}; stored results are whole\n".encode())
+    with suppress(OSError):  # nobody may be there to read it any more
+        os.write(2, f"{clear_line}error: {word}; stored results are whole\n".encode())
     os._exit(128 + signal_number)
 
 

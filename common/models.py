@@ -18,7 +18,8 @@ TOLERANCE = 0.01  # the fraction by which networks of equal size may differ in t
 def initial_parameters(weight_shape, fan_in, generator, nonlinearity):
     """Weight and bias of one run's layer, which keep the size of the signal.
 
-    The weight is uniform as in He et al. 2015 (arXiv:1502.01852), the bias U(±1/√fan_in).
+    The weight has the variance of He et al. 2015 (arXiv:1502.01852) and is uniform, the bias is
+    U(±1/√fan_in), as in torch.nn.Linear.
     """
     weight = nn.init.kaiming_uniform_(torch.empty(weight_shape), nonlinearity=nonlinearity,
                                       generator=generator)
@@ -65,7 +66,8 @@ class StackedLinear(nn.Module):
 class StackedConv2d(nn.Module):
     """R convolutional layers: zero-padded convolution, max-pool where pool is above 1, ReLU.
 
-    (R or 1, B, in, H, W) -> (R, B, out, H / pool, W / pool).
+    (R or 1, B, in, H, W) -> (R, B, out, H // pool, W // pool). kernel is the odd side of the
+    filters in pixels.
     """
 
     def __init__(self, in_channels, out_channels, kernel, pool, generators):
@@ -128,8 +130,8 @@ def mlp(widths, generators, activation=nn.ReLU):
     """A stack of fully connected networks (multi-layer perceptrons), one for each generator.
 
     widths lists the features of every layer, input and output included: [784, 32, 10] has one
-    hidden layer. Inputs (R or 1, B, ...) are flattened to (R or 1, B, widths[0]); outputs are (R,
-    B, widths[-1]).
+    hidden layer. Inputs (R or 1, B, ...) are flattened to (R or 1, B, widths[0]); outputs are
+    (R, B, widths[-1]). Hidden layers are initialized for ReLU, whatever the activation.
     """
     layers = [nn.Flatten(2)]
     for in_features, out_features in pairwise(widths[:-1]):

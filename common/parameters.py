@@ -67,7 +67,8 @@ def barrier(alphas, losses):
 def permuted_copies(vectors, model, generator):
     """The same functions at other parameters (R, P): hidden units of linear layers in random order.
 
-    The order of hidden units is a symmetry of every fully connected network.
+    The order of hidden units is a symmetry of every fully connected network. One random order of
+    each layer serves all runs.
     """
     copies = unflatten(vectors, model)
     linear_layers = []
@@ -90,6 +91,7 @@ def rescale(vectors, model, scale):
     arXiv:1703.04933).
     """
     parameters = unflatten(vectors, model)
-    first_weight, first_bias, second_weight, *_ = parameters
+    names = list(parameters)  # weight and bias, layer by layer
+    first_weight, first_bias, second_weight = names[:3]
     factors = {first_weight: scale, first_bias: scale, second_weight: 1 / scale}
     return flatten({name: tensor * factors.get(name, 1) for name, tensor in parameters.items()})

@@ -37,6 +37,10 @@ class WriteError(Exception):
     """A file or folder cannot be written; the message names it."""
 
 
+class NotFinite(Exception):
+    """A result is infinite or not a number, which JSON cannot hold."""
+
+
 # --- numbers as JSON and back ---
 
 
@@ -98,10 +102,14 @@ def read_results(path):
 def results_text(results):
     """Plain results as the text of their file, one line for each part.
 
-    Raises ValueError where a number is infinite or not a number.
+    Raises NotFinite where a number is infinite or not a number.
     """
-    parts = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
-             for key, value in results.items()]
+    parts = []
+    for key, value in results.items():
+        try:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
+        except ValueError:
+            raise NotFinite(f"a number of {key!r} is infinite or not a number") from None
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
@@ -172,15 +180,30 @@ def write_atomically(path, content):
 def store_results(path, results):
     """Writes results as JSON, after removing the figure of earlier results.
 
-    Raises ValueError where a number is not finite, and WriteError.
+    Raises NotFinite, and WriteError where the folder or the disk does not take them; then they lie
+    in a temporary folder that the message names.
     """
-    text = results_text(plain(results))
+    content = results_text(plain(results)).encode()
     try:
-        path.with_suffix(".png").unlink(missing_ok=True)
+        remove_figure(path)
+        write_atomically(path, content)
+    except WriteError as error:
+        rescued = Path(tempfile.gettempdir(), f"rescued-{os.getpid()}-{path.name}")
+        try:
+            rescued.write_bytes(content)
+        except OSError:  # the disk is full there too
+            raise error from None
+        raise WriteError(f"{error}; the new results are in {rescued}") from None
+
+
+def remove_figure(path):
+    """Removes the figure beside the results at path, if there is one. Raises WriteError."""
+    figure = path.with_suffix(".png")
+    try:
+        figure.unlink(missing_ok=True)
     except OSError as error:
-        raise WriteError(f"{path.with_suffix('.png')} cannot be replaced ({error.strerror}); the "
-                         "results before are unchanged") from None
-    write_atomically(path, text.encode())
+        raise WriteError(f"{figure} cannot be replaced ({error.strerror}); what was there before "
+                         "is unchanged") from None
 
 
 def png_of(figure, results):

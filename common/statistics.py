@@ -76,8 +76,8 @@ def mean_over_pairs(values, pairs):
     """Mean of values (n,) that belong to pairs of runs (n, 2), and its 95 % jackknife half width.
 
     Pairs that share a run are not independent. The jackknife leaves out one run with all its pairs
-    at a time and treats the pseudo-values as the runs' own (Tukey 1958). None for fewer than three
-    runs.
+    at a time and treats the pseudo-values as the runs' own (Tukey 1958). Every run 0 … R − 1 must
+    belong to equally many pairs. The half width is None for fewer than three runs.
     """
     values, pairs = np.asarray(values, dtype=float), np.asarray(pairs)
     runs = pairs.max() + 1
@@ -161,7 +161,7 @@ def compare_to_best(values, center, test):
     values maps each model to its runs, larger being better. center (such as np.mean) picks the
     best, test (such as scipy.stats.ttest_rel) compares two. Returns the best model and a list of
     (other model, differences of the runs, p-value), the p-values adjusted by Holm for the number of
-    comparisons, None where there is nothing to test: one run only, or no difference.
+    comparisons, None where there is nothing to test: one run only, or one difference in all runs.
     """
     best = max(values, key=lambda model: center(values[model]))
     others = [model for model in values if model != best]

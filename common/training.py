@@ -1,6 +1,7 @@
 """Training stacks of networks (see common/models.py for what a stack is)."""
 
 import inspect
+from math import ceil
 
 from common.models import run_count
 
@@ -10,7 +11,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 # Each use of random numbers has a stream of its own, so that more draws of one kind change no
-# other.
+# other. "probe" is that of random directions, walks and permutations.
 STREAMS = ("initialization", "order", "labels", "probe")
 
 # tqdm's monitor is a thread of its own, which a signal at the wrong moment makes print a traceback.
@@ -22,9 +23,10 @@ class Diverged(RuntimeError):
 
 
 def run_generators(seed, runs, stream):
-    """One CPU generator for each run, derived from (seed, run) alone, for one of STREAMS.
+    """One CPU generator for each run, derived from (seed, run) and one of STREAMS alone.
 
-    runs is a count, for the runs 0 … runs − 1, or an iterable of run numbers.
+    runs is a count, for the runs 0 … runs − 1, or an iterable of run numbers. Raises ValueError for
+    another stream.
     """
     run_numbers = range(runs) if isinstance(runs, int) else runs
     generators = []
@@ -37,7 +39,7 @@ def run_generators(seed, runs, stream):
 
 
 def stacked_runs(conditions, run_numbers):
-    """A stack of all runs under the first condition, then all runs under the second, and so on.
+    """The order of networks in a stack: all runs under the first condition, then under the second.
 
     Returns the condition and the run number of every network in the stack, two lists (R,): for
     conditions (0, 0.5) and runs (0, 1) they are [0, 0, 0.5, 0.5] and [0, 1, 0, 1]. Networks of
@@ -68,22 +70,22 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, batch
     """Trains all runs of a stack side by side, in place.
 
     inputs (N, ...) are shared by the runs; targets (R, N, ...) belong to each run. Without
-    batch_size every epoch is one step on the whole set. With it, run k visits the examples in an
-    order that order_generators[k] draws anew each epoch; the last batch is smaller where batch_size
-    does not divide N. The learning rate falls to zero along a half cosine (Loshchilov & Hutter
-    2017, arXiv:1608.03983) unless cosine is False.
+    batch_size, or where it is N or more, every epoch is one step on the whole set. With it, run k
+    visits the examples in an order that order_generators[k] draws anew each epoch; the last batch
+    is smaller where batch_size does not divide N. The learning rate falls to zero along a half
+    cosine (Loshchilov & Hutter 2017, arXiv:1608.03983) unless cosine is False.
 
     record(epoch) is called before training, after every record_every epochs and after the last one;
     training ends when it returns True. probe(step) is called at the steps of probe_steps, of which
     0 is the first, when the gradient of the batch is in .grad and no parameter has moved yet.
 
     The runs stay independent: they share no parameter, and optimizers that work element by element,
-    such as Adam and SGD, cannot mix them. Raises Diverged where a run's loss is not finite at a
-    record.
+    such as Adam and SGD, cannot mix them. After every record_every epochs and at the end the losses
+    of the last batch are checked: raises Diverged where one is not finite.
     """
     examples = len(inputs)
     full_batch = batch_size is None or batch_size >= examples
-    steps_per_epoch = 1 if full_batch else len(range(0, examples, batch_size))
+    steps_per_epoch = 1 if full_batch else ceil(examples / batch_size)
     steps = epochs * steps_per_epoch
     probe_steps = set(probe_steps)
     step = 0
@@ -141,12 +143,12 @@ def shuffled_batches(inputs, targets, batch_size, order_generators):
 
 
 def check_finite(losses, title, epoch):
-    """Raises Diverged, naming the runs, unless every loss of losses (R,) is finite."""
+    """Raises Diverged, naming their places in the stack, unless all losses (R,) are finite."""
     diverged = (~torch.isfinite(losses)).nonzero().flatten().tolist()
     if diverged:
-        runs = ", ".join(map(str, diverged))
-        raise Diverged(f"{title}: the loss of run {runs} is not finite at epoch {epoch}; "
-                       "try a smaller learning rate")
+        networks = ", ".join(map(str, diverged))
+        raise Diverged(f"{title}: the loss of network {networks} of the stack is not finite at "
+                       f"epoch {epoch}; try a smaller learning rate")
 
 
 def expand_to_runs(targets, model):

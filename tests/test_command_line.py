@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import hw1_1_mnist as mnist
@@ -441,6 +442,21 @@ def test_an_output_folder_that_vanishes_is_made_again(call, tmp_path):
 
     call("--out", tmp_path / "out", run=vanish)
     assert figure_problem(tmp_path / "out" / "demo.png") is None
+
+
+def test_results_that_cannot_be_written_are_not_lost(call, tmp_path, monkeypatch):
+    def replace_folder(settings):
+        (tmp_path / "out").rmdir()
+        (tmp_path / "out").write_text("a file where the folder was")
+        return run(settings)
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    error = call("--out", tmp_path / "out", run=replace_folder, status=2)
+    assert "cannot be" in error and error.count("\n") == 1
+    rescued, = (tmp_path / "temporary").iterdir()
+    assert f"the new results are in {rescued}" in error
+    assert read_results(rescued)["table"]
 
 
 @pytest.mark.parametrize("status", [1, 130])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.results import (
     FINGERPRINT_FIELD,
+    NotFinite,
     ResultsError,
     WriteError,
     environment,
@@ -119,7 +120,7 @@ def test_keys_that_only_begin_like_a_number_and_mixed_keys_stay_strings(tmp_path
                          ids=str)
 def test_results_that_are_not_finite_change_nothing(pair, value):
     before = [path.read_bytes() for path in pair]
-    with pytest.raises(ValueError, match="Out of range float"):
+    with pytest.raises(NotFinite, match="'curves' is infinite or not a number"):
         store_results(pair[0], {**RESULTS, "curves": {"line": value}})
     assert [path.read_bytes() for path in pair] == before
 

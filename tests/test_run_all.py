@@ -90,8 +90,8 @@ def test_all_scripts_get_the_flags_and_the_summary_names_their_figures(project, 
     status = run_all.main(["--quick", "--seed", "3", "--dataset", "digits", "--out", "ø out",
                            "--data-dir", "the data", "--device", "cpu"])
     assert status == 0
-    common = "--device cpu --seed 3 --out ø out --quick"
-    with_images = f"{common} --dataset digits --data-dir the data"
+    common = "--device=cpu --seed=3 --out=ø out --quick"
+    with_images = f"{common} --dataset=digits --data-dir=the data"
     assert started(project) == {
         script: common if script in run_all.WITHOUT_IMAGES else with_images for script in NINE}
     output = capsys.readouterr().out
@@ -126,8 +126,10 @@ def test_a_script_that_fails_stops_no_other_one_and_leaves_the_readme(copied_pro
     (["--quick"], False, (0, README)),
     (["--seed", "1"], False, (0, README)),
     (["--out", "elsewhere"], False, (0, README)),
+    (["--out", "figures/"], False, (0, README.replace("7", "42"))),
     (["--dataset", "digits"], False, (0, README)),
-], ids=["the report", "a failure", "quick", "another seed", "another folder", "other images"])
+], ids=["the report", "a failure", "quick", "another seed", "another folder",
+    "the same folder", "other images"])
 def test_the_readme_is_written_anew_where_all_succeed_at_the_reports_settings(
         project, small_sets, flags, fails, expected):
     if fails:
@@ -139,8 +141,11 @@ def test_the_readme_is_written_anew_where_all_succeed_at_the_reports_settings(
 def test_flags_that_are_wrong_give_one_line_and_start_nothing(project, capsys):
     assert run_all.main(["--dataset", "cats"]) == 2
     assert run_all.main(["--epochs", "3"]) == 2
+    assert run_all.main(["--device", "tpu"]) == 2
+    (project / "file").write_text("mine")
+    assert run_all.main(["--out", "file"]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2 and all(line.startswith("error: ") for line in errors)
+    assert len(errors) == 4 and all(line.startswith("error: ") for line in errors)
     assert started(project) == {}
 
 

@@ -182,12 +182,13 @@ def test_training_ends_when_record_says_so(last):
     assert steps == list(range(3 * last))  # three batches in each epoch
 
 
-def test_divergence_names_run_and_epoch():
+def test_divergence_names_network_and_epoch():
     x, y = torch.ones(3, 1), torch.ones(2, 3, 1)
     model = mlp([1, 1], run_generators(0, 2, "initialization"))
     with torch.no_grad():
         model[1].weight[1] = math.inf
-    with pytest.raises(Diverged, match=r"sums: the loss of run 1 is not finite at epoch 1;"):
+    message = "sums: the loss of network 1 of the stack is not finite at epoch 1;"
+    with pytest.raises(Diverged, match=message):
         train(model, x, y, mean_squared_error, epochs=2, learning_rate=0.1, title="sums")
 
 
