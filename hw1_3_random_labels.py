@@ -306,8 +306,8 @@ def draw_true_accuracy(panel, results):
             draw_runs(panel, range(accuracies.shape[1]), accuracies, color, TRAIN, marker=marker)
     fewest_random = results["table"][1]["randomized"]  # row 0 is that of true labels
     row = find_row(results["memorization"], randomized=fewest_random, measure="true_accuracy")
-    panel.set(title=f"With {row['randomized']:.0%} random, {row['peak']:.0%} get their true "
-                    f"label at the peak, {row['final']:.0%} at the end",
+    panel.set(title=f"{row['randomized']:.0%} random: {row['peak']:.0%} given their true label, "
+                    f"{row['final']:.0%} at the end",
               xlabel="epochs", ylabel="given their true label (%)")
 
 
@@ -335,7 +335,7 @@ def describe_slowdown(fits, last_epoch):
     labels = f"{row['randomized']:.0%} random labels"
     if row["slowdown"] is not None:
         slowdown = format_number(row["slowdown"], ".1f")
-        return f"{labels} take {slowdown} times the epochs of true ones"
+        return f"{labels}: {slowdown} times the epochs of true ones"
     return f"{labels}: {row['runs_fitted']} of {row['runs']} runs fit within {last_epoch} epochs"
 
 

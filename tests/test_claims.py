@@ -583,7 +583,7 @@ def test_answers_are_counted_against_the_training_labels_and_the_true_ones():
 def test_the_slowdown_in_words_or_how_many_fit_where_there_is_none():
     fits = hw1_3_random_labels.compare_fits({0: [2, 4], 1: [9, 18]})
     assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
-        "100% random labels take 4.5 times the epochs of true ones")
+        "100% random labels: 4.5 times the epochs of true ones")
     fits = hw1_3_random_labels.compare_fits({0: [2, 4], 0.5: [None, None]})
     assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
         "50% random labels: 0 of 2 runs fit within 60 epochs")

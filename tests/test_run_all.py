@@ -164,7 +164,7 @@ def test_without_network_and_files_auto_says_so_once_and_all_work_on_digits(
     assert run_all.main(["--quick"]) == 0
     assert capsys.readouterr().err.count("continuing on scikit-learn's digits") == 1
     for script, arguments in started(project).items():
-        assert ("--dataset digits" in arguments) == (script not in run_all.WITHOUT_IMAGES)
+        assert ("--dataset=digits" in arguments) == (script not in run_all.WITHOUT_IMAGES)
     assert set(started(project)) == set(NINE)
 
 
@@ -191,7 +191,7 @@ def test_with_a_network_the_files_are_fetched_once_before_the_scripts_start(
     assert run_all.main(["--quick"]) == 0
     assert set(asked) == {f"/{name}.gz" for name, _, _ in SMALL_FILES}
     assert len(asked) <= 2 * len(SMALL_FILES)  # torchvision asks first where a file lies
-    assert started(project)["hw1_1_mnist.py"].endswith("--dataset mnist --data-dir data")
+    assert started(project)["hw1_1_mnist.py"].endswith("--dataset=mnist --data-dir=data")
 
 
 # --- interruption ---
