@@ -1,8 +1,8 @@
 """Deep or shallow: which convolutional network classifies images better at the same size?
 
-Four networks of about 32,000 parameters have one, two or four convolutions; two of them differ in
-the kernel alone. One hidden linear layer takes up the parameters that the convolutions save. The
-networks are trained on MNIST and, by the same code, on scikit-learn's digits.
+Four networks of about 32,000 parameters have one, two or four convolutions. A hidden linear layer
+is as wide as brings each of them to that number; two networks differ in the size of the kernels and
+in that width alone. They are trained on MNIST and, by the same code, on scikit-learn's digits.
 
     python hw1_1_mnist.py              # the report's figure
     python hw1_1_mnist.py --quick      # a tour in seconds
@@ -34,7 +34,7 @@ import torch
 FLAGS = {
     "runs": Flag(positive_integer, 3, quick=2, help="repeated runs of each network"),
     "epochs": Flag(positive_integer, 10, quick=2,
-                   help="passes through the training images of the main task"),
+                   help="passes through the training images of the chosen data set"),
     "lr": Flag(positive_number, 3e-3, quick=3e-3,
                help="AdamW's learning rate at the start; it falls to zero along a half cosine"),
     "train_size": Flag(positive_integer, 60_000, quick=1_000, at_most="dataset",
@@ -62,8 +62,8 @@ MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
-# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
+# parameters, outputs and losses have the runs as their first dimension, which inputs that all runs
+# share lack. See common/models.py.
 def build_model(name, settings):
     """A stack of settings.runs networks of one of MODELS, each initialized on its own."""
     blocks, kernel = MODELS[name]["blocks"], MODELS[name]["kernel"]
@@ -194,14 +194,14 @@ def plot(results):
 
 
 def describe_winner(results, task):
-    """The most accurate network of a task and how many others it beats, in words."""
+    """The most accurate network of a task and how many others it beats significantly, in words."""
     rows = [row for row in results["comparisons"] if row["dataset"] == task]
     beaten = [row for row in rows if is_significant(row["p_value"])]
     return f"{rows[0]['best']} beats {len(beaten)} of {len(rows)}"
 
 
 def draw_losses(panel, task, histories):
-    """Cross-entropy of every network against the epochs; the title gives medians, as the lines."""
+    """Cross-entropy of every network against the epochs; the title and the lines show medians."""
     final_losses = []
     for (name, history), color, marker in zip(histories.items(), COLORS, MARKERS):
         test_losses = np.array(history["test_loss"])
@@ -213,7 +213,7 @@ def draw_losses(panel, task, histories):
 
 
 def draw_errors(panel, task, histories):
-    """Percentage of wrongly classified images; the title gives medians, as the lines."""
+    """Percentage of wrongly classified images; the title and the lines show medians."""
     final_errors = []
     for (name, history), color, marker in zip(histories.items(), COLORS, MARKERS):
         train_errors = 100 * (1 - np.array(history["train_accuracy"]))

@@ -1,7 +1,7 @@
 """Deep or shallow: which fits a one-dimensional function better with the same number of parameters?
 
-Four ReLU networks of 571 parameters and 1 to 7 hidden layers are trained on three functions, many
-runs each. Every network gets the learning rate that suits it best on runs kept apart for that
+Four ReLU networks of about 571 parameters and 1 to 7 hidden layers are trained on three functions,
+many runs each. Each of them gets the learning rate that suits it best on runs kept apart for that
 choice. The networks of an earlier report, which differ in size, are trained again beside them.
 
     python hw1_1_simulate.py              # the report's figure
@@ -49,8 +49,8 @@ SELECTION_FRACTION = 1 / 4  # of the epochs of a reported run
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
 RECORDS = 100  # times that the error is recorded in a training, about
-# Outputs near 1 are rounded by 6e-8 in float32, so that squared errors are rounded by 4e-15:
-# training errors below this are set to it.
+# Outputs near 1 are rounded by 6e-8 in float32, so that training errors below 1e-14 cannot be told
+# apart. They are set to it.
 SMALLEST_MSE = 1e-14
 
 # An earlier report compared these networks and called them equal in size. By the parameter counts
@@ -70,8 +70,8 @@ EARLIER_LEARNING_RATE = 1e-3
 
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
-# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
+# parameters, outputs and losses have the runs as their first dimension, which inputs that all runs
+# share lack. See common/models.py.
 def build_model(widths, function_names, run_numbers, settings):
     """A stack of networks: all runs for the first function, then all runs for the second, ..."""
     # Run k starts from the same weights on every function.
@@ -110,6 +110,7 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
 
     @torch.no_grad()
     def record(epoch):  # train calls it at the recorded_epochs
+        # A first dimension of 1 stands for inputs that all networks share; train adds it by itself.
         outputs = model(x.unsqueeze(0))  # (functions · runs, points, 1)
         errors.append(mean_squared_error(outputs, targets))  # one for each network
 

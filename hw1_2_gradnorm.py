@@ -93,8 +93,8 @@ SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that log
 
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
-# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
+# parameters, outputs and losses have the runs (R) as their first dimension, which inputs that all
+# runs share lack. See common/models.py.
 def build_model(network, settings):
     """A stack of settings.runs networks, each with an initialization of its own."""
     generators = run_generators(settings.seed, settings.runs, "initialization")
@@ -127,6 +127,7 @@ def observe(model, inputs, targets, loss_function, steps, **training):
         batch_gradient = flatten({name: parameter.grad
                                   for name, parameter in model.named_parameters()})
         batch_norms.append(batch_gradient.double().norm(dim=1))
+        # This leaves the gradient of the batch in place for the step to come.
         loss, gradient = loss_and_gradient_of_model(model, inputs, targets, loss_function)
         losses.append(loss)
         norms.append(gradient.norm(dim=1))
@@ -209,8 +210,8 @@ def drops_over_plateaus(values, speed):
     """Are values larger where the loss falls fast? Their mean in drops over that in plateaus: (R,).
 
     values and speed, see loss_speed, are (R, records). Each run's records are sorted from the
-    slowest to the fastest fall of the loss; plateaus are the first quarter, drops the last. The
-    means are geometric.
+    slowest to the fastest fall of the loss; plateaus are the first quarter, rises of the loss
+    included, drops the last. The means are geometric.
     """
     slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
     quarter = ceil(values.shape[1] / 4)
@@ -222,8 +223,8 @@ def summarize_phase(loss, norm, batch_norm, speed):
     """Columns for one phase of training: how loss and norm go together in its records.
 
     Drops and plateaus are compared by the relative norm ‖∇L‖ / L, which is ‖∇ log L‖. The norm
-    itself tends to shrink with the loss in time, and would rather compare early records with late
-    ones.
+    itself tends to shrink with the loss in time, so that it would mostly compare early records with
+    late ones.
     """
     relative_norm = drops_over_plateaus(norm / loss, speed)
     batch_over_full = scipy.stats.gmean(batch_norm / norm, axis=1)
@@ -252,8 +253,10 @@ def summarize_phases(steps, loss, norm, batch_norm):
 def second_half_ratios(steps, values, control_values=None):
     """How loss or norm, values (R, records), change in the second half: {quantity: ratios (R,)}.
 
+    It is the second half of the steps; of the records, which lie dense at first, it has few.
+
     - second_half_q95_over_q05: how much they vary there, the 95 % quantile over the 5 % quantile.
-    - second_half_over_last_early: their mean there over the last value of the early phase.
+    - second_half_over_last_early: their geometric mean there over the last early value.
     - cosine_over_constant_final: the last value over that of control_values, the same runs at a
       constant learning rate; only where these are given.
     """
@@ -343,7 +346,7 @@ def plot(results):
     loss_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_loss")
     norm_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_norm")
     title = (f"In the second half on sinc the loss varies by a factor of {loss_ratio}, its "
-             f"gradient's norm by {norm_ratio} (4 layers)")
+             f"gradient's norm by {norm_ratio} (4 hidden layers)")
     figure, panels = new_figure(title, results, 2, 2, height=3.2)
     for column, task in enumerate(results["curves"]):
         draw_loss(panels[0, column], results, task, LOSS_TITLE_NETWORKS[column])

@@ -121,7 +121,7 @@ def train_and_stop(model, x, y, weight_decay, settings):
 def find_and_measure(objective, settings):
     """Trains, searches from where each training stopped, and measures where the searches ended.
 
-    Returns two dicts of arrays. `attempts` holds of all R searches, where they ended,
+    Returns two dicts of arrays. `attempts` describes where all R searches ended:
 
     - "loss", "gradient_norm" and "flatness" (R,);
     - "kernel_fraction" (R,): the fraction of ‖∇‖² in the near-kernel of H, which is spanned by its
@@ -129,7 +129,7 @@ def find_and_measure(objective, settings):
     - "kernel_dimensions" (R,): the fraction of all eigenvectors that these are;
     - "accepted" (R,): whether the gradient vanishes.
 
-    `found` holds of the K accepted points all of these but the last, and
+    `found` describes the K accepted points by all of these but the last, and by
 
     - "eigenvalues" (K, P) of the Hessian;
     - "signature" (K, 3): how many of them are positive, zero and negative;
@@ -209,9 +209,9 @@ def summarize_attempts(attempts, found):
 def summarize_search(attempts, found):
     """A row: what the accepted points are, and where the rejected searches ended.
 
-    "stationary" counts rejected searches that are stuck where ‖∇‖ is at a minimum although it is
-    not zero: H∇, the gradient of ½‖∇‖², is zero up to rounding. The columns "rejected_..." are
-    medians of what find_and_measure lists.
+    "stationary" counts rejected searches that are stuck where ‖∇‖ is stationary, most often at a
+    minimum, although it is not zero: H∇, the gradient of ½‖∇‖², is zero up to rounding. The columns
+    "rejected_..." are medians of what find_and_measure lists.
     """
     rejected = ~attempts["accepted"]
     _, _, negative = found["signature"].T
@@ -243,7 +243,7 @@ def summarize_eigenvalues(eigenvalues):
     relative_sizes = sizes / sizes.max(1, keepdims=True)
     negative_sums = (-eigenvalues).clip(min=0).sum(1)
     positive_sums = eigenvalues.clip(min=0).sum(1)
-    can_be_divided = positive_sums > 0  # not at a maximum
+    can_be_divided = positive_sums > 0  # a maximum has no positive eigenvalue
     ratios = negative_sums[can_be_divided] / positive_sums[can_be_divided]
     return {
         # `initial` stands where there is no such eigenvalue.
@@ -294,7 +294,10 @@ def summarize_radii(found):
 def list_points(found):
     """Rows: every accepted point."""
     columns = ("point", "loss", "gradient_norm", "minimal_ratio", "sampled_ratio", "constant")
-    return [{column: found[column][k] for column in columns} for k in range(len(found["loss"]))]
+    rows = []
+    for k in range(len(found["loss"])):
+        rows.append({column: found[column][k] for column in columns})
+    return rows
 
 
 def choose_spectra(found):
@@ -348,7 +351,10 @@ def run(settings):
     return results
 
 
-# --- drawing: the correlations in the titles are those of the regularized objective ---
+# --- drawing ---
+
+# The correlations in the titles are those of the regularized objective, over points that are
+# counted once; the panels show every point as often as it was found.
 
 
 def plot(results):

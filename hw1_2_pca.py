@@ -134,7 +134,7 @@ def measure_plane(paths, walks):
     """How much of the variance of paths, and of random walks as their control, lies in a plane.
 
     Each of the two has a PCA of its own. Returns the fractions of variance in the first and second
-    component as columns of a row, and paths and walks on their planes (R, checkpoints, 2).
+    component as a dict of columns, and paths and walks on their planes (R, checkpoints, 2).
     """
     path_pca, walk_pca = fit_plane(paths), fit_plane(walks)
     columns = {}
@@ -155,7 +155,7 @@ def measure_views(paths, model, settings):
     views = {
         "whole-model": paths,
         "one-layer": one_layer(paths, model, ONE_LAYER),
-        "from-start": paths - paths[:, :1],  # in the table only
+        "from-start": paths - paths[:, :1],  # not drawn
     }
     rows, paths_on_planes, walks_on_planes = [], {}, {}
     for view, vectors in views.items():
@@ -211,9 +211,10 @@ def measure_lines(paths, copies, losses_at):
 
     The lines lead from each start to its end, from each end to its permuted copy, and between the
     ends of each two runs. A copy (R, P) computes the same function with its hidden units in another
-    order: a distance or a barrier as large as that to a copy does not show that two runs learned
-    different functions. The barrier is the most by which the loss exceeds the linear interpolation
-    of the losses at the two ends. Returns the rows, and the losses {line: (lines, alphas)}.
+    order: where two runs are no farther apart than a run and its copy, the distance does not prove
+    that they compute different functions. The barrier is the most by which the loss exceeds the
+    linear interpolation of the losses at the two ends. Returns the rows, and {line: losses (lines,
+    alphas)}.
     """
     starts, ends = paths[:, 0], paths[:, -1]
     own = own_pairs(len(paths))

@@ -111,11 +111,12 @@ def measure_networks(model, vectors, sets):
 
 def measure_lines(model, first, second, sets):
     """measure_networks along the lines from first to second (R, P): {name: (R, alphas)}."""
-    lines = []
+    lines = {}
     for start, end in zip(first, second):
         networks = interpolate(start, end, ALPHAS)  # (alphas, P), evaluated as one stack
-        lines.append(measure_networks(model, networks, sets))
-    return {name: np.stack([line[name] for line in lines]) for name in lines[0]}
+        for name, values in measure_networks(model, networks, sets).items():
+            lines.setdefault(name, []).append(values)
+    return {name: np.stack(values) for name, values in lines.items()}
 
 
 def measure_solutions(model, vectors, sharpness_loss, sets):
@@ -202,7 +203,8 @@ def compare_solutions(model, base, changed, changed_options, comparison, line_lo
         values = measure_lines(model, first, second, sets)
         line_values[initialization] = values
         key = {"comparison": comparison, "initialization": initialization, "runs": len(first)}
-        # The most by which the training loss exceeds the linear interpolation of that at the ends.
+        # The most by which the training loss between the ends exceeds the straight line from its
+        # value at one end to that at the other.
         barriers = mean_columns({"barrier": barrier(ALPHAS, values["train_loss"])})
         barrier_rows.append(key | barriers)
 
@@ -223,7 +225,8 @@ def run(settings):
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
     model, base = train_model(images, labels, **BASE, settings=settings)
 
-    # Functions of the parameters, in float64 because curvature is a small difference of large sums.
+    # Functions of the parameters, in float64 because sharpness and curvature are small differences
+    # of large sums.
     line_loss = loss_at(model, images.double(), labels, cross_entropy)
     sharpness_images = images[: settings.sharpness_images].double()
     sharpness_labels = labels[: settings.sharpness_images]

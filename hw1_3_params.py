@@ -2,8 +2,8 @@
 
 Networks of one hidden layer and 1 to 1,024 units, three decades of parameter counts, are trained on
 the same few images, with their true labels and with a fifth of them drawn at random. Classical
-statistics expects the test error to rise once the network can fit every training label; double
-descent expects it to peak there and to fall again.
+statistics expects the test error to rise when networks become large enough to fit every training
+label. Double descent expects it to rise up to that size, and to fall again beyond.
 
     python hw1_3_params.py              # the report's figure
     python hw1_3_params.py --quick      # a tour in seconds
@@ -98,6 +98,8 @@ def make_task(data, settings):
 def train_model(width, task, test_labels, settings):
     """Trains all runs of one width at all fractions as one stack, and measures them at the end.
 
+    Training loss and accuracy are those on the labels that the network was given, random ones too.
+
     Returns the number of parameters of a network and {measure: values (fractions, runs)}.
     """
     images, test_images, labels = task
@@ -183,7 +185,7 @@ def summarize_upturn(values):
 
     For each run the lowest value is taken at the width where the mean of the other runs is lowest,
     because a run's own lowest value, picked from noise, would overstate the rise. "width" is where
-    the mean of all runs is lowest.
+    the mean of all runs is lowest, which may be another one.
     """
     lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, these are lowest
     lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
@@ -200,12 +202,12 @@ def summarize_upturn(values):
 def summarize_peak(values, parameter_counts, widths_averaged):
     """Columns: the most prominent peak of values (runs, widths), neighbouring widths averaged.
 
-    Where the peak is, and how high, is that of the mean of all runs. How much it rises and falls is
-    measured in each run at the places that the mean of the other runs chooses, because a run's own
-    highest value, picked from noise, has a rise before it and a fall behind it even where there is
-    no peak. The rise is the peak minus the lowest value before it, the fall the peak minus the
-    lowest value after it. "beyond_intervals" says whether rise and fall are above zero beyond their
-    intervals: then the peak is clear.
+    Place and height of the peak are those of the mean of all runs. Rise and fall are measured in
+    each run at the places that the mean of the other runs chooses, because a run's own highest
+    value, picked from noise, has a rise before it and a fall behind it even where there is no peak.
+    The rise is the peak minus the lowest value before it, the fall the peak minus the lowest value
+    after it. "beyond_intervals" says whether rise and fall are above zero beyond their intervals:
+    then the peak is clear.
     """
     # A moving average along the widths; at both ends the last width counts more than once.
     smooth = scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
@@ -327,7 +329,7 @@ def draw_error(panel, results, fraction, color, marker):
 
 
 def mark_threshold_and_peak(panel, results, fraction, kind, factor):
-    """A line where the labels are first fitted, a star at a clear peak, and a title about both.
+    """A line where the labels are first fitted, a star at a clear peak, and a title about the peak.
 
     kind is loss or error; factor turns the stored numbers into those of the panel.
     """

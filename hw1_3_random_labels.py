@@ -65,9 +65,7 @@ FITTED = 0.999  # training accuracy that counts as fitted
 def build_model(pixels, settings):
     """A stack of all runs at the first of FRACTIONS, then all runs at the second, and so on.
 
-    Run k of every fraction starts from the same weights and sees the images in the same order. What
-    one fraction randomizes, a larger one randomizes too. So runs of equal number can be compared in
-    pairs.
+    Run k of every fraction starts from the same weights.
     """
     _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
     generators = run_generators(settings.seed, run_numbers, "initialization")
@@ -80,8 +78,9 @@ def build_model(pixels, settings):
 def make_task(data, settings):
     """Images, and the labels (R, N) of each network with a mask of the random ones.
 
-    Returns training images, test images, labels and mask. A label that was drawn at random can be
-    the true one by chance: one in ten is.
+    Returns training images, test images, labels and mask. What one fraction randomizes, a larger
+    one randomizes too, so that runs of equal number can be compared in pairs. A label that was
+    drawn at random can be the true one by chance, as about one in ten is.
     """
     fractions, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
     generators = run_generators(settings.seed, run_numbers, "labels")
@@ -288,13 +287,14 @@ def draw_loss(panel, results):
 def draw_accuracy(panel, results):
     """Training and test accuracy against epochs."""
     table, curves = results["table"], results["curves"]
+    lowest_at_end = []
     for row, color, marker in zip(table, COLORS, MARKERS):
         train_accuracies = 100 * np.array(curves["train_accuracy"][row["randomized"]])
         test_accuracies = 100 * np.array(curves["test_accuracy"][row["randomized"]])
         epochs = range(train_accuracies.shape[1])
         draw_train_test(panel, epochs, train_accuracies, test_accuracies, color, None, marker)
-    lowest = min(row["train_accuracy"] for row in table)
-    panel.set(title=f"Training accuracy ends at {lowest:.2%} or more", xlabel="epochs",
+        lowest_at_end.append(train_accuracies[:, -1].min())
+    panel.set(title=f"Training accuracy ends at {min(lowest_at_end):.2f}% or more", xlabel="epochs",
               ylabel="accuracy (%)")
 
 
@@ -308,11 +308,11 @@ def draw_true_accuracy(panel, results):
     row = find_row(results["memorization"], randomized=fewest_random, measure="true_accuracy")
     panel.set(title=f"{row['randomized']:.0%} random: {row['peak']:.0%} given their true label, "
                     f"{row['final']:.0%} at the end",
-              xlabel="epochs", ylabel="given their true label (%)")
+              xlabel="epochs", ylabel="predicted as their true class (%)")
 
 
 def draw_epochs_to_fit(panel, results):
-    """The epoch at which every run fits its labels; open marks at the top where it never does."""
+    """The epoch at which each run fits its labels; open marks at the top where it never does."""
     curves, fitted = results["curves"], results["constants"]["FITTED"]
     last_epoch = len(curves["train_loss"][0][0]) - 1  # of fraction 0, run 0: (epochs + 1,)
     for (fraction, epochs), color, marker in zip(curves["epochs_to_fit"].items(), COLORS, MARKERS):

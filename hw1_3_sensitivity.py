@@ -169,7 +169,7 @@ def measure_snapshots(taken, model, batch_size, images, labels, data, settings):
 
 # --- summing up ---
 
-# Names and columns as mean_columns makes them; *_ci95 is the half width of an interval.
+# The columns of mean_columns that the table keeps; *_ci95 is the half width of an interval.
 MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap",
                 "accuracy_gap", "sensitivity", "sensitivity_ci95", "jacobian", "sharpness",
                 "largest_eigenvalue")
@@ -193,7 +193,8 @@ def summarize_correlations(curves):
     """Rows: the rank correlation of every measure with every target in both regimes.
 
     curves are {regime: {quantity: (batch sizes, runs)}}, a regime being empty where no batch size
-    reached it. The runs of one batch size resemble each other: batch sizes are the clusters.
+    reached it. The runs of one batch size resemble each other: the interval takes each batch size
+    as one unit.
     """
     rows = []
     for regime in REGIMES:

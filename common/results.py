@@ -262,21 +262,23 @@ def format_cell(value):
 
 
 def format_table(rows, columns=None):
-    """Rows (a list of dicts) as an aligned Markdown table; columns names some of theirs, or all."""
+    """Rows (a list of dicts) as an aligned Markdown table; columns names some of theirs, or all.
+
+    Columns of numbers are aligned to the right.
+    """
     if columns is None:
         columns = list(rows[0])
-    lines = [[column.replace("_", " ") for column in columns]]
-    for row in rows:
-        lines.append([format_cell(row[column]) for column in columns])
-    widths = [max(len(cell) for cell in cells) for cells in zip(*lines)]
-    right = [all(isinstance(row[column], (int, float, type(None))) for row in rows)
-             for column in columns]
-    ruler = ["-" * (width + 1) + ":" if is_right else "-" * (width + 2)
-             for width, is_right in zip(widths, right)]
-    written = []
-    for cells in lines:
-        padded = [cell.rjust(width) if is_right else cell.ljust(width)
-                  for cell, width, is_right in zip(cells, widths, right)]
-        written.append("| " + " | ".join(padded) + " |")
-    written.insert(1, "|" + "|".join(ruler) + "|")
-    return "\n".join(written)
+    formatted = [format_column(rows, column) for column in columns]
+    return "\n".join("|" + "|".join(cells) + "|" for cells in zip(*formatted))
+
+
+def format_column(rows, column):
+    """One column of a table, top to bottom: its name, the ruler, and its cells, of one width."""
+    name = column.replace("_", " ")
+    cells = [format_cell(row[column]) for row in rows]
+    width = max(len(text) for text in [name, *cells])
+    if all(isinstance(row[column], (int, float, type(None))) for row in rows):
+        ruler = "-" * (width + 1) + ":"
+        return [f" {name:>{width}} ", ruler, *(f" {cell:>{width}} " for cell in cells)]
+    ruler = "-" * (width + 2)
+    return [f" {name:<{width}} ", ruler, *(f" {cell:<{width}} " for cell in cells)]

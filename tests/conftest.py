@@ -9,6 +9,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,10 @@ import torch
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parent.parent
+# A shell has its background jobs ignore Ctrl-C, and what they start inherits that: the scripts that
+# the tests interrupt start as in the foreground.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples every time and everywhere: a test that passed here does not fail elsewhere by
 # chance. No deadline, since a busy machine is no fault; a fixture's folder is shared by the
 # examples of a test, which leave it as it was.
