@@ -345,8 +345,8 @@ def plot(results):
     """Loss above norm, for the function on the left and for the images on the right."""
     loss_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_loss")
     norm_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_norm")
-    title = (f"In the second half on sinc the loss varies by a factor of {loss_ratio}, its "
-             f"gradient's norm by {norm_ratio} (4 hidden layers)")
+    title = (f"Sinc, 4 hidden layers, second half: loss varies {loss_ratio}-fold, its gradient's "
+             f"norm {norm_ratio}-fold")
     figure, panels = new_figure(title, results, 2, 2, height=3.2)
     for column, task in enumerate(results["curves"]):
         draw_loss(panels[0, column], results, task, LOSS_TITLE_NETWORKS[column])
