@@ -8,14 +8,19 @@ import torch
 
 
 def random_walks(paths, generators):
-    """Walks with the starts and step lengths of paths, but in isotropic random directions."""
+    """Walks (R, checkpoints, P) with the starts and step lengths of paths, in random directions.
+
+    The directions are isotropic, and those of run k are drawn from generators[k].
+    """
     steps = paths.diff(dim=1)
     lengths = steps.norm(dim=2, keepdim=True)
-    noise = torch.stack([torch.randn(steps.shape[1:], generator=generator, dtype=steps.dtype)
-                         for generator in generators])
-    walked = (noise * (lengths / noise.norm(dim=2, keepdim=True))).cumsum(1)
+    noise = []
+    for generator in generators:
+        noise.append(torch.randn(steps.shape[1:], generator=generator, dtype=steps.dtype))
+    noise = torch.stack(noise)
+    random_steps = noise * (lengths / noise.norm(dim=2, keepdim=True))
     starts = paths[:, :1]
-    return torch.cat([starts, starts + walked], dim=1)
+    return torch.cat([starts, starts + random_steps.cumsum(1)], dim=1)
 
 
 def fit_plane(paths):
@@ -34,7 +39,7 @@ def project(pca, paths):
 def on_plane(pca, coordinates, through):
     """Vectors (..., P) at coordinates (..., 2) on the PCA's plane.
 
-    The plane is moved to contain the vector through (P,).
+    The plane is moved without turning it, so that it contains the vector through (P,).
     """
     offset = np.asarray(coordinates) - project(pca, through[None])[0]
     return through + torch.from_numpy(offset @ pca.components_)

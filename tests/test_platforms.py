@@ -167,3 +167,8 @@ def test_the_constraints_pin_every_requirement_within_its_range():
         version = pinned[package].removeprefix("==")
         assert pinned[package].startswith("==")
         assert packaging.SpecifierSet(allowed).contains(version, prereleases=True), package
+
+
+def test_older_pythons_are_refused_at_installation():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^requires-python = ">=3\.10"$', text, re.M)
