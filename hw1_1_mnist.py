@@ -14,6 +14,7 @@ from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import dataset_title, load_dataset
 from common.evaluation import evaluate_sets
 from common.models import cnn, cnn_hidden_width, parameter_count
+from common.pieces import Piece, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -23,7 +24,13 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import compare_to_best, is_significant, mean_ci95
-from common.training import cross_entropy, expand_to_runs, run_generators, train
+from common.training import (
+    count_steps,
+    cross_entropy,
+    expand_to_runs,
+    run_generators,
+    train,
+)
 
 import numpy as np
 import scipy
@@ -52,9 +59,14 @@ MODELS = {
     "2 conv 3×3": {"blocks": [[8], [16]], "kernel": 3},
     "4 conv 3×3": {"blocks": [[8], [16], [32, 32]], "kernel": 3},
 }
+# What a training step costs, one of "1 conv 5×5" being 1.
+STEP_COSTS = {"1 conv 5×5": 1.0, "2 conv 5×5": 1.6, "2 conv 3×3": 1.2, "4 conv 3×3": 1.8}
 WEIGHT_DECAY = 0.2  # of AdamW; without it the deepest network's test accuracy stayed near 99.1 %
 SMALL_TASK = "digits"  # enlarged to 28×28 pixels, the size of MNIST's images
 SMALL_TASK_EPOCH_FACTOR = 4  # more epochs, because the digits are a fortieth of MNIST
+# Training images, the first, on which loss and accuracy are measured after every epoch: as many as
+# MNIST has test images. All of them would take a quarter of the time.
+MEASURED_TRAIN_IMAGES = 10_000
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
@@ -63,50 +75,66 @@ MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs as their first dimension, which inputs that all runs
-# share lack. See common/models.py.
-def build_model(name, settings):
-    """A stack of settings.runs networks of one of MODELS, each initialized on its own."""
+# share lack. See common/models.py. Convolutions gain nothing from it on a CPU: here every stack
+# holds a single run, and the runs are shared out among the cores.
+def build_model(name, run_number, settings):
+    """A stack of one network of MODELS, initialized from (seed, run_number)."""
     blocks, kernel = MODELS[name]["blocks"], MODELS[name]["kernel"]
     # One hidden linear layer takes as many units as bring the network to PARAMETERS.
     hidden_width = cnn_hidden_width(blocks, kernel, PARAMETERS)
-    generators = run_generators(settings.seed, settings.runs, "initialization")
+    generators = run_generators(settings.seed, [run_number], "initialization")
     return cnn(blocks, kernel, [hidden_width], generators).to(settings.device)
 
 
 # --- training and measuring ---
 
 
-def train_model(name, data, epochs, settings):
-    """Trains the runs of one network and measures them before training and after every epoch.
+def train_model(data, name, run_number, epochs, settings):
+    """Trains one run of one network and measures it before training and after every epoch.
 
-    Returns the number of parameters of one run and {measure: values (runs, epochs + 1)}.
+    Returns {measure: values (1, epochs + 1)}.
     """
-    model = build_model(name, settings)
+    model = build_model(name, run_number, settings)
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
-    labels_of_runs = expand_to_runs(labels, model)  # (runs, images): train asks for each run's own
-    sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
+    labels_of_runs = expand_to_runs(labels, model)  # (1, images): train asks for each run's own
+    sets = {
+        "train": (images[:MEASURED_TRAIN_IMAGES], labels[:MEASURED_TRAIN_IMAGES]),
+        "test": (data.test_images, data.test_labels),
+    }
     records = {measure: [] for measure in MEASURES}
 
     def record(epoch):  # train calls it before training and after every epoch
         # "train" and "loss" make "train_loss", one of MEASURES, and so on.
         for measure, values in evaluate_sets(model, sets).items():
-            records[measure].append(values)  # (runs,)
+            records[measure].append(values)  # (1,)
 
     train(model, images, labels_of_runs, cross_entropy, epochs=epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
-          order_generators=run_generators(settings.seed, settings.runs, "order"),
-          optimizer=partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY), record=record,
-          title=f"{dataset_title(data.name)}, {name}")
-    history = {measure: torch.stack(values, dim=1).cpu().numpy()
-               for measure, values in records.items()}
-    return parameter_count(model), history
+          order_generators=run_generators(settings.seed, [run_number], "order"),
+          optimizer=partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY), record=record)
+    return {measure: torch.stack(values, dim=1).cpu().numpy()
+            for measure, values in records.items()}
+
+
+def list_pieces(data, epochs, settings):
+    """The training of every run of every network on one task: {(task, network, run): Piece}."""
+    task = dataset_title(data.name)
+    images = min(settings.train_size, len(data.train_images))
+    steps = count_steps(images, epochs, settings.batch_size)
+    pieces = {}
+    for name in MODELS:
+        for run_number in range(settings.runs):
+            pieces[task, name, run_number] = Piece(
+                f"{task}, {name}, run {run_number}", train_model,
+                (name, run_number, epochs, settings), steps, STEP_COSTS[name], data)
+    return pieces
 
 
 # --- summing up ---
 
 
-def summarize_model(name, parameters, history, data, epochs, settings):
+def summarize_model(name, history, data, epochs, settings):
     """One row of the table: means over the runs after the last epoch."""
     row = {
         "dataset": dataset_title(data.name),
@@ -115,7 +143,7 @@ def summarize_model(name, parameters, history, data, epochs, settings):
         "kernel": MODELS[name]["kernel"],
         "train_images": min(settings.train_size, len(data.train_images)),
         "test_images": len(data.test_images),
-        "parameters": parameters,
+        "parameters": parameter_count(build_model(name, 0, settings)),
         "runs": settings.runs,
         "epochs": epochs,
     }
@@ -154,14 +182,20 @@ def run(settings):
     epochs_of_dataset = {settings.dataset: settings.epochs}
     if settings.dataset != SMALL_TASK:
         epochs_of_dataset[SMALL_TASK] = SMALL_TASK_EPOCH_FACTOR * settings.epochs
+    datasets, pieces = {}, {}
+    for dataset, epochs in epochs_of_dataset.items():
+        datasets[dataset] = load_dataset(dataset, settings.data_dir, settings.device)
+        pieces |= list_pieces(datasets[dataset], epochs, settings)
+    trained = run_pieces(pieces, settings)  # {(task, network, run): what train_model returns}
+
     table, histories, final_accuracies = [], {}, {}
     for dataset, epochs in epochs_of_dataset.items():
-        data = load_dataset(dataset, settings.data_dir, settings.device)
         task = dataset_title(dataset)
         histories[task], final_accuracies[task] = {}, {}
         for name in MODELS:
-            parameters, history = train_model(name, data, epochs, settings)
-            table.append(summarize_model(name, parameters, history, data, epochs, settings))
+            history = join_runs([trained[task, name, run_number]
+                                 for run_number in range(settings.runs)])
+            table.append(summarize_model(name, history, datasets[dataset], epochs, settings))
             histories[task][name] = history
             final_accuracies[task][name] = history["test_accuracy"][:, -1]
     return {

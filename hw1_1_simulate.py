@@ -12,6 +12,7 @@ from common.command_line import Flag, main, positive_integer
 from common.data import grid, sinc, square_wave, triangle_wave
 from common.evaluation import predict
 from common.models import mlp, mlp_widths, parameter_count
+from common.pieces import Piece, run_pieces, total_cost
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -52,6 +53,10 @@ RECORDS = 100  # times that the error is recorded in a training, about
 # Outputs near 1 are rounded by 6e-8 in float32, so that training errors below 1e-14 cannot be told
 # apart. They are set to it.
 SMALLEST_MSE = 1e-14
+
+# What a training step costs is about proportional to the hidden units of all networks in the stack,
+# and never less than what this many units cost.
+SMALLEST_STEP_COST = 600
 
 # An earlier report compared these networks and called them equal in size. By the parameter counts
 # that it gives, "4 layers" means three hidden layers and the output layer, and so on. It gives no
@@ -97,7 +102,8 @@ def recorded_epochs(epochs):
 def train_model(widths, function_names, run_numbers, learning_rate, epochs, settings):
     """Trains one architecture on several functions, with one run for each of run_numbers.
 
-    Returns the model and the training errors (functions, runs, records).
+    Returns {"errors": training errors (functions, runs, records), "outputs": those at the test
+    points (functions, runs, TEST_POINTS)}.
     """
     model = build_model(widths, function_names, run_numbers, settings)
     x = grid(settings.points, settings.device)  # (points, 1), shared by all networks
@@ -115,24 +121,85 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
         errors.append(mean_squared_error(outputs, targets))  # one for each network
 
     train(model, x, targets, mean_squared_error, epochs=epochs, learning_rate=learning_rate,
-          record=record, record_every=record_interval(epochs),
-          title=f"{len(widths) - 2} hidden, {', '.join(function_names)}, rate {learning_rate}")
-    errors = torch.stack(errors, dim=1).clamp(min=SMALLEST_MSE).cpu().numpy()
-    return model, errors.reshape(len(function_names), len(run_numbers), -1)
+          record=record, record_every=record_interval(epochs))
+    errors = torch.stack(errors, dim=1).clamp(min=SMALLEST_MSE)  # (functions · runs, records)
+    outputs = predict(model, grid(TEST_POINTS, settings.device))
+    shape = len(function_names), len(run_numbers), -1
+    return {"errors": errors.cpu().numpy().reshape(shape),
+            "outputs": outputs.cpu().numpy().reshape(shape)}
 
 
-def choose_learning_rates(widths, settings):
-    """The best learning rate of one architecture for each function, on unreported runs."""
+def make_piece(name, widths, function_names, run_numbers, learning_rate, epochs, settings):
+    """A call of train_model as a piece of work."""
+    networks = len(function_names) * len(run_numbers)
+    hidden_units = sum(widths[1:-1])
+    step_cost = networks * hidden_units + SMALLEST_STEP_COST
+    name = f"{name}, {', '.join(function_names)}, learning rate {learning_rate}"
+    arguments = widths, function_names, run_numbers, learning_rate, epochs, settings
+    return Piece(name, train_model, arguments, epochs, step_cost)
+
+
+def group_functions(depth, function_names):
+    """The functions that networks of one depth are trained on in one stack: a list of lists.
+
+    Networks of one hidden layer are wide, and gain nothing from a larger stack.
+    """
+    if depth == 1:
+        return [[name] for name in function_names]
+    return [list(function_names)]
+
+
+def selection_pieces(settings):
+    """The trainings that choose learning rates: {("selection", depth, rate, functions): Piece}."""
     runs = min(SELECTION_RUNS, settings.runs)
     run_numbers = range(FIRST_SELECTION_RUN, FIRST_SELECTION_RUN + runs)
     epochs = max(round(SELECTION_FRACTION * settings.epochs), 1)
-    final_errors = {}
-    for learning_rate in LEARNING_RATES:
-        _, errors = train_model(widths, list(FUNCTIONS), run_numbers, learning_rate, epochs,
-                                settings)
-        final_errors[learning_rate] = {name: function_errors[:, -1]
-                                       for name, function_errors in zip(FUNCTIONS, errors)}
-    return best_learning_rates(final_errors)
+    pieces = {}
+    for depth in DEPTHS:
+        for names in group_functions(depth, FUNCTIONS):
+            for learning_rate in LEARNING_RATES:
+                pieces["selection", depth, learning_rate, tuple(names)] = make_piece(
+                    f"selection, {depth} hidden", mlp_widths(depth, PARAMETERS), names,
+                    run_numbers, learning_rate, epochs, settings)
+    return pieces
+
+
+def earlier_pieces(settings):
+    """The trainings of the earlier report's networks: {("earlier", model): Piece}."""
+    return {("earlier", model): make_piece(model, widths, EARLIER_FUNCTIONS, range(settings.runs),
+                                           EARLIER_LEARNING_RATE, settings.epochs, settings)
+            for model, widths in EARLIER_REPORT.items()}
+
+
+def reported_pieces(learning_rates, settings):
+    """The reported trainings: {(depth, rate, functions): Piece}.
+
+    learning_rates are {depth: {function: rate}}. Functions whose rate is the same are trained
+    together.
+    """
+    pieces = {}
+    for depth, rates in learning_rates.items():
+        for learning_rate in sorted(set(rates.values())):
+            same_rate = [name for name in FUNCTIONS if rates[name] == learning_rate]
+            for names in group_functions(depth, same_rate):
+                pieces[depth, learning_rate, tuple(names)] = make_piece(
+                    f"{depth} hidden", mlp_widths(depth, PARAMETERS), names,
+                    range(settings.runs), learning_rate, settings.epochs, settings)
+    return pieces
+
+
+def choose_learning_rates(trained):
+    """The best learning rate of each depth for each function: {depth: {function: rate}}.
+
+    trained are the results of selection_pieces, among others.
+    """
+    final_errors = {depth: {rate: {} for rate in LEARNING_RATES} for depth in DEPTHS}
+    for key, result in trained.items():
+        if key[0] == "selection":
+            _, depth, learning_rate, names = key
+            for name, errors in zip(names, result["errors"]):
+                final_errors[depth][learning_rate][name] = errors[:, -1]
+    return {depth: best_learning_rates(errors) for depth, errors in final_errors.items()}
 
 
 def best_learning_rates(final_errors):
@@ -150,75 +217,55 @@ def best_learning_rates(final_errors):
     return best
 
 
-# --- measuring ---
-
-
-def measure_depth(depth, settings):
-    """Trains the networks of one depth, each at its best learning rate, and measures them.
-
-    Returns, for each function, the row of the table, the training errors (runs, records), and the
-    outputs at the test points of the run with the median training error.
-    """
-    widths = mlp_widths(depth, PARAMETERS)
-    learning_rates = choose_learning_rates(widths, settings)
-    x = grid(TEST_POINTS, settings.device)
-    measured = {}
-    for learning_rate in sorted(set(learning_rates.values())):
-        # Functions whose best rate is the same are trained together.
-        names = [name for name in FUNCTIONS if learning_rates[name] == learning_rate]
-        model, errors = train_model(widths, names, range(settings.runs), learning_rate,
-                                    settings.epochs, settings)
-        outputs = predict(model, x).view(len(names), settings.runs, TEST_POINTS)
-        for position, name in enumerate(names):
-            network = {"depth": depth, "width": max(widths), "parameters": parameter_count(model),
-                       "learning_rate": learning_rate}
-            row = summarize_network(name, network, errors[position], outputs[position])
-            median_run = int(np.argsort(errors[position][:, -1])[settings.runs // 2])
-            measured[name] = row, errors[position], outputs[position][median_run]
-    return measured
-
-
-def measure_earlier_report(settings):
-    """Trains the networks of the earlier report: the rows of its table, and all final errors.
-
-    The final errors are {function: {model: errors (runs,)}}.
-    """
-    rows, final_errors = [], {name: {} for name in EARLIER_FUNCTIONS}
-    for model_name, widths in EARLIER_REPORT.items():
-        model, errors = train_model(widths, EARLIER_FUNCTIONS, range(settings.runs),
-                                    EARLIER_LEARNING_RATE, settings.epochs, settings)
-        for function_name, function_errors in zip(EARLIER_FUNCTIONS, errors):
-            final_errors[function_name][model_name] = function_errors[:, -1]
-            rows.append({
-                "function": function_name,
-                "model": model_name,
-                "parameters": parameter_count(model),
-                "runs": settings.runs,
-                **quartile_columns("train_mse", function_errors[:, -1]),
-            })
-    rows.sort(key=lambda row: row["function"])
-    return rows, final_errors
-
-
 # --- summing up ---
 
 
-def summarize_network(function_name, network, errors, outputs):
+def summarize_network(function_name, depth, learning_rate, errors, outputs):
     """One row of the table, of one network on one function.
 
-    network holds its depth, width, parameters and learning rate, errors are its training errors
-    (runs, records), outputs those at the test points (runs, TEST_POINTS).
+    errors are its training errors (runs, records), outputs those at the test points (runs,
+    TEST_POINTS).
     """
-    truth = FUNCTIONS[function_name](grid(TEST_POINTS, outputs.device)).squeeze(1)  # (TEST_POINTS,)
-    test_errors = (outputs - truth).square().mean(1)  # (runs,)
+    widths = mlp_widths(depth, PARAMETERS)
+    truth = FUNCTIONS[function_name](grid(TEST_POINTS)).squeeze(1).numpy()  # (TEST_POINTS,)
+    test_errors = ((outputs - truth) ** 2).mean(1)  # (runs,)
     return {
         "function": function_name,
-        "model": f"{network['depth']} hidden",
+        "model": f"{depth} hidden",
         "runs": len(errors),
-        **network,
+        "depth": depth,
+        "width": max(widths),
+        "parameters": count_parameters(widths),
+        "learning_rate": learning_rate,
         **quartile_columns("train_mse", errors[:, -1]),
-        "test_mse_median": test_errors.quantile(0.5),
+        "test_mse_median": np.quantile(test_errors, 0.5),
     }
+
+
+def count_parameters(widths):
+    """The parameters of one network of these widths."""
+    return parameter_count(mlp(widths, [torch.Generator()]))
+
+
+def summarize_earlier_report(trained):
+    """The networks of the earlier report: the rows of its table, and all final errors.
+
+    trained are the results of earlier_pieces, among others. The final errors are {function: {model:
+    errors (runs,)}}.
+    """
+    rows, final_errors = [], {name: {} for name in EARLIER_FUNCTIONS}
+    for model, widths in EARLIER_REPORT.items():
+        for function_name, errors in zip(EARLIER_FUNCTIONS, trained["earlier", model]["errors"]):
+            final_errors[function_name][model] = errors[:, -1]
+            rows.append({
+                "function": function_name,
+                "model": model,
+                "parameters": count_parameters(widths),
+                "runs": len(errors),
+                **quartile_columns("train_mse", errors[:, -1]),
+            })
+    rows.sort(key=lambda row: row["function"])
+    return rows, final_errors
 
 
 def compare_networks(final_errors):
@@ -236,20 +283,29 @@ def compare_networks(final_errors):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
+    first_pieces = selection_pieces(settings) | earlier_pieces(settings)
+    # Which functions share a stack is known only later, and makes little difference.
+    usual_rates = {depth: dict.fromkeys(FUNCTIONS, LEARNING_RATES[0]) for depth in DEPTHS}
+    later_cost = total_cost(reported_pieces(usual_rates, settings))
+    first_trained = run_pieces(first_pieces, settings, later_cost)
+    learning_rates = choose_learning_rates(first_trained)
+    trained = run_pieces(reported_pieces(learning_rates, settings), settings)
+
     table = []
     train_mse = {name: {} for name in FUNCTIONS}
     final_errors = {name: {} for name in FUNCTIONS}
     fits = {name: {} for name in FUNCTIONS}
-    for depth in DEPTHS:
-        for name, (row, errors, outputs) in measure_depth(depth, settings).items():
-            table.append(row)
+    for (depth, learning_rate, names), result in trained.items():
+        for name, errors, outputs in zip(names, result["errors"], result["outputs"]):
+            table.append(summarize_network(name, depth, learning_rate, errors, outputs))
             train_mse[name][depth] = errors
             final_errors[name][depth] = errors[:, -1]
-            fits[name][depth] = outputs[::CURVE_STEP]
+            median_run = np.argsort(errors[:, -1])[len(errors) // 2]
+            fits[name][depth] = outputs[median_run, ::CURVE_STEP]
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
 
-    earlier_table, earlier_errors = measure_earlier_report(settings)
-    x = grid(TEST_POINTS, settings.device)
+    earlier_table, earlier_errors = summarize_earlier_report(first_trained)
+    x = grid(TEST_POINTS)
     truth = {name: function(x)[::CURVE_STEP, 0] for name, function in FUNCTIONS.items()}
     return {
         "constants": {

@@ -17,6 +17,7 @@ from common.data import dataset_title, grid, load_dataset, sinc
 from common.derivatives import loss_and_gradient_of_model
 from common.models import mlp, mlp_widths
 from common.parameters import flatten
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     GREY,
@@ -30,6 +31,7 @@ from common.plotting import (
 )
 from common.statistics import interval_columns, ratio_columns, spearman
 from common.training import (
+    count_steps,
     cross_entropy,
     expand_to_runs,
     mean_squared_error,
@@ -80,6 +82,12 @@ IMAGE_NETWORKS = {
 # both starts from the same weights and sees the same data order.
 CONSTANT_RATE_CONTROL = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
 FUNCTION_TASK = "sinc"
+# Runs in one stack. A stack of networks on the function takes little longer than one of them; on
+# images, two small stacks take as long as a large one.
+FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 3
+# What a training step costs, one of "1-hidden" being 1; on images with what is recorded.
+STEP_COSTS = {"1-hidden": 1.0, "4-hidden": 0.8, "7-hidden": 1.0, "4-hidden-cosine": 0.8,
+              "3-hidden": 2.8, "3-hidden-cosine": 2.8}
 # Steps at which loss and gradient are recorded; rounding to whole steps merges the first few.
 FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100
 CHECKS = 100  # times that a training on the function is checked for divergence
@@ -95,9 +103,9 @@ SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that log
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension, which inputs that all
 # runs share lack. See common/models.py.
-def build_model(network, settings):
-    """A stack of settings.runs networks, each with an initialization of its own."""
-    generators = run_generators(settings.seed, settings.runs, "initialization")
+def build_model(network, run_numbers, settings):
+    """A stack of networks, one for each run, initialized from (seed, run number)."""
+    generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp(network.widths, generators).to(settings.device)
 
 
@@ -117,48 +125,68 @@ def observe(model, inputs, targets, loss_function, steps, **training):
     """Trains a model and records it at each of the steps, before the parameters move.
 
     inputs (N, ...) and targets (N, ...) are the whole training set; training are further arguments
-    of train. Returns the loss, the norm of its gradient and the norm of the mini-batch's gradient,
+    of train. Returns {"loss", "norm" of its gradient, "batch_norm" of the mini-batch's gradient},
     (R, records) each.
     """
     targets_of_runs = expand_to_runs(targets, model)  # (R, N, ...): train asks for each run's own
-    losses, norms, batch_norms = [], [], []
+    records = {"loss": [], "norm": [], "batch_norm": []}
 
     def probe(step):  # train calls it when the gradient of the batch is known
         batch_gradient = flatten({name: parameter.grad
                                   for name, parameter in model.named_parameters()})
-        batch_norms.append(batch_gradient.double().norm(dim=1))
+        records["batch_norm"].append(batch_gradient.double().norm(dim=1))
         # This leaves the gradient of the batch in place for the step to come.
         loss, gradient = loss_and_gradient_of_model(model, inputs, targets, loss_function)
-        losses.append(loss)
-        norms.append(gradient.norm(dim=1))
+        records["loss"].append(loss)
+        records["norm"].append(gradient.norm(dim=1))
 
     train(model, inputs, targets_of_runs, loss_function, probe=probe, probe_steps=steps.tolist(),
           **training)
-    return [torch.stack(values, dim=1).clamp(min=SMALLEST).cpu().numpy()
-            for values in (losses, norms, batch_norms)]
+    return {name: torch.stack(values, dim=1).clamp(min=SMALLEST).cpu().numpy()
+            for name, values in records.items()}
 
 
-def observe_on_function(name, steps, settings):
-    """observe one of FUNCTION_NETWORKS on the function."""
+def observe_on_function(name, run_numbers, steps, settings):
+    """observe some runs of one of FUNCTION_NETWORKS on the function."""
     network = FUNCTION_NETWORKS[name]
     x = grid(settings.points, settings.device)
-    return observe(build_model(network, settings), x, sinc(x), mean_squared_error, steps,
-                   epochs=settings.steps,  # an epoch is one step on all points
+    return observe(build_model(network, run_numbers, settings), x, sinc(x), mean_squared_error,
+                   steps, epochs=settings.steps,  # an epoch is one step on all points
                    learning_rate=settings.lr, cosine=network.cosine,
                    # train checks the losses for divergence every so many epochs
-                   record_every=max(settings.steps // CHECKS, 1), title=name)
+                   record_every=max(settings.steps // CHECKS, 1))
 
 
-def observe_on_images(name, steps, data, settings):
-    """observe one of IMAGE_NETWORKS on mini-batches of images."""
+def observe_on_images(data, name, run_numbers, steps, settings):
+    """observe some runs of one of IMAGE_NETWORKS on mini-batches of images."""
     network = IMAGE_NETWORKS[name]
     images = data.train_images[: settings.train_size]
     labels = data.train_labels[: settings.train_size]
-    return observe(build_model(network, settings), images, labels, cross_entropy, steps,
-                   epochs=settings.epochs, learning_rate=settings.lr, cosine=network.cosine,
-                   batch_size=settings.batch_size,
-                   order_generators=run_generators(settings.seed, settings.runs, "order"),
-                   title=name)
+    return observe(build_model(network, run_numbers, settings), images, labels, cross_entropy,
+                   steps, epochs=settings.epochs, learning_rate=settings.lr,
+                   cosine=network.cosine, batch_size=settings.batch_size,
+                   order_generators=run_generators(settings.seed, run_numbers, "order"))
+
+
+def observe_all(function_steps, image_steps, data, settings):
+    """Observes all networks, cut into pieces of work: {network: what observe returns}."""
+    pieces = {}
+    for name in FUNCTION_NETWORKS:
+        for runs in groups_of_runs(range(settings.runs), FUNCTION_RUNS_TOGETHER):
+            pieces[name, runs[0]] = Piece(
+                f"{FUNCTION_TASK}, {name}, runs {runs}", observe_on_function,
+                (name, runs, function_steps, settings), settings.steps, STEP_COSTS[name])
+    steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
+    for name in IMAGE_NETWORKS:
+        for runs in groups_of_runs(range(settings.runs), IMAGE_RUNS_TOGETHER):
+            pieces[name, runs[0]] = Piece(
+                f"{dataset_title(data.name)}, {name}, runs {runs}", observe_on_images,
+                (name, runs, image_steps, settings), steps, STEP_COSTS[name], data)
+    observed = run_pieces(pieces, settings)
+    groups = {}  # of each network
+    for (name, _), records in observed.items():
+        groups.setdefault(name, []).append(records)
+    return {name: join_runs(groups_of_network) for name, groups_of_network in groups.items()}
 
 
 # --- summing up: steps are (records,), loss and norm of one network (R, records) ---
@@ -291,21 +319,19 @@ def summarize_second_half(curves_of_task, name):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    steps_per_epoch = ceil(settings.train_size / settings.batch_size)
     function_steps = record_steps(settings.steps, FUNCTION_RECORDS)
-    image_steps = record_steps(settings.epochs * steps_per_epoch, IMAGE_RECORDS)
+    steps_on_images = count_steps(settings.train_size, settings.epochs, settings.batch_size)
+    image_steps = record_steps(steps_on_images, IMAGE_RECORDS)
     image_task = dataset_title(data.name)
-    observations = []
-    for name in FUNCTION_NETWORKS:
-        observed = observe_on_function(name, function_steps, settings)
-        observations.append((FUNCTION_TASK, name, function_steps, *observed))
-    for name in IMAGE_NETWORKS:
-        observed = observe_on_images(name, image_steps, data, settings)
-        observations.append((image_task, name, image_steps, *observed))
+    observed = observe_all(function_steps, image_steps, data, settings)
 
     table, phases, ratio_rows = [], [], []
     curves = {FUNCTION_TASK: {}, image_task: {}}
-    for task, name, steps, loss, norm, batch_norm in observations:
+    for name, records in observed.items():
+        on_function = name in FUNCTION_NETWORKS
+        task = FUNCTION_TASK if on_function else image_task
+        steps = function_steps if on_function else image_steps
+        loss, norm, batch_norm = records["loss"], records["norm"], records["batch_norm"]
         curves[task][name] = {"steps": steps, "loss": loss, "norm": norm}
         columns = {"task": task, "model": name}
         table.append(columns | summarize_network(steps, loss, norm))

@@ -6,16 +6,17 @@ rest.
 """
 
 import argparse
-import ctypes
 import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from common.data import DATASETS, DataError, dataset_title, fetch_dataset, set_sizes
+from common.pieces import PIECE_SECONDS, ClusterError, PieceFailed
+from common.process import prepare_computing
 from common.results import (
     NotFinite,
     ResultsError,
@@ -31,6 +32,7 @@ from common.results import (
 )
 from common.training import Diverged
 
+import joblib
 import torch
 
 REPORT_DATASET = "mnist"
@@ -102,15 +104,15 @@ def main(file, description, flags, run, plot, *, uses_images=False, arguments=No
     matplotlib figure. Where uses_images is True, settings.dataset names the set of images to load.
     arguments stand in for the command line's.
 
-    Exits with 2 and one line for anything the user can mend, 1 for a training that diverged, 130
-    when interrupted.
+    Exits with 2 and one line for anything the user can mend, 1 for a piece of work that failed, such
+    as a training that diverged, 130 when interrupted.
     """
     prepare_process()
     try:
         _run_or_replot(Path(file).stem, description, flags, run, plot, uses_images, arguments)
-    except (UsageError, DataError, ResultsError, WriteError) as error:
+    except (UsageError, DataError, ResultsError, WriteError, ClusterError) as error:
         _exit(error, 2)
-    except Diverged as error:
+    except (Diverged, PieceFailed) as error:
         _exit(error, 1)
     except KeyboardInterrupt:  # where the handler of common.interrupts is not in place
         _exit("interrupted; stored results are whole", 130)
@@ -123,25 +125,11 @@ def _exit(message, status):
 
 def prepare_process():
     """Settings of the process that every program of ours begins with."""
-    keep_freed_memory()
+    prepare_computing()
     # A terminal that cannot show a letter shows its code: no training ends in a traceback over a
     # dash.
     if hasattr(sys.stdout, "reconfigure"):  # Jupyter's output has no such method and no such limit
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def keep_freed_memory():
-    """Has the C library keep the memory that a training step frees, for the next step.
-
-    By default glibc returns it, and the kernel's fresh, zeroed pages cost wide stacks half of their
-    time.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no mallopt
-        mallopt = ctypes.CDLL(None).mallopt
-        trim_threshold, mmap_threshold = -1, -3  # glibc's names of the two limits
-        mallopt(trim_threshold, 2**27)  # bytes that may lie free, more than any step here uses
-        # Larger pieces, whole data sets, are returned at once as before.
-        mallopt(mmap_threshold, 2**25)
 
 
 def _run_or_replot(name, description, flags, run, plot, uses_images, arguments):
@@ -175,13 +163,16 @@ def _run(name, settings, flags, run, start):
         fit_to_dataset(settings, flags)
     folder = results_folder(settings, flags)
     check_writable(folder)
+    settings.experiment = name
+    PIECE_SECONDS.clear()
     results = {
         "experiment": name,
         "settings": recorded_settings(settings, flags),
         "environment": environment(settings.device, settings.dataset),
         **run(settings),
     }
-    results["seconds"] = time.monotonic() - start
+    results |= {"seconds": time.monotonic() - start, "jobs": settings.jobs,
+                "piece_seconds": PIECE_SECONDS}
     path = folder / f"{name}.json"
     try:
         store_results(path, results)
@@ -206,6 +197,11 @@ def parser_of_common_flags(description, uses_images):
                         help="auto (cuda where there is one, else cpu), cpu, cuda or cuda:1")
     parser.add_argument("--seed", type=integer_from_zero, default=0,
                         help="base seed; run k draws from (seed, k) (default: 0)")
+    parser.add_argument("--jobs", type=positive_integer, metavar="N",
+                        help="pieces of work that run side by side, each with one thread; changes "
+                        "no digit (default: as many as there are cores, on a GPU 1)")
+    parser.add_argument("--cluster", metavar="ADDRESS",
+                        help="send the pieces to the Dask scheduler at ADDRESS instead")
     parser.add_argument("--quick", action="store_true",
                         help="a tour in seconds, with the values in [brackets]")
     parser.add_argument("--out", default="figures",
@@ -236,6 +232,9 @@ def parse(description, flags, uses_images, arguments=None):
                             help=f"{flag.help} (default: {flag.default} [{flag.quick}])")
     settings = parser.parse_args(arguments)
     settings.device = parse_device(settings.device)
+    if settings.jobs is None:
+        settings.jobs = 1 if settings.device.type == "cuda" else joblib.cpu_count()
+    check_cluster(settings.cluster)
     if not uses_images:
         settings.dataset = None
     settings.given, settings.changed = [], []
@@ -270,6 +269,13 @@ def parse_device(name):
     if (device.index or 0) >= available:
         raise UsageError(f"no device {name!r} on this machine; use --device auto")
     return device
+
+
+def check_cluster(address):
+    """Raises UsageError where --cluster is given and Dask is not installed."""
+    if address is not None and find_spec("distributed") is None:
+        raise UsageError("--cluster needs Dask; install it with: python -m pip install -r "
+                         "requirements-cluster.txt")
 
 
 def fit_to_dataset(settings, flags):

@@ -5,9 +5,10 @@ A point is a flat parameter vector (P,), a set of points is (R, P), a loss is a 
 come from torch.func over the whole data set, for all points side by side.
 """
 
+from common.progress import advance
+
 import torch
 from torch.func import grad, jacrev, vmap
-from tqdm import trange
 
 TARGET = 1e-12  # the norm of a gradient at which a search is at its end
 KERNEL = 1e-4  # eigenvalues up to this fraction of the largest belong to the Hessian's near-kernel
@@ -45,7 +46,7 @@ def hessians_at(loss, points):
 # --- the search ---
 
 
-def find_critical_points(loss, starts, iterations, title="search"):
+def find_critical_points(loss, starts, iterations):
     """Solves ∇L(θ) = 0 from all starts (R, P) at once; returns the points reached, solved or not.
 
     The method of Levenberg (1944) and Marquardt (1963) with the Hessian H as the Jacobian of ∇.
@@ -61,7 +62,8 @@ def find_critical_points(loss, starts, iterations, title="search"):
     gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
     scales = hessians.norm(dim=1)  # (R, P): D, the largest column norms so far
     damping = torch.full_like(points[:, 0], 1e-3)
-    for _ in trange(iterations, desc=title, unit="step", leave=False, disable=None):
+    for _ in range(iterations):
+        advance()
         unsolved = gradients.norm(dim=1) > TARGET
         not_stationary = flatness(gradients, hessians) > STATIONARY
         active = (unsolved & not_stationary).nonzero().flatten()

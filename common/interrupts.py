@@ -27,18 +27,23 @@ def stop(signal_number, frame):
     STARTING.acquire()  # no other thread starts a child from here on
     for process in CHILDREN.copy():
         process.terminate()
-    for path in UNFINISHED.copy():
-        if Path(path).is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):  # it may be gone already
-                Path(path).unlink()
+    remove_unfinished()
     word = "interrupted" if signal_number == signal.SIGINT else "terminated"
     clear_line = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
     # Written past Python's buffers, which the signal may have met in the middle of a write.
     with suppress(OSError):  # nobody may be there to read it any more
         os.write(2, f"{clear_line}error: {word}; stored results are whole\n".encode())
     os._exit(128 + signal_number)
+
+
+def remove_unfinished():
+    """Removes the files and folders of UNFINISHED."""
+    for path in UNFINISHED.copy():
+        if Path(path).is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # it may be gone already
+                Path(path).unlink()
 
 
 def is_our_program():

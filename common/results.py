@@ -26,6 +26,8 @@ from PIL.PngImagePlugin import PngInfo
 REQUIRED = ("experiment", "settings", "environment", "seconds", "table", "curves")
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib")
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+# What differs between two runs that are the same in all else.
+OF_THE_RUN = ("seconds", "jobs", "piece_seconds")
 FINGERPRINT_FIELD = "Results"  # the PNG's text field that says what the figure was drawn from
 
 
@@ -114,19 +116,18 @@ def results_text(results):
 
 
 def fingerprint(results):
-    """A checksum of results as read_results gives them, without the seconds that they took."""
-    lasting = {key: value for key, value in results.items() if key != "seconds"}
+    """A checksum of results as read_results gives them, without what is OF_THE_RUN."""
+    lasting = {key: value for key, value in results.items() if key not in OF_THE_RUN}
     return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
 
 
 def environment(device, dataset=None):
-    """What numbers depend on beside the settings: versions, device, threads and set of images."""
+    """What numbers depend on beside the settings: versions, device and set of images."""
     values = {"python": platform.python_version()}
     for library in LIBRARIES:
         values[library] = torch.__version__ if library == "torch" else version(library)
     values["device"] = str(device)
     values["device_name"] = device_name(device)
-    values["threads"] = torch.get_num_threads()
     values["dataset"] = dataset_title(dataset) if dataset else None
     if dataset:
         values["train_images"], values["test_images"] = set_sizes(dataset)

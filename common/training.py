@@ -4,18 +4,15 @@ import inspect
 from math import ceil
 
 from common.models import run_count
+from common.progress import advance
 
 import numpy as np
 import torch
 from torch.nn import functional
-from tqdm import tqdm
 
 # Each use of random numbers has a stream of its own, so that more draws of one kind change no
 # other. "probe" is that of random directions, walks and permutations.
 STREAMS = ("initialization", "order", "labels", "probe")
-
-# tqdm's monitor is a thread of its own, which a signal at the wrong moment makes print a traceback.
-tqdm.monitor_interval = 0
 
 
 class Diverged(RuntimeError):
@@ -66,7 +63,7 @@ def mean_squared_error(outputs, targets):
 
 def train(model, inputs, targets, loss_function, *, epochs, learning_rate, batch_size=None,
           order_generators=None, optimizer=torch.optim.Adam, cosine=True, record=None,
-          record_every=1, probe=None, probe_steps=(), title="training"):
+          record_every=1, probe=None, probe_steps=()):
     """Trains all runs of a stack side by side, in place.
 
     inputs (N, ...) are shared by the runs; targets (R, N, ...) belong to each run. Without
@@ -81,45 +78,50 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, batch
 
     The runs stay independent: they share no parameter, and optimizers that work element by element,
     such as Adam and SGD, cannot mix them. After every record_every epochs and at the end the losses
-    of the last batch are checked: raises Diverged where one is not finite.
+    of the last batch are checked: raises Diverged where one is not finite. Every step counts as one
+    in the progress of the piece of work that trains.
     """
     examples = len(inputs)
     full_batch = batch_size is None or batch_size >= examples
-    steps_per_epoch = 1 if full_batch else ceil(examples / batch_size)
-    steps = epochs * steps_per_epoch
+    steps = count_steps(examples, epochs, batch_size)
     probe_steps = set(probe_steps)
     step = 0
 
-    # The bar is there first, because the first optimizer and the first record take seconds.
-    with tqdm(total=steps, desc=title, unit="step", leave=False, disable=None) as progress:
-        updater = make_optimizer(optimizer, model, learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps) if cosine else None
-        if record and record(0):
-            return
-        model.train()
-        for epoch in range(1, epochs + 1):
-            if full_batch:
-                batches = [(inputs.unsqueeze(0), targets)]
-            else:
-                batches = shuffled_batches(inputs, targets, batch_size, order_generators)
-            for batch_inputs, batch_targets in batches:
-                losses = loss_function(model(batch_inputs), batch_targets)  # (R,)
-                updater.zero_grad()
-                losses.sum().backward()  # runs share no parameter: each gets its own gradient
-                if step in probe_steps:
-                    probe(step)
-                updater.step()
-                if cosine:
-                    schedule.step()
-                step += 1
-                progress.update()
-            if epoch % record_every == 0 or epoch == epochs:
-                check_finite(losses, title, epoch)
-                if record:
-                    finished = record(epoch)
-                    model.train()
-                    if finished:
-                        return
+    updater = make_optimizer(optimizer, model, learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps) if cosine else None
+    if record and record(0):
+        return
+    model.train()
+    for epoch in range(1, epochs + 1):
+        if full_batch:
+            batches = [(inputs.unsqueeze(0), targets)]
+        else:
+            batches = shuffled_batches(inputs, targets, batch_size, order_generators)
+        for batch_inputs, batch_targets in batches:
+            losses = loss_function(model(batch_inputs), batch_targets)  # (R,)
+            updater.zero_grad()
+            losses.sum().backward()  # runs share no parameter: each gets its own gradient
+            if step in probe_steps:
+                probe(step)
+            updater.step()
+            if cosine:
+                schedule.step()
+            step += 1
+            advance()
+        if epoch % record_every == 0 or epoch == epochs:
+            check_finite(losses, epoch)
+            if record:
+                finished = record(epoch)
+                model.train()
+                if finished:
+                    return
+
+
+def count_steps(examples, epochs, batch_size=None):
+    """The number of steps that train takes; without batch_size every epoch is one step."""
+    if batch_size is None:
+        return epochs
+    return epochs * ceil(examples / batch_size)
 
 
 def make_optimizer(optimizer, model, learning_rate):
@@ -142,13 +144,13 @@ def shuffled_batches(inputs, targets, batch_size, order_generators):
         yield inputs[index], targets[run_index, index]
 
 
-def check_finite(losses, title, epoch):
+def check_finite(losses, epoch):
     """Raises Diverged, naming their places in the stack, unless all losses (R,) are finite."""
     diverged = (~torch.isfinite(losses)).nonzero().flatten().tolist()
     if diverged:
         networks = ", ".join(map(str, diverged))
-        raise Diverged(f"{title}: the loss of network {networks} of the stack is not finite at "
-                       f"epoch {epoch}; try a smaller learning rate")
+        raise Diverged(f"the loss of network {networks} of the stack is not finite at epoch "
+                       f"{epoch}; try a smaller learning rate")
 
 
 def expand_to_runs(targets, model):

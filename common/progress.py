@@ -1,0 +1,120 @@
+"""How far the work of a script is: pieces count their steps, and one line on the terminal tells.
+
+A piece may run in another process. It writes the steps that it has done to a file of its own, and
+the script adds up what the files say. On a cluster, where those files are out of sight, the line
+moves as pieces end.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN = 0.3  # two counts in a file, and two looks at all files
+COLUMNS = 79  # of the line: one less than a usual terminal's, in which some begin a new line
+# Below this fraction the time left is a guess that nobody should see.
+FIRST_ESTIMATE = 0.01
+# The environment variable by which run_all.py tells a script its place among the nine.
+PLACE = "PLACE_AMONG_ALL"
+
+# tqdm's monitor is a thread of its own, which a signal at the wrong moment makes print a traceback.
+tqdm.monitor_interval = 0
+
+
+# --- in a piece ---
+
+
+class _Counter:
+    """The steps of the piece that this process is running, and the file that gets them."""
+
+    path = None
+    steps = 0
+    written_at = 0.0
+
+
+def begin_counting(path):
+    """Counts from zero, into the file at path; advance does nothing before this is called."""
+    _Counter.path, _Counter.steps = path, 0
+    _write_count()
+
+
+def end_counting():
+    """Counts no further; the file stays as it is."""
+    _Counter.path = None
+
+
+def advance(steps=1):
+    """Says that so many steps of the running piece are done. Every loop that takes long calls it.
+
+    Outside of a piece this does nothing.
+    """
+    if _Counter.path is None:
+        return
+    _Counter.steps += steps
+    if time.monotonic() - _Counter.written_at > SECONDS_BETWEEN:
+        _write_count()
+
+
+def _write_count():
+    with suppress(OSError):  # the folder is not there on a cluster, and gone after an interrupt
+        _Counter.path.write_text(str(_Counter.steps))
+    _Counter.written_at = time.monotonic()
+
+
+def steps_done(path):
+    """The steps that a piece has written to its file; None where it has not begun."""
+    try:
+        return int(path.read_text() or 0)  # empty in the moment between emptying and writing
+    except OSError:
+        return None
+
+
+# --- on the terminal ---
+
+
+class ProgressLine:
+    """One line that says how much of a script's work is done and how long the rest will take.
+
+    Work is counted in any unit, the same for all of it. There is no line where stderr is no
+    terminal.
+    """
+
+    def __init__(self, title):
+        place = json.loads(os.environ.get(PLACE, "{}"))
+        self.start = None  # when the first work was done: what comes before it tells nothing
+        # All nine: when they began, and the fractions of their work before and in this script.
+        self.all_start = place.get("start")
+        self.before, self.share = place.get("before"), place.get("share")
+        if place:
+            title = f"{place['number']} {title}"
+        self.bar = tqdm(total=1.0, desc=title, leave=False, disable=None, ncols=COLUMNS,
+                        bar_format="{desc} {percentage:3.0f}%|{bar}{postfix}")
+
+    def show(self, fraction):
+        """Shows that this fraction of the script's work is done."""
+        if self.bar.disable:
+            return
+        if self.start is None and fraction > 0:
+            self.start = time.time()
+        self.bar.n = min(fraction, 1.0)
+        text = f"{time_left(self.start, fraction)} left"
+        if self.all_start is not None:
+            fraction_of_all = self.before + self.share * fraction
+            text += f", all {time_left(self.all_start, fraction_of_all)}"
+        self.bar.set_postfix_str(text)
+
+    def close(self):
+        """Takes the line away."""
+        self.bar.close()
+
+
+def time_left(start, fraction):
+    """The time that the rest takes, as minutes:seconds, if it goes on as since start."""
+    if start is None or fraction < FIRST_ESTIMATE:
+        return "-:--"
+    seconds = (time.time() - start) * (1 - fraction) / fraction
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
