@@ -13,6 +13,7 @@ from functools import partial
 
 from common.command_line import Flag, main, positive_integer
 from common.critical_points import (
+    ITERATION_STEPS,
     STATIONARY,
     ZERO,
     classify,
@@ -26,6 +27,7 @@ from common.derivatives import loss_at
 from common.evaluation import predict
 from common.models import mlp, parameter_count
 from common.parameters import parameter_vectors, unflatten
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     GREY,
@@ -65,6 +67,7 @@ ACCEPTED = 1e-10  # largest norm of an accepted gradient
 # value below. For a gradient of random direction it is 1/√33 = 0.17 (root mean square, 33
 # parameters).
 FLAT = 0.1
+RUNS_TOGETHER = 50  # attempts in one stack; two of them take as long as one of a hundred
 # A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
 # Distances of the random neighbours from their point; parameter vectors have norms around 4. Radius
@@ -79,30 +82,29 @@ RADIUS = 1e-2  # the one in the figure and of "sampled_ratio"
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
 # parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
-def build_model(settings):
-    """A stack of settings.runs networks, one for each attempt, each initialized on its own."""
-    generators = run_generators(settings.seed, settings.runs, "initialization")
+def build_model(run_numbers, settings):
+    """A stack of networks, one for each attempt, initialized from (seed, run number)."""
+    generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp(WIDTHS, generators, nn.Tanh).double().to(settings.device)
 
 
 # --- training ---
 
 
-def draw_stops(settings):
+def draw_stops(run_numbers, settings):
     """The random step at which each training stops: (R,)."""
     # Every step uses all data, so that the random numbers of the data order are free for this.
-    generators = run_generators(settings.seed, settings.runs, "order")
+    generators = run_generators(settings.seed, run_numbers, "order")
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     # The square, because the loss falls fastest at first: a tenth of the trainings stop within a
     # hundredth of the steps. A stop at 0 leaves the initial weights.
     return ((settings.epochs + 1) * uniform**2).long().to(settings.device)
 
 
-def train_and_stop(model, x, y, weight_decay, settings):
-    """Trains every run of the model; returns the parameters (R, P) at which each one stops."""
+def train_and_stop(model, x, y, weight_decay, stops, settings):
+    """Trains every run of the model; returns the parameters (R, P) at its stop, of stops (R,)."""
     y_of_runs = expand_to_runs(y, model)  # (R, N, 1); x is shared by all runs
-    stops = draw_stops(settings)
-    stopped = torch.zeros(settings.runs, parameter_count(model)).to(x)
+    stopped = torch.zeros(len(stops), parameter_count(model)).to(x)
 
     def record(epoch):  # train calls it before training and after every step
         stops_now = stops == epoch
@@ -110,15 +112,14 @@ def train_and_stop(model, x, y, weight_decay, settings):
 
     train(model, x, y_of_runs, mean_squared_error, epochs=settings.epochs,
           learning_rate=LEARNING_RATE, cosine=False, record=record,
-          optimizer=partial(torch.optim.Adam, weight_decay=weight_decay),
-          title=f"training, weight decay {weight_decay}")
+          optimizer=partial(torch.optim.Adam, weight_decay=weight_decay))
     return stopped
 
 
 # --- measuring ---
 
 
-def find_and_measure(objective, settings):
+def find_and_measure(objective, run_numbers, settings):
     """Trains, searches from where each training stopped, and measures where the searches ended.
 
     Returns two dicts of arrays. `attempts` describes where all R searches ended:
@@ -136,16 +137,16 @@ def find_and_measure(objective, settings):
     - "minimal_ratio" (K,): the fraction of positive ones;
     - "sampled_ratios" (K, radii): the fraction of random neighbours with a higher loss;
     - "sampled_ratio" (K,): the one at RADIUS;
-    - "point" (K,): the rank of its loss; points that were found twice have the same rank;
     - "constant" (K,): whether the network predicts the same everywhere.
     """
     x = grid(DATA_POINTS, settings.device, torch.float64)
     y = sinc(x)
-    model = build_model(settings)
-    starts = train_and_stop(model, x, y, WEIGHT_DECAY[objective], settings)
+    model = build_model(run_numbers, settings)
+    stops = draw_stops(run_numbers, settings)
+    starts = train_and_stop(model, x, y, WEIGHT_DECAY[objective], stops, settings)
     loss_function = loss_at(model, x, y, mean_squared_error, WEIGHT_DECAY[objective])
     # Levenberg and Marquardt's method: Newton steps, damped where they do not make ‖∇‖ smaller.
-    ends = find_critical_points(loss_function, starts, settings.iterations, f"search, {objective}")
+    ends = find_critical_points(loss_function, starts, settings.iterations)
 
     attempts = measure_ends(loss_function, ends)
     accepted = attempts["gradient_norm"] <= ACCEPTED
@@ -153,14 +154,37 @@ def find_and_measure(objective, settings):
     attempts["accepted"] = accepted
 
     points = ends[accepted]
-    accepted_runs = accepted.nonzero().flatten().tolist()
+    accepted_runs = [run_numbers[place] for place in accepted.nonzero().flatten().tolist()]
     directions = [random_directions(settings.neighbours, points.shape[1], generator)
                   for generator in run_generators(settings.seed, accepted_runs, "probe")]
     found.update(classify(loss_function, points, directions, RADII))
     found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
-    found["point"] = number_distinct(found["loss"])
     found["constant"] = is_constant(model, points, x, y)
     return to_arrays(attempts), to_arrays(found)
+
+
+def find_all(settings):
+    """find_and_measure all attempts, cut into pieces of work: {objective: (attempts, found)}.
+
+    found gets one more entry, "point" (K,): the rank of the loss among all points of the objective.
+    Points that were found twice have the same rank.
+    """
+    pieces = {}
+    steps = settings.epochs + ITERATION_STEPS * settings.iterations
+    for objective in WEIGHT_DECAY:
+        for runs in groups_of_runs(range(settings.runs), RUNS_TOGETHER):
+            pieces[objective, runs[0]] = Piece(
+                f"{objective} loss, attempts {runs[0]} to {runs[-1]}", find_and_measure,
+                (objective, runs, settings), steps)
+    measured = run_pieces(pieces, settings)
+    joined = {}
+    for objective in WEIGHT_DECAY:
+        groups = [result for (key, _), result in measured.items() if key == objective]
+        attempts = join_runs([attempts for attempts, _ in groups])
+        found = join_runs([found for _, found in groups])
+        found["point"] = number_distinct(torch.as_tensor(found["loss"])).numpy()
+        joined[objective] = attempts, found
+    return joined
 
 
 def is_constant(model, points, x, y):
@@ -178,7 +202,7 @@ def to_arrays(tensors):
     return {name: values.cpu().numpy() for name, values in tensors.items()}
 
 
-# --- summing up: attempts and found are dicts of arrays, see find_and_measure ---
+# --- summing up: attempts and found are dicts of arrays, see find_all ---
 
 
 def distinct_points(found):
@@ -323,17 +347,13 @@ def mean_or_none(values):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    # On a busy machine two threads spend their time waiting for each other: on matrices this small
-    # they are ten times as slow as one.
-    torch.set_num_threads(1)
     results = {
         "constants": {"WIDTHS": WIDTHS, "POINTS": DATA_POINTS, "WEIGHT_DECAY": WEIGHT_DECAY,
                       "ACCEPTED": ACCEPTED, "FLAT": FLAT, "RADIUS": RADIUS},
         "table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [],
         "curves": {},
     }
-    for objective in WEIGHT_DECAY:
-        attempts, found = find_and_measure(objective, settings)
+    for objective, (attempts, found) in find_all(settings).items():
         rows_by_part = {
             "table": [summarize_attempts(attempts, found)],
             "search": [summarize_search(attempts, found)],

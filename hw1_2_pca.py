@@ -22,6 +22,7 @@ from common.parameters import (
     permuted_copies,
     unflatten,
 )
+from common.pieces import Piece, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -31,8 +32,15 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
+from common.progress import advance
 from common.statistics import mean_over_pairs
-from common.training import cross_entropy, expand_to_runs, run_generators, train
+from common.training import (
+    count_steps,
+    cross_entropy,
+    expand_to_runs,
+    run_generators,
+    train,
+)
 from common.trajectory import fit_plane, on_plane, project, random_walks
 
 import matplotlib
@@ -65,6 +73,9 @@ SURFACE_SIZE = 21  # points along each side of the error surface
 MARGIN = 0.3  # around the path on the error surface, as a fraction of the path's extent
 ALPHAS = np.linspace(0, 1, 11)  # points of a straight line
 NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
+GROUPS_IN_PIECE = 5  # of so many networks each, in one piece of work
+# Training steps that take as long as measuring the loss of NETWORKS_AT_ONCE, about.
+GROUP_COST = 50
 
 
 # --- networks ---
@@ -73,22 +84,31 @@ NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
 # parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
-def build_model(settings):
-    """A stack of settings.runs networks, each with an initialization of its own."""
-    generators = run_generators(settings.seed, settings.runs, "initialization")
+# Convolutions gain nothing from it on a CPU: here every run is trained in a stack of its own.
+def build_model(run_number, settings):
+    """A stack of one network, initialized from (seed, run_number)."""
+    generators = run_generators(settings.seed, [run_number], "initialization")
     return cnn(BLOCKS, KERNEL, HIDDEN_WIDTHS, generators).to(settings.device)
 
 
 # --- training ---
 
 
-def train_model(model, images, labels, settings):
-    """Trains all runs and records them every few epochs.
+def training_set(data, settings):
+    """The images (N, ...) and labels (N,) that the networks are trained on."""
+    return data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
 
-    Returns {"epochs": (checkpoints,), "paths": weights (R, checkpoints, P) in float64, "loss" and
-    "accuracy": training loss and accuracy (R, checkpoints)}.
+
+def train_model(data, run_number, settings):
+    """Trains one run and records it every few epochs.
+
+    Returns {"epochs": (1, checkpoints), "paths": weights (1, checkpoints, P) in float64, "loss" and
+    "accuracy": training loss and accuracy (1, checkpoints), "predictions": the classes of the test
+    images at the end (1, test images)}, arrays whose first dimension is the run.
     """
-    labels_of_runs = expand_to_runs(labels, model)  # (runs, images); images are shared by all runs
+    model = build_model(run_number, settings)
+    images, labels = training_set(data, settings)
+    labels_of_runs = expand_to_runs(labels, model)  # (1, images): train asks for each run's own
     epochs, weights, losses, accuracies = [], [], [], []
 
     def record(epoch):  # train calls it before training, then every few epochs, and at the end
@@ -100,34 +120,70 @@ def train_model(model, images, labels, settings):
 
     train(model, images, labels_of_runs, cross_entropy, epochs=settings.epochs,
           learning_rate=settings.lr, batch_size=settings.batch_size,
-          order_generators=run_generators(settings.seed, settings.runs, "order"),
+          order_generators=run_generators(settings.seed, [run_number], "order"),
           record=record, record_every=RECORD_EVERY)
     return {
-        "epochs": epochs,
-        "paths": torch.stack(weights, dim=1).cpu(),
-        "loss": torch.stack(losses, dim=1).cpu(),
-        "accuracy": torch.stack(accuracies, dim=1).cpu(),
+        "epochs": np.array([epochs]),
+        "paths": torch.stack(weights, dim=1).cpu().numpy(),
+        "loss": torch.stack(losses, dim=1).cpu().numpy(),
+        "accuracy": torch.stack(accuracies, dim=1).cpu().numpy(),
+        "predictions": predict(model, data.test_images).argmax(2).cpu().numpy(),
     }
 
 
+def train_all(data, later_cost, settings):
+    """train_model of all runs, each a piece of work: arrays with the runs as first dimension."""
+    steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
+    pieces = {}
+    for run_number in range(settings.runs):
+        pieces[run_number] = Piece(f"training, run {run_number}", train_model,
+                                   (run_number, settings), steps, data=data)
+    return join_runs(list(run_pieces(pieces, settings, later_cost).values()))
+
+
+# --- losses of other networks than the trained ones ---
+
+
+def measure_losses(data, vectors, settings):
+    """The training loss of networks with these parameters (n, P), on the first images: (n,)."""
+    images, labels = training_set(data, settings)
+    model = build_model(0, settings)  # for its structure: other parameters replace its own
+    losses = []
+    for group in vectors.split(NETWORKS_AT_ONCE):
+        parameters = unflatten(group.to(images.device), model)
+        group_losses, _ = evaluate(model, images[: settings.probe_size],
+                                   labels[: settings.probe_size], parameters)
+        losses.append(group_losses)
+        advance()
+    return torch.cat(losses).cpu()
+
+
+def measure_all_losses(vectors_by_name, data, settings):
+    """measure_losses for {name: vectors (..., P)}, cut into pieces of work: {name: (...)}."""
+    pieces = {}
+    for name, vectors in vectors_by_name.items():
+        groups = vectors.float().flatten(0, -2).split(GROUPS_IN_PIECE * NETWORKS_AT_ONCE)
+        for number, group in enumerate(groups):
+            # A copy: a part of a larger tensor would take the whole of it along.
+            pieces[name, number] = Piece(f"losses, {name}, part {number}", measure_losses,
+                                         (group.clone(), settings), GROUPS_IN_PIECE, GROUP_COST,
+                                         data)
+    measured = run_pieces(pieces, settings)
+    losses = {}
+    for name, vectors in vectors_by_name.items():
+        parts = [part for (part_of, _), part in measured.items() if part_of == name]
+        losses[name] = torch.cat(parts).view(vectors.shape[:-1])
+    return losses
+
+
+def cost_of_losses(settings):
+    """What measure_all_losses will cost, about."""
+    pairs = settings.runs * (settings.runs - 1) // 2
+    networks = SURFACE_SIZE**2 + (2 * settings.runs + pairs) * len(ALPHAS)
+    return GROUP_COST * networks / NETWORKS_AT_ONCE
+
+
 # --- measuring: paths are weights (R, checkpoints, P) of R trainings ---
-
-
-def make_loss_function(model, images, labels):
-    """A function that measures the loss of networks with these parameters.
-
-    It takes vectors of any leading shape, (..., P), and returns losses of that shape, (...).
-    """
-
-    def losses_at(vectors):
-        losses = []  # of groups of networks, whose parameters replace the model's own
-        for group in vectors.flatten(0, -2).split(NETWORKS_AT_ONCE):
-            parameters = unflatten(group.float().to(images.device), model)
-            group_losses, _ = evaluate(model, images, labels, parameters)
-            losses.append(group_losses)
-        return torch.cat(losses).view(vectors.shape[:-1]).cpu()
-
-    return losses_at
 
 
 def measure_plane(paths, walks):
@@ -184,12 +240,12 @@ def measure_own_planes(paths, settings):
     return values
 
 
-def measure_surface(path, losses_at):
-    """The loss on the plane of one path (checkpoints, P).
+def place_surface(path):
+    """The plane of one path (checkpoints, P) as networks whose loss is to be measured.
 
     The plane has the directions of the path's two components and is moved so that it passes through
     the path's end. Coordinates are those of the PCA. The other points of the path lie beside the
-    plane and are shown where they project to. Returns a row and the curves.
+    plane and are shown where they project to. Returns the networks (y, x, P), a row, and curves.
     """
     pca = fit_plane(path)
     points = project(pca, path)  # (checkpoints, 2), a NumPy array
@@ -199,22 +255,20 @@ def measure_surface(path, losses_at):
     x = np.linspace(x_low, x_high, SURFACE_SIZE)
     y = np.linspace(y_low, y_high, SURFACE_SIZE)
     grid = np.stack(np.meshgrid(x, y), axis=-1)  # (y, x, 2)
-    losses = losses_at(on_plane(pca, grid, through=path[-1]))
     first, second = pca.explained_variance_ratio_
     row = {"run": 0, "explained_variance_1": first, "explained_variance_2": second,
            "variance_in_plane": first + second}
-    return row, {"x": x, "y": y, "loss": losses, "path": points}
+    return on_plane(pca, grid, through=path[-1]), row, {"x": x, "y": y, "path": points}
 
 
-def measure_lines(paths, copies, losses_at):
-    """Loss along straight lines between networks, and the distance of their ends.
+def place_lines(paths, copies):
+    """The ends of straight lines between networks: {line: (first, second, pairs)}.
 
-    The lines lead from each start to its end, from each end to its permuted copy, and between the
-    ends of each two runs. A copy (R, P) computes the same function with its hidden units in another
-    order: where two runs are no farther apart than a run and its copy, the distance does not prove
-    that they compute different functions. The barrier is the most by which the loss exceeds the
-    linear interpolation of the losses at the two ends. Returns the rows, and {line: losses (lines,
-    alphas)}.
+    first and second are (lines, P); pairs (lines, 2) are the two runs of every line. The lines lead
+    from each start to its end, from each end to its permuted copy, and between the ends of each two
+    runs. A copy (R, P) computes the same function with its hidden units in another order: where two
+    runs are no farther apart than a run and its copy, the distance does not prove that they compute
+    different functions.
     """
     starts, ends = paths[:, 0], paths[:, -1]
     own = own_pairs(len(paths))
@@ -222,14 +276,21 @@ def measure_lines(paths, copies, losses_at):
     pairs = torch.combinations(torch.arange(len(paths)))
     if len(pairs) > 0:  # two runs at least
         lines["end-to-end"] = (ends[pairs[:, 0]], ends[pairs[:, 1]], pairs)
-    rows, losses = [], {}
-    for name, (first, second, runs_of_line) in lines.items():
-        losses[name] = losses_at(interpolate(first, second, torch.as_tensor(ALPHAS)))
+    return lines
+
+
+def summarize_lines(lines, losses):
+    """Rows: the distance between the ends of lines, see place_lines, and the barrier between them.
+
+    losses are {line: (lines, alphas)}. The barrier is the most by which the loss exceeds the linear
+    interpolation of the losses at the two ends.
+    """
+    rows = []
+    for name, (first, second, pairs) in lines.items():
         distances = (first - second).norm(dim=1)
-        barriers = barrier(ALPHAS, losses[name])
-        rows.append(summarize(f"{name}-distance", distances, runs_of_line))
-        rows.append(summarize(f"{name}-barrier", barriers, runs_of_line))
-    return rows, losses
+        rows.append(summarize(f"{name}-distance", distances, pairs))
+        rows.append(summarize(f"{name}-barrier", barrier(ALPHAS, losses[name]), pairs))
+    return rows
 
 
 def measure_pairs(paths, predictions):
@@ -280,25 +341,27 @@ def summarize(quantity, values, pairs):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    images = data.train_images[: settings.train_size]
-    labels = data.train_labels[: settings.train_size]
-    model = build_model(settings)
-    history = train_model(model, images, labels, settings)
-    paths = history["paths"]
+    history = train_all(data, cost_of_losses(settings), settings)
+    paths = torch.from_numpy(history["paths"])
+    predictions = torch.from_numpy(history["predictions"])
+    model = build_model(0, settings).cpu()  # for its structure
 
     table, paths_on_planes, walks_on_planes = measure_views(paths, model, settings)
     own_planes = measure_own_planes(paths, settings)
     own_means = {column: np.mean(values) for column, values in own_planes.items()}
     table.append({"view": "own-path", **describe_paths(paths), **own_means})
 
-    losses_at = make_loss_function(model, images[: settings.probe_size],
-                                   labels[: settings.probe_size])
     copy_generator = run_generators(settings.seed, 1, "probe")[0]  # one order for all runs
-    copies = permuted_copies(paths[:, -1], model, copy_generator)
-    predictions = predict(model, data.test_images).argmax(2).cpu()  # (runs, test images)
-    line_rows, line_losses = measure_lines(paths, copies, losses_at)
-    summaries = measure_pairs(paths, predictions) + line_rows
+    lines = place_lines(paths, permuted_copies(paths[:, -1], model, copy_generator))
+    surface_networks, surface_row, surface = place_surface(paths[0])
+    networks = {"surface": surface_networks}
+    for name, (first, second, _) in lines.items():
+        networks[name] = interpolate(first, second, torch.as_tensor(ALPHAS))
+    losses = measure_all_losses(networks, data, settings)
+    surface["loss"] = losses["surface"]
+    line_losses = {name: losses[name] for name in lines}
 
+    summaries = measure_pairs(paths, predictions) + summarize_lines(lines, line_losses)
     values_of_runs = {
         "start_loss": history["loss"][:, 0],
         "end_loss": history["loss"][:, -1],
@@ -310,14 +373,13 @@ def run(settings):
     for quantity, values in values_of_runs.items():
         summaries.append(summarize(quantity, values, own_pairs(settings.runs)))
 
-    surface_row, surface = measure_surface(paths[0], losses_at)
     return {
         "constants": {"RECORD_EVERY": RECORD_EVERY, "ALPHAS": ALPHAS},
         "table": table,
         "differences": summaries,
         "surface": [surface_row],
         "curves": {
-            "epochs": history["epochs"],
+            "epochs": history["epochs"][0],  # the same for all runs
             "loss": history["loss"],
             "accuracy": history["accuracy"],
             "surface": surface,

@@ -9,7 +9,6 @@ without changing its function, and its sharpness is measured again.
     python hw1_3_flatness.py --quick      # a tour in seconds
 """
 
-from math import ceil
 
 from common.command_line import Flag, main, positive_integer
 from common.data import load_dataset
@@ -17,6 +16,7 @@ from common.derivatives import curvature, epsilon_sharpness, largest_eigenvalue,
 from common.evaluation import evaluate_sets, predict
 from common.models import mlp
 from common.parameters import barrier, interpolate, parameter_vectors, rescale, unflatten
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, total_cost
 from common.plotting import (
     COLORS,
     GREY,
@@ -28,7 +28,13 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import mean_columns
-from common.training import cross_entropy, expand_to_runs, run_generators, train
+from common.training import (
+    count_steps,
+    cross_entropy,
+    expand_to_runs,
+    run_generators,
+    train,
+)
 
 import numpy as np
 import torch
@@ -51,6 +57,10 @@ CHANGES = {"batch_size": 1_024, "learning_rate": 1e-2}
 INITIALIZATIONS = ("same", "different")  # of the two ends of a line
 ALPHAS = torch.arange(-20, 41) / 20  # −1 … 2 in steps of 0.05; exactly 0 and 1 are among them
 AT_0, AT_1 = ALPHAS.tolist().index(0), ALPHAS.tolist().index(1)  # their indices
+RUNS_TOGETHER = 3  # in one stack
+# What the pieces of work cost, a training step on an image of every network in a stack being 1.
+LINE_COST, SOLUTIONS_COST, SCALE_COST = 110_000, 65_000, 100_000
+LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
 
@@ -60,30 +70,53 @@ SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
 # parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
-def build_model(settings):
-    """A stack of settings.runs + 1 networks, each with an initialization of its own.
-
-    One more than there are pairs, so that run k can also be paired with run k + 1.
-    """
-    generators = run_generators(settings.seed, settings.runs + 1, "initialization")
+def build_model(run_numbers, settings):
+    """A stack of networks, one for each run, initialized from (seed, run number)."""
+    generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp(WIDTHS, generators).to(settings.device)
 
 
 # --- training ---
 
 
-def train_model(images, labels, batch_size, learning_rate, settings):
-    """Trains a stack; returns the model and its solutions, vectors (runs + 1, P).
+def training_set(data, settings):
+    """The images (N, ...) and labels (N,) that the networks are trained on."""
+    return data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
 
-    Run k of every training draws its weights and its data order from the same seed.
+
+def train_model(data, run_numbers, options, settings):
+    """Trains some runs with the batch size and learning rate of options.
+
+    Returns {"solutions": the parameters (runs, P)}. Run k of every training draws its weights and
+    its data order from the same seed.
     """
-    model = build_model(settings)
-    labels_of_runs = expand_to_runs(labels, model)  # (runs + 1, N); images are shared by all runs
+    model = build_model(run_numbers, settings)
+    images, labels = training_set(data, settings)
+    labels_of_runs = expand_to_runs(labels, model)  # (runs, N); images are shared by all runs
     train(model, images, labels_of_runs, cross_entropy, epochs=settings.epochs,
-          learning_rate=learning_rate, batch_size=batch_size,
-          order_generators=run_generators(settings.seed, settings.runs + 1, "order"),
-          title=f"batch size {batch_size}, learning rate {learning_rate}")
-    return model, parameter_vectors(model)
+          learning_rate=options["learning_rate"], batch_size=options["batch_size"],
+          order_generators=run_generators(settings.seed, run_numbers, "order"))
+    return {"solutions": parameter_vectors(model).cpu().numpy()}
+
+
+def train_all(options_by_training, data, later_cost, settings):
+    """Trains all runs with all options {training: options}: {training: solutions (runs + 1, P)}.
+
+    One run more than there are pairs, so that run k can also be paired with run k + 1.
+    """
+    pieces = {}
+    for training, options in options_by_training.items():
+        steps = count_steps(settings.train_size, settings.epochs, options["batch_size"])
+        for runs in groups_of_runs(range(settings.runs + 1), RUNS_TOGETHER):
+            pieces[training, runs[0]] = Piece(f"training, {training}, runs {runs}", train_model,
+                                              (runs, options, settings), steps,
+                                              options["batch_size"], data)
+    trained = run_pieces(pieces, settings, later_cost)
+    solutions = {}
+    for training in options_by_training:
+        groups = [result for (key, _), result in trained.items() if key == training]
+        solutions[training] = torch.from_numpy(join_runs(groups)["solutions"])
+    return solutions
 
 
 def pair_solutions(base, changed, initialization):
@@ -97,89 +130,148 @@ def pair_solutions(base, changed, initialization):
     return base[:-1], changed[1:]
 
 
-# --- measuring: sets are {"train": (images, labels), "test": (images, labels)} ---
+# --- measuring ---
 
 
-def measure_networks(model, vectors, sets):
-    """Loss and accuracy of networks (n, P) on each of the sets: {"train_loss": (n,), ...}.
+def measure_networks(data, vectors, settings):
+    """Loss and accuracy of networks (n, P) on both sets of images: {"train_loss": (n,), ...}."""
+    sets = {"train": training_set(data, settings), "test": (data.test_images, data.test_labels)}
+    # A model for its structure: the parameters replace its own, however many networks they are of.
+    model = build_model([0], settings)
+    return to_arrays(evaluate_sets(model, sets, unflatten(vectors.to(settings.device), model)))
 
-    Their parameters replace those of the model, however many networks it holds itself.
+
+def to_arrays(tensors):
+    """A dict of tensors as a dict of NumPy arrays."""
+    return {name: values.cpu().numpy() for name, values in tensors.items()}
+
+
+def measure_line(data, first, second, settings):
+    """measure_networks along the line from first to second (P,), and the curvature at its ends.
+
+    The curvature is the second derivative of the training loss by α. Returns {"train_loss": (1,
+    alphas), ..., "curvature_at_0": (1,), "curvature_at_1": (1,)}.
     """
-    values = evaluate_sets(model, sets, unflatten(vectors, model))
-    return {name: by_network.cpu().numpy() for name, by_network in values.items()}
-
-
-def measure_lines(model, first, second, sets):
-    """measure_networks along the lines from first to second (R, P): {name: (R, alphas)}."""
-    lines = {}
-    for start, end in zip(first, second):
-        networks = interpolate(start, end, ALPHAS)  # (alphas, P), evaluated as one stack
-        for name, values in measure_networks(model, networks, sets).items():
-            lines.setdefault(name, []).append(values)
-    return {name: np.stack(values) for name, values in lines.items()}
-
-
-def measure_solutions(model, vectors, sharpness_loss, sets):
-    """Loss, accuracy, sharpness in two measures, and norm of each solution (R, P): {name: (R,)}."""
-    values = measure_networks(model, vectors, sets)
-    eigenvalues = largest_eigenvalue(sharpness_loss, vectors.double())
-    values["largest_eigenvalue"] = eigenvalues.cpu().numpy()
-    values["sharpness"] = epsilon_sharpness(sharpness_loss, vectors.double()).cpu().numpy()
-    values["weight_norm"] = vectors.norm(dim=1).cpu().numpy()
+    networks = interpolate(first, second, ALPHAS)  # (alphas, P), evaluated as one stack
+    values = {name: by_alpha[np.newaxis]
+              for name, by_alpha in measure_networks(data, networks, settings).items()}
+    images, labels = training_set(data, settings)
+    # In float64, because curvature is a small difference of large sums.
+    loss = loss_at(build_model([0], settings), images.double(), labels, cross_entropy)
+    direction = second.double() - first.double()
+    for name, end in {"curvature_at_0": first, "curvature_at_1": second}.items():
+        end, direction = end.double().to(settings.device), direction.to(settings.device)
+        values[name] = curvature(loss, end[None], direction[None]).cpu().numpy()
     return values
 
 
-def measure_rescaled(model, vectors, sharpness_loss, sets):
-    """Rescales solutions (R, P) by each of SCALES and measures them.
+def measure_solutions(data, vectors, settings):
+    """Loss, accuracy, sharpness in two measures, and norm of each solution (R, P): {name: (R,)}."""
+    images, labels = training_set(data, settings)
+    # In float64 like curvature: sharpness is a small difference of large sums too.
+    loss = loss_at(build_model([0], settings), images[: settings.sharpness_images].double(),
+                   labels[: settings.sharpness_images], cross_entropy)
+    precise = vectors.double().to(settings.device)
+    measured = {
+        "largest_eigenvalue": largest_eigenvalue(loss, precise),
+        "sharpness": epsilon_sharpness(loss, precise),
+        "weight_norm": vectors.norm(dim=1),
+    }
+    return measure_networks(data, vectors, settings) | to_arrays(measured)
+
+
+def measure_rescaled(data, vectors, scale, settings):
+    """Rescales solutions (R, P) and measures them: {name: (R,)}.
 
     The first layer is multiplied by the scale, the second layer's weights are divided by it. The
     ReLU between them lets the factor through, so that the function stays as it is, which the
-    largest change of an output confirms. Returns a row for each scale, and {measure: (scales, R)}
-    of the two measures of sharpness.
+    largest change of an output confirms.
     """
-    test_images, _ = sets["test"]
-    unscaled_outputs = predict(model, test_images, unflatten(vectors, model))
+    model = build_model([0], settings)
+    vectors = vectors.to(settings.device)
+    scaled = rescale(vectors, model, scale)
+    before = predict(model, data.test_images, unflatten(vectors, model))
+    after = predict(model, data.test_images, unflatten(scaled, model))
+    values = measure_solutions(data, scaled, settings)
+    values["output_change"] = (after - before).abs().amax((1, 2)).cpu().numpy()
+    return values
+
+
+def measuring_pieces(solutions, data, settings):
+    """All measurements as pieces of work.
+
+    solutions are {training: (runs + 1, P)}. The keys are ("line", comparison, initialization, run),
+    ("solutions", training, first run) and ("scale", scale).
+    """
+    pieces = {}
+    for comparison in CHANGES:
+        for initialization in INITIALIZATIONS:
+            ends = pair_solutions(solutions["base"], solutions[comparison], initialization)
+            for run_number, (first, second) in enumerate(zip(*ends)):
+                # Copies: a part of a larger tensor would take the whole of it along.
+                pieces["line", comparison, initialization, run_number] = Piece(
+                    f"line, {comparison}, {initialization} initialization, run {run_number}",
+                    measure_line, (first.clone(), second.clone(), settings), 1, LINE_COST, data)
+    for training, vectors in solutions.items():
+        for runs in groups_of_runs(range(settings.runs + 1), RUNS_TOGETHER):
+            pieces["solutions", training, runs[0]] = Piece(
+                f"solutions, {training}, runs {runs}", measure_solutions,
+                (vectors[runs], settings), 1, SOLUTIONS_COST, data)
+    without_extra_network = solutions["base"][:-1].clone()
+    for scale in SCALES:
+        pieces["scale", scale] = Piece(f"layers rescaled by {scale}", measure_rescaled,
+                                       (without_extra_network, scale, settings), 1, SCALE_COST,
+                                       data)
+    return pieces
+
+
+def cost_of_measuring(settings):
+    """What all measuring_pieces will cost."""
+    no_solutions = dict.fromkeys(["base", *CHANGES], torch.zeros(settings.runs + 1, 0))
+    return total_cost(measuring_pieces(no_solutions, None, settings))
+
+
+# --- summing up: measured are the results of measuring_pieces ---
+
+
+def summarize_solutions(measured, options_by_training):
+    """Rows: mean loss, accuracy, sharpness and norm of the solutions of every training."""
+    rows = []
+    for training, options in options_by_training.items():
+        groups = [values for key, values in measured.items() if key[:2] == ("solutions", training)]
+        values = join_runs(groups)
+        rows.append(options | {"runs": len(values["train_loss"])} | mean_columns(values))
+    return rows
+
+
+def summarize_rescaled(measured):
+    """A row for each of SCALES, and {measure: (scales, runs)} of the two measures of sharpness."""
     rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
     for scale in SCALES:
-        scaled = rescale(vectors, model, scale)
-        values = measure_solutions(model, scaled, sharpness_loss, sets)
-        outputs = predict(model, test_images, unflatten(scaled, model))
+        values = dict(measured["scale", scale])
+        largest_output_change = values.pop("output_change").max()
         rows.append({
             "scale": scale,
-            "runs": len(vectors),
+            "runs": len(values["train_loss"]),
             **mean_columns(values),
-            "largest_output_change": (outputs - unscaled_outputs).abs().max(),
+            "largest_output_change": largest_output_change,
         })
         for name, curve in curves.items():
             curve.append(values[name])
     return rows, curves
 
 
-def measure_curvature(loss, ends, first, second):
-    """The second derivative of the loss by α, at these ends of lines from first to second: (R,)."""
-    direction = second.double() - first.double()
-    return curvature(loss, ends.double(), direction).cpu().numpy()
-
-
-# --- summing up ---
-
-
-def summarize_solutions(model, solutions, options, sharpness_loss, sets):
-    """A row: mean loss, accuracy, sharpness and norm of the solutions (R, P) of one training."""
-    measured = measure_solutions(model, solutions, sharpness_loss, sets)
-    return options | {"runs": len(solutions)} | mean_columns(measured)
-
-
-def summarize_end(alpha_index, line_values, curvatures, options, comparison, settings):
+def summarize_end(alpha_index, lines, options, comparison, settings):
     """Columns for one end of the lines: its training, and means over the lines there.
 
-    alpha_index is AT_0 or AT_1, line_values are what measure_lines returns, curvatures (R,) are
-    those of the loss along each line at that end, and options are those of the end's training.
+    alpha_index is AT_0 or AT_1, lines are what measure_line returns for all of them, and options
+    are those of the end's training.
     """
     columns = {"end": options[comparison]}
-    columns["updates"] = settings.epochs * ceil(settings.train_size / options["batch_size"])
-    for name, by_line in line_values.items():
-        columns[name] = by_line[:, alpha_index].mean()
+    columns["updates"] = count_steps(settings.train_size, settings.epochs, options["batch_size"])
+    for name in LINE_MEASURES:
+        columns[name] = lines[name][:, alpha_index].mean()
+    curvatures = lines["curvature_at_0" if alpha_index == AT_0 else "curvature_at_1"]
     return columns | mean_columns({"curvature": curvatures})
 
 
@@ -191,65 +283,51 @@ def options_of_change(comparison, settings):
     return options
 
 
-def compare_solutions(model, base, changed, changed_options, comparison, line_loss, sets, settings):
-    """Measures the lines between the solutions (runs + 1, P) of the base and of a changed training.
+def summarize_lines(measured, comparison, changed_options, settings):
+    """Sums up the lines from the solutions of the base to those of a changed training.
 
     Returns rows of the two ends of each kind of lines, rows of the barriers, and {initialization:
-    what measure_lines returns}.
+    {"train_loss": (runs, alphas), ...}}.
     """
-    end_rows, barrier_rows, line_values = [], [], {}
+    end_rows, barrier_rows, curves = [], [], {}
     for initialization in INITIALIZATIONS:
-        first, second = pair_solutions(base, changed, initialization)
-        values = measure_lines(model, first, second, sets)
-        line_values[initialization] = values
-        key = {"comparison": comparison, "initialization": initialization, "runs": len(first)}
+        groups = [values for key, values in measured.items()
+                  if key[:3] == ("line", comparison, initialization)]
+        lines = join_runs(groups)
+        curves[initialization] = {name: lines[name] for name in LINE_MEASURES}
+        key = {"comparison": comparison, "initialization": initialization, "runs": len(groups)}
         # The most by which the training loss between the ends exceeds the straight line from its
         # value at one end to that at the other.
-        barriers = mean_columns({"barrier": barrier(ALPHAS, values["train_loss"])})
+        barriers = mean_columns({"barrier": barrier(ALPHAS, lines["train_loss"])})
         barrier_rows.append(key | barriers)
 
-        at_first = measure_curvature(line_loss, first, first, second)
-        at_second = measure_curvature(line_loss, second, first, second)
         key["barrier"] = barriers["barrier"]
-        end_rows.append(key | summarize_end(AT_0, values, at_first, BASE, comparison, settings))
-        end_rows.append(key | summarize_end(AT_1, values, at_second, changed_options, comparison,
-                                            settings))
-    return end_rows, barrier_rows, line_values
+        end_rows.append(key | summarize_end(AT_0, lines, BASE, comparison, settings))
+        end_rows.append(key | summarize_end(AT_1, lines, changed_options, comparison, settings))
+    return end_rows, barrier_rows, curves
 
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    images = data.train_images[: settings.train_size]
-    labels = data.train_labels[: settings.train_size]
-    sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
-    model, base = train_model(images, labels, **BASE, settings=settings)
-
-    # Functions of the parameters, in float64 because sharpness and curvature are small differences
-    # of large sums.
-    line_loss = loss_at(model, images.double(), labels, cross_entropy)
-    sharpness_images = images[: settings.sharpness_images].double()
-    sharpness_labels = labels[: settings.sharpness_images]
-    sharpness_loss = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
+    options_by_training = {"base": BASE}
+    for comparison in CHANGES:
+        options_by_training[comparison] = options_of_change(comparison, settings)
+    solutions = train_all(options_by_training, data, cost_of_measuring(settings), settings)
+    measured = run_pieces(measuring_pieces(solutions, data, settings), settings)
 
     end_rows, barrier_rows, curves = [], [], {"alpha": ALPHAS}
-    solution_rows = [summarize_solutions(model, base, BASE, sharpness_loss, sets)]
     for comparison in CHANGES:
-        options = options_of_change(comparison, settings)
-        _, changed = train_model(images, labels, **options, settings=settings)
-        solution_rows.append(summarize_solutions(model, changed, options, sharpness_loss, sets))
-        ends, barriers, curves[comparison] = compare_solutions(
-            model, base, changed, options, comparison, line_loss, sets, settings)
+        ends, barriers, curves[comparison] = summarize_lines(
+            measured, comparison, options_by_training[comparison], settings)
         end_rows += ends
         barrier_rows += barriers
-    without_extra_network = base[:-1]
-    rescaling_rows, curves["rescaling"] = measure_rescaled(model, without_extra_network,
-                                                           sharpness_loss, sets)
+    rescaling_rows, curves["rescaling"] = summarize_rescaled(measured)
     return {
         "constants": {"ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES, "SCALES": SCALES},
         "table": end_rows,
         "comparisons": barrier_rows,
-        "solutions": solution_rows,
+        "solutions": summarize_solutions(measured, options_by_training),
         "rescaling": rescaling_rows,
         "curves": curves,
     }

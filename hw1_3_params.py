@@ -15,6 +15,7 @@ from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import CLASSES, load_dataset, randomized_task
 from common.evaluation import evaluate_sets
 from common.models import mlp, parameter_count
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     GREY,
@@ -31,7 +32,13 @@ from common.statistics import (
     held_out_peak,
     mean_ci95,
 )
-from common.training import cross_entropy, run_generators, stacked_runs, train
+from common.training import (
+    count_steps,
+    cross_entropy,
+    run_generators,
+    stacked_runs,
+    train,
+)
 
 import numpy as np
 import scipy
@@ -55,6 +62,10 @@ FRACTIONS = (0, 0.2)  # of the training labels that are randomized
 # of the time goes.
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 96,
           128, 192, 256, 512, 1024)
+# From this width on, networks gain nothing from sharing a stack, and each has a stack of its own.
+WIDE = 128
+# A step costs a network about as much as its hidden units and this many more.
+SMALLEST_STEP_COST = 32
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
 # A peak is sought twice: in the mean of each width and its two neighbours, because one noisy width
@@ -69,16 +80,10 @@ PEAK_MEASURES = ("test_loss", "test_error")  # the measures in which peaks and r
 
 
 # A stack is one model that holds many networks and trains them side by side. Its parameters,
-# outputs and losses have the networks (R) as their first dimension; R is the number of fractions
-# times the number of runs. Inputs that all networks share lack that dimension. See
-# common/models.py.
-def build_model(pixels, width, settings):
-    """A stack of networks of one width: all runs at the first of FRACTIONS, then at the second.
-
-    Run k draws weights, data order and random labels from the same seeds at every width and
-    fraction, so that runs of equal number can be compared in pairs.
-    """
-    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+# outputs and losses have the networks (R) as their first dimension. Inputs that all networks share
+# lack that dimension. See common/models.py.
+def build_model(pixels, width, run_numbers, settings):
+    """A stack of networks of one width, initialized from (seed, run number)."""
     generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp([pixels, width, CLASSES], generators).to(settings.device)
 
@@ -86,52 +91,60 @@ def build_model(pixels, width, settings):
 # --- training and measuring ---
 
 
-def make_task(data, settings):
-    """Training images, test images, and the labels (R, N) of every network in the stack."""
-    fractions, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
-    generators = run_generators(settings.seed, run_numbers, "labels")
-    images, test_images, labels, _ = randomized_task(data, settings.train_size, fractions,
-                                                     generators)
-    return images, test_images, labels
+def train_model(data, width, networks, settings):
+    """Trains networks of one width as one stack, and measures them at the end.
 
+    networks (R,) are pairs of the fraction of labels that are random and the run number. Run k
+    draws weights, data order and random labels from the same seeds at every width and fraction, so
+    that runs of equal number can be compared in pairs. Training loss and accuracy are those on the
+    labels that the network was given, random ones too.
 
-def train_model(width, task, test_labels, settings):
-    """Trains all runs of one width at all fractions as one stack, and measures them at the end.
-
-    Training loss and accuracy are those on the labels that the network was given, random ones too.
-
-    Returns the number of parameters of a network and {measure: values (fractions, runs)}.
+    Returns {measure: values (R,)}.
     """
-    images, test_images, labels = task
-    model = build_model(images[0].numel(), width, settings)
-    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+    fractions, run_numbers = zip(*networks)
+    label_generators = run_generators(settings.seed, run_numbers, "labels")
+    images, test_images, labels, _ = randomized_task(data, settings.train_size, fractions,
+                                                     label_generators)
+    model = build_model(images[0].numel(), width, run_numbers, settings)
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, run_numbers, "order"),
-          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), title=f"{width} hidden units")
-    sets = {"train": (images, labels), "test": (test_images, test_labels)}
-    measures = {}
-    for name, by_network in evaluate_sets(model, sets).items():  # by_network is (R,)
-        # In the stack, the runs of the first fraction come first.
-        measures[name] = by_network.cpu().numpy().reshape(len(FRACTIONS), settings.runs)
-    return parameter_count(model), measures
+          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM))
+    sets = {"train": (images, labels), "test": (test_images, data.test_labels)}
+    return {name: values.cpu().numpy() for name, values in evaluate_sets(model, sets).items()}
 
 
 def train_all_widths(data, settings):
-    """Trains the networks of all WIDTHS.
+    """Trains the networks of all WIDTHS, cut into pieces of work.
 
-    Returns their parameter counts (widths,) and {measure: values (fractions, runs, widths)}.
+    Returns {measure: values (fractions, runs, widths)}.
     """
-    task = make_task(data, settings)
-    parameter_counts = []
-    measures_by_width = {name: [] for name in MEASURES}
+    networks = list(zip(*stacked_runs(FRACTIONS, range(settings.runs))))
+    steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
+    pieces = {}
     for width in WIDTHS:
-        count, measures = train_model(width, task, data.test_labels, settings)
-        parameter_counts.append(count)
-        for name in MEASURES:
-            measures_by_width[name].append(measures[name])
-    return parameter_counts, {name: np.stack(by_width, axis=2)
-                              for name, by_width in measures_by_width.items()}
+        networks_together = 1 if width >= WIDE else len(networks)
+        for group in groups_of_runs(networks, networks_together):
+            step_cost = len(group) * (SMALLEST_STEP_COST + width)
+            pieces[width, group[0]] = Piece(f"{width} hidden units, {name_networks(group)}",
+                                            train_model, (width, group, settings), steps,
+                                            step_cost, data)
+    trained = run_pieces(pieces, settings)
+    measures = {name: [] for name in MEASURES}
+    for width in WIDTHS:
+        groups = [result for (key, _), result in trained.items() if key == width]
+        for name, values in join_runs(groups).items():
+            # In the list of networks, the runs of the first fraction come first.
+            measures[name].append(values.reshape(len(FRACTIONS), settings.runs))
+    return {name: np.stack(by_width, axis=2) for name, by_width in measures.items()}
+
+
+def name_networks(networks):
+    """Networks, pairs of fraction and run number, in words."""
+    if len(networks) > 1:
+        return "all runs"
+    (fraction, run_number), = networks
+    return f"{fraction:.0%} random labels, run {run_number}"
 
 
 # --- summing up ---
@@ -262,7 +275,10 @@ def summarize_curves(parameter_counts, measures):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    parameter_counts, measures = train_all_widths(data, settings)
+    measures = train_all_widths(data, settings)
+    pixels = data.train_images[0].numel()
+    parameter_counts = [parameter_count(build_model(pixels, width, [0], settings))
+                        for width in WIDTHS]
     curves = {"parameters": parameter_counts}
     for name in MEASURES:
         curves[name] = dict(zip(FRACTIONS, measures[name]))

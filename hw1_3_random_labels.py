@@ -1,7 +1,7 @@
 """Can a network fit random labels?
 
 One architecture is trained on the same images with none, a part or all of the labels drawn at
-random, once and for good, until every network predicts 99.9 % of its training labels or time is up.
+random, once and for good, until it predicts 99.9 % of its training labels or time is up.
 The test set keeps its real labels. On training images with a randomized label we also count how
 often the network gives the true label: are patterns learned first?
 
@@ -15,6 +15,7 @@ from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import CLASSES, load_dataset, randomized_task
 from common.evaluation import evaluate, predict
 from common.models import mlp, parameter_count
+from common.pieces import Piece, run_pieces
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -27,7 +28,7 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import first_reaching, held_out_argmax, mean_ci95, mean_columns
-from common.training import cross_entropy, run_generators, stacked_runs, train
+from common.training import count_steps, cross_entropy, run_generators, train
 
 import numpy as np
 import torch
@@ -38,8 +39,8 @@ FLAGS = {
     "runs": Flag(positive_integer, 3, quick=2,
                  help="repeated runs of each fraction of random labels"),
     "epochs": Flag(positive_integer, 100, quick=60,
-                   help="passes through the training images at most; training ends when all "
-                   "networks fit their labels"),
+                   help="passes through the training images at most; a training ends when the "
+                   "network fits its labels"),
     "lr": Flag(positive_number, 0.03, quick=0.03, help="learning rate of SGD with momentum"),
     "train_size": Flag(positive_integer, 10_000, quick=500, at_most="dataset",
                        help="training images, the first of the set"),
@@ -53,71 +54,87 @@ HIDDEN_WIDTHS = (128, 512)
 # fitted.
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
+USUAL_EPOCHS = {0: 6, 0.25: 38, 0.5: 40, 0.75: 41, 1: 42}  # to fit each of FRACTIONS
 
 
 # --- networks ---
 
 
 # A stack is one model that holds many networks and trains them side by side. Its parameters,
-# outputs and losses have the networks (R) as their first dimension; R is the number of fractions
-# times the number of runs. Inputs that all networks share lack that dimension. See
-# common/models.py.
-def build_model(pixels, settings):
-    """A stack of all runs at the first of FRACTIONS, then all runs at the second, and so on.
-
-    Run k of every fraction starts from the same weights.
-    """
-    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
-    generators = run_generators(settings.seed, run_numbers, "initialization")
+# outputs and losses have the networks (R) as their first dimension. Inputs that all networks share
+# lack that dimension. See common/models.py. Networks as wide as these gain nothing from it: here
+# every stack holds a single one.
+def build_model(pixels, run_number, settings):
+    """A stack of one network, initialized from (seed, run_number), the same for every fraction."""
+    generators = run_generators(settings.seed, [run_number], "initialization")
     return mlp([pixels, *HIDDEN_WIDTHS, CLASSES], generators).to(settings.device)
 
 
 # --- training and measuring ---
 
 
-def make_task(data, settings):
-    """Images, and the labels (R, N) of each network with a mask of the random ones.
+def train_model(data, fraction, run_number, settings):
+    """Trains one run with a fraction of random labels, and measures it after every epoch.
 
-    Returns training images, test images, labels and mask. What one fraction randomizes, a larger
-    one randomizes too, so that runs of equal number can be compared in pairs. A label that was
-    drawn at random can be the true one by chance, as about one in ten is.
+    What one fraction randomizes, a larger one randomizes too, so that runs of equal number can be
+    compared in pairs. A label that was drawn at random can be the true one by chance, as about one
+    in ten is.
+
+    Returns {measure: values (epochs + 1,)}, with the epochs that the training took.
     """
-    fractions, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
-    generators = run_generators(settings.seed, run_numbers, "labels")
-    return randomized_task(data, settings.train_size, fractions, generators)
-
-
-def train_model(data, settings):
-    """Trains all runs at all fractions as one stack, and measures them after every epoch.
-
-    Returns the number of parameters of a network and {measure: values (fractions, runs, epochs +
-    1)}.
-    """
-    images, test_images, labels, is_random = make_task(data, settings)
+    label_generators = run_generators(settings.seed, [run_number], "labels")
+    images, test_images, labels, is_random = randomized_task(
+        data, settings.train_size, [fraction], label_generators)  # labels, is_random: (1, N)
     true_labels = data.train_labels[: settings.train_size]
-    model = build_model(images[0].numel(), settings)
-    _, run_numbers = stacked_runs(FRACTIONS, range(settings.runs))
+    model = build_model(images[0].numel(), run_number, settings)
     records = {}
 
     def record(epoch):  # train calls it before training and after every epoch
-        logits = predict(model, images)  # (R, N, classes)
+        logits = predict(model, images)  # (1, N, classes)
         measures = measure_training(logits, labels, true_labels, is_random)
         test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
         measures["test_loss"], measures["test_accuracy"] = test_loss, test_accuracy
         for name, values in measures.items():
-            records.setdefault(name, []).append(values.cpu())  # (R,)
-        return bool((measures["train_accuracy"] >= FITTED).all())  # True ends the training
+            records.setdefault(name, []).append(values)  # (1,)
+        return bool(measures["train_accuracy"] >= FITTED)  # True ends the training
 
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
-          order_generators=run_generators(settings.seed, run_numbers, "order"),
-          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record,
-          title=f"{len(FRACTIONS)} fractions of random labels")
-    history = {}
-    for name, values in records.items():
-        by_network = torch.stack(values, dim=1).numpy()  # (R, epochs + 1), fraction by fraction
-        history[name] = by_network.reshape(len(FRACTIONS), settings.runs, -1)
-    return parameter_count(model), history
+          order_generators=run_generators(settings.seed, [run_number], "order"),
+          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record)
+    return {name: torch.cat(values).cpu().numpy() for name, values in records.items()}
+
+
+def train_all(data, settings):
+    """train_model of all runs at all fractions, each a piece of work.
+
+    Returns {fraction: {measure: values (runs, epochs + 1)}}, with the epochs of the longest run of
+    each fraction.
+    """
+    pieces = {}
+    for fraction in FRACTIONS:
+        epochs = min(USUAL_EPOCHS[fraction], settings.epochs)
+        steps = count_steps(settings.train_size, epochs, settings.batch_size)
+        for run_number in range(settings.runs):
+            pieces[fraction, run_number] = Piece(
+                f"{fraction:.0%} random labels, run {run_number}", train_model,
+                (fraction, run_number, settings), steps, data=data)
+    trained = run_pieces(pieces, settings)
+    return {fraction: align_runs([trained[fraction, run] for run in range(settings.runs)])
+            for fraction in FRACTIONS}
+
+
+def align_runs(runs):
+    """Runs {measure: values (epochs + 1,)} of various lengths as {measure: (runs, epochs + 1)}.
+
+    A run that has fitted its labels has ended; its last values stand for the epochs that it lacks.
+    """
+    longest = max(len(run["train_loss"]) for run in runs)
+    aligned = {}
+    for name in runs[0]:
+        rows = [np.pad(run[name], (0, longest - len(run[name])), mode="edge") for run in runs]
+        aligned[name] = np.stack(rows)
+    return aligned
 
 
 def measure_training(logits, labels, true_labels, is_random):
@@ -144,11 +161,12 @@ def first_fitted(accuracies):
     return first_reaching(accuracies, FITTED)
 
 
-def find_epochs_to_fit(train_accuracy):
-    """first_fitted of accuracies (fractions, runs, epochs + 1): {fraction: list of runs}."""
+def find_epochs_to_fit(history):
+    """first_fitted of {fraction: {"train_accuracy": (runs, epochs + 1)}}: {fraction: list}."""
     epochs_to_fit = {}
-    for fraction, accuracies_of_runs in zip(FRACTIONS, train_accuracy):
-        epochs_to_fit[fraction] = [first_fitted(accuracies) for accuracies in accuracies_of_runs]
+    for fraction, measures in history.items():
+        epochs_to_fit[fraction] = [first_fitted(accuracies)
+                                   for accuracies in measures["train_accuracy"]]
     return epochs_to_fit
 
 
@@ -229,19 +247,18 @@ def summarize_peaks(fraction, measures):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    parameters, history = train_model(data, settings)
-    epochs_to_fit = find_epochs_to_fit(history["train_accuracy"])
+    history = train_all(data, settings)
+    parameters = parameter_count(build_model(data.train_images[0].numel(), 0, settings))
+    epochs_to_fit = find_epochs_to_fit(history)
     fits = compare_fits(epochs_to_fit)
     table, peaks = [], []
-    for position, fraction in enumerate(FRACTIONS):
-        measures = {name: values[position] for name, values in history.items()}
-        mean_epochs_to_fit = fits[position]["epochs_to_fit"]
-        table.append(summarize_fraction(fraction, measures, mean_epochs_to_fit, parameters,
+    curves = {"epochs_to_fit": epochs_to_fit}
+    for row, (fraction, measures) in zip(fits, history.items()):
+        table.append(summarize_fraction(fraction, measures, row["epochs_to_fit"], parameters,
                                         settings))
         peaks += summarize_peaks(fraction, measures)
-    curves = {"epochs_to_fit": epochs_to_fit}
-    for name, values in history.items():
-        curves[name] = dict(zip(FRACTIONS, values))
+        for name, values in measures.items():
+            curves.setdefault(name, {})[fraction] = values
     return {
         "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED},
         "table": table,
@@ -314,7 +331,7 @@ def draw_true_accuracy(panel, results):
 def draw_epochs_to_fit(panel, results):
     """The epoch at which each run fits its labels; open marks at the top where it never does."""
     curves, fitted = results["curves"], results["constants"]["FITTED"]
-    last_epoch = len(curves["train_loss"][0][0]) - 1  # of fraction 0, run 0: (epochs + 1,)
+    last_epoch = results["settings"]["epochs"]
     for (fraction, epochs), color, marker in zip(curves["epochs_to_fit"].items(), COLORS, MARKERS):
         # Side by side, within two percentage points of the fraction.
         places = 100 * fraction + np.linspace(-2, 2, len(epochs))

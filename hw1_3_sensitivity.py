@@ -9,14 +9,13 @@ comparison mixes under-training with whatever the batch size does by itself; the
     python hw1_3_sensitivity.py --quick      # a tour in seconds
 """
 
-from math import ceil
-
 from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import load_dataset
 from common.derivatives import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_at
 from common.evaluation import evaluate, evaluate_sets
 from common.models import mlp
 from common.parameters import parameter_vectors, unflatten
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     GREY,
@@ -30,7 +29,13 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import mean_columns, spearman_clusters_ci95
-from common.training import cross_entropy, expand_to_runs, run_generators, train
+from common.training import (
+    count_steps,
+    cross_entropy,
+    expand_to_runs,
+    run_generators,
+    train,
+)
 
 import numpy as np
 import torch
@@ -58,6 +63,11 @@ FLAGS = {
 # 16 … 8,192; those beyond the training set are the whole of it.
 BATCH_SIZES = tuple(2**power for power in range(4, 14))
 WIDTHS = [784, 64, 10]
+# With batches above this size, runs gain nothing from sharing a stack.
+LARGEST_SHARED_BATCH = 64
+# The usual costs of a training, one on a single image being 1: large batches need up to ten times
+# as many epochs to reach the target loss, small ones cost more per image.
+SMALLEST_STEP_COST = 64
 EPSILON = 1e-3  # size of the box of the ε-sharpness, as in Keskar et al. 2017
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
 # What might predict generalization, and what it might predict.
@@ -71,13 +81,18 @@ TARGETS = ("gap", "accuracy_gap", "test_loss")
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
 # parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
-def build_model(settings):
-    """A stack of settings.runs networks, each with an initialization of its own."""
-    generators = run_generators(settings.seed, settings.runs, "initialization")
+def build_model(run_numbers, settings):
+    """A stack of networks, one for each run, initialized from (seed, run number)."""
+    generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp(WIDTHS, generators).to(settings.device)
 
 
 # --- training ---
+
+
+def training_set(data, settings):
+    """The images (N, ...) and labels (N,) that the networks are trained on."""
+    return data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
 
 
 class Snapshots:
@@ -107,9 +122,10 @@ class Snapshots:
         return self.count() == len(self.epochs)
 
 
-def train_model(batch_size, images, labels, settings):
-    """Trains every run of one batch size; returns the model and {regime: Snapshots}."""
-    model = build_model(settings)
+def train_model(data, batch_size, run_numbers, settings):
+    """Trains some runs of one batch size; returns the model and {regime: Snapshots}."""
+    model = build_model(run_numbers, settings)
+    images, labels = training_set(data, settings)
     labels_of_runs = expand_to_runs(labels, model)  # (R, N); images are shared by all runs
     snapshots = {regime: Snapshots(model) for regime in REGIMES}
 
@@ -124,17 +140,18 @@ def train_model(batch_size, images, labels, settings):
     train(model, images, labels_of_runs, cross_entropy,
           epochs=max(settings.max_epochs, settings.epochs),  # long enough for both comparisons
           learning_rate=settings.lr, batch_size=batch_size,
-          order_generators=run_generators(settings.seed, settings.runs, "order"),
+          order_generators=run_generators(settings.seed, run_numbers, "order"),
           cosine=False,  # a schedule would make the equal loss depend on max_epochs
-          record=record, title=f"batch size {batch_size}")
+          record=record)
     return model, snapshots
 
 
 # --- measuring ---
 
 
-def measure_networks(model, vectors, images, labels, data, settings):
-    """Every quantity of networks (R, P), trained on images and labels: {name: (R,)}."""
+def measure_networks(data, model, vectors, settings):
+    """Every quantity of networks (R, P): {name: (R,)}."""
+    images, labels = training_set(data, settings)
     parameters = unflatten(vectors, model)
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
     values = evaluate_sets(model, sets, parameters)
@@ -154,17 +171,55 @@ def measure_networks(model, vectors, images, labels, data, settings):
     return {name: by_run.cpu().numpy() for name, by_run in values.items()}
 
 
-def measure_snapshots(taken, model, batch_size, images, labels, data, settings):
-    """measure_networks at Snapshots, with batch size and updates of every run.
+def train_and_measure(data, batch_size, run_numbers, settings):
+    """Trains some runs of one batch size and measures their Snapshots.
 
-    None where a run has not met the condition: averaging the others would favour the easy runs.
+    Returns {regime: {"epochs": (R,), quantity: (R,)}}. The quantities of a regime are missing where
+    one of the runs has not met its condition.
     """
-    if not taken.complete():
-        return None
-    values = measure_networks(model, taken.vectors, images, labels, data, settings)
-    values["batch_size"] = np.full(settings.runs, batch_size)
-    values["updates"] = taken.epochs.cpu().numpy() * ceil(len(images) / batch_size)
-    return values
+    model, snapshots = train_model(data, batch_size, run_numbers, settings)
+    measured = {}
+    for regime, taken in snapshots.items():
+        values = {"epochs": taken.epochs.cpu().numpy()}
+        if taken.complete():
+            values |= measure_networks(data, model, taken.vectors, settings)
+        measured[regime] = values
+    return measured
+
+
+def measure_all(batch_sizes, data, settings):
+    """train_and_measure all runs, cut into pieces of work: {batch size: what it returns}."""
+    pieces = {}
+    longest = max(settings.max_epochs, settings.epochs)
+    for batch_size in batch_sizes:
+        runs_together = settings.runs if batch_size <= LARGEST_SHARED_BATCH else 1
+        for runs in groups_of_runs(range(settings.runs), runs_together):
+            # Small batches reach the target loss within settings.epochs.
+            usual_epochs = min(settings.epochs + batch_size // 32, longest)
+            pieces[batch_size, runs[0]] = Piece(
+                f"batch size {batch_size}, runs {runs}", train_and_measure,
+                (batch_size, runs, settings),
+                count_steps(settings.train_size, usual_epochs, batch_size),
+                len(runs) * (SMALLEST_STEP_COST + batch_size), data)
+    measured = run_pieces(pieces, settings)
+    return {batch_size: join_groups([result for (size, _), result in measured.items()
+                                     if size == batch_size])
+            for batch_size in batch_sizes}
+
+
+def join_groups(groups):
+    """The results of train_and_measure of all groups of runs of one batch size as one.
+
+    The quantities of a regime are missing where a run has not met its condition: averaging the
+    others would favour the easy runs.
+    """
+    joined = {}
+    for regime in REGIMES:
+        epochs = np.concatenate([group[regime]["epochs"] for group in groups])
+        joined[regime] = {"epochs": epochs}
+        if (epochs >= 0).all():
+            joined[regime] = join_runs([group[regime] for group in groups])
+    return joined
 
 
 # --- summing up ---
@@ -175,15 +230,28 @@ MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_ac
                 "largest_eigenvalue")
 
 
-def summarize_snapshots(regime, batch_size, taken, values):
-    """A row of the table: means over the runs of values {name: (R,)}; None where there are none."""
+def complete_values(values, batch_size, settings):
+    """The quantities of all runs of one batch size in one regime, with batch size and updates.
+
+    None where a run has not met the condition.
+    """
+    if "test_loss" not in values:
+        return None
+    updates = [count_steps(settings.train_size, epochs, batch_size) for epochs in values["epochs"]]
+    quantities = {name: by_run for name, by_run in values.items() if name != "epochs"}
+    return quantities | {"batch_size": np.full(settings.runs, batch_size),
+                         "updates": np.array(updates)}
+
+
+def summarize_values(regime, batch_size, values, quantities):
+    """A row of the table: means over the runs of quantities {name: (R,)}, or None."""
     row = {
         "regime": regime,
         "batch_size": batch_size,
-        "runs": len(taken.epochs),
-        "reached": taken.count(),
+        "runs": len(values["epochs"]),
+        "reached": (values["epochs"] >= 0).sum(),
     }
-    means = {} if values is None else mean_columns(values)
+    means = {} if quantities is None else mean_columns(quantities)
     for column in MEAN_COLUMNS:
         row[column] = means.get(column)
     return row
@@ -219,18 +287,17 @@ def summarize_correlations(curves):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    images = data.train_images[: settings.train_size]
-    labels = data.train_labels[: settings.train_size]
+    # Batch sizes beyond the training set become the whole set, once.
+    batch_sizes = sorted({min(size, settings.train_size) for size in BATCH_SIZES})
+    measured = measure_all(batch_sizes, data, settings)
     rows = {regime: [] for regime in REGIMES}
     curves = {regime: {} for regime in REGIMES}
-    # Batch sizes beyond the training set become the whole set, once.
-    for batch_size in sorted({min(size, len(images)) for size in BATCH_SIZES}):
-        model, snapshots = train_model(batch_size, images, labels, settings)
-        for regime, taken in snapshots.items():
-            values = measure_snapshots(taken, model, batch_size, images, labels, data, settings)
-            rows[regime].append(summarize_snapshots(regime, batch_size, taken, values))
-            if values is not None:
-                for name, by_run in values.items():
+    for batch_size, values_by_regime in measured.items():
+        for regime, values in values_by_regime.items():
+            quantities = complete_values(values, batch_size, settings)
+            rows[regime].append(summarize_values(regime, batch_size, values, quantities))
+            if quantities is not None:
+                for name, by_run in quantities.items():
                     curves[regime].setdefault(name, []).append(by_run)  # (batch sizes, runs)
     return {
         "constants": {"BATCH_SIZES": BATCH_SIZES, "EPSILON": EPSILON},

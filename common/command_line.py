@@ -104,8 +104,8 @@ def main(file, description, flags, run, plot, *, uses_images=False, arguments=No
     matplotlib figure. Where uses_images is True, settings.dataset names the set of images to load.
     arguments stand in for the command line's.
 
-    Exits with 2 and one line for anything the user can mend, 1 for a piece of work that failed, such
-    as a training that diverged, 130 when interrupted.
+    Exits with 2 and one line for anything the user can mend, 1 for a piece of work that failed,
+    such as a training that diverged, 130 when interrupted.
     """
     prepare_process()
     try:

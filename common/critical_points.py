@@ -16,6 +16,7 @@ KERNEL = 1e-4  # eigenvalues up to this fraction of the largest belong to the He
 # where ‖∇‖ is stationary cannot be located.
 STATIONARY = 1e-7
 ZERO = 1e-7  # eigenvalues count as zero up to this fraction of the largest
+ITERATION_STEPS = 15  # steps of a training that take as long as an iteration of the search, about
 DISTINCT = 1e-9  # losses closer than this are one point, found again or mirrored by a symmetry
 
 
@@ -56,14 +57,15 @@ def find_critical_points(loss, starts, iterations):
 
     All starts advance together because derivatives at a hundred points cost little more than at
     one: scipy.optimize.least_squares (method "lm"), called for one start after another, takes about
-    ten times as long.
+    ten times as long. In the progress of a piece of work an iteration counts as ITERATION_STEPS
+    steps.
     """
     points = starts.clone()
     gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
     scales = hessians.norm(dim=1)  # (R, P): D, the largest column norms so far
     damping = torch.full_like(points[:, 0], 1e-3)
     for _ in range(iterations):
-        advance()
+        advance(ITERATION_STEPS)
         unsolved = gradients.norm(dim=1) > TARGET
         not_stationary = flatness(gradients, hessians) > STATIONARY
         active = (unsolved & not_stationary).nonzero().flatten()

@@ -19,6 +19,8 @@ CHILDREN = set()  # running processes (subprocess.Popen) to end with it
 # Held while a child is started and added to CHILDREN, so that none escapes in between. One thread
 # may take it twice: the handler may meet the main thread while it holds it.
 STARTING = threading.RLock()
+# Set where run_all.py has started this script, and says for both of them that they were stopped.
+SPOKEN_FOR = "PLACE_AMONG_ALL"
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -30,9 +32,12 @@ def stop(signal_number, frame):
     remove_unfinished()
     word = "interrupted" if signal_number == signal.SIGINT else "terminated"
     clear_line = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
+    line = f"error: {word}; stored results are whole\n"
+    if SPOKEN_FOR in os.environ:
+        line = ""
     # Written past Python's buffers, which the signal may have met in the middle of a write.
     with suppress(OSError):  # nobody may be there to read it any more
-        os.write(2, f"{clear_line}error: {word}; stored results are whole\n".encode())
+        os.write(2, f"{clear_line}{line}".encode())
     os._exit(128 + signal_number)
 
 

@@ -1,4 +1,4 @@
-"""Runs the pieces of a script's work on all cores, or on a cluster, with the same digits everywhere.
+"""Runs the pieces of a script's work on all cores, or on a cluster: the same digits everywhere.
 
 A script cuts its work into pieces by its settings alone, never by the number of cores, and each
 piece has one thread. Where a piece runs, beside which others and after which, then changes no

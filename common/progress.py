@@ -7,10 +7,10 @@ moves as pieces end.
 
 import json
 import os
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
+
+from common.interrupts import SPOKEN_FOR
 
 from tqdm import tqdm
 
@@ -18,8 +18,7 @@ SECONDS_BETWEEN = 0.3  # two counts in a file, and two looks at all files
 COLUMNS = 79  # of the line: one less than a usual terminal's, in which some begin a new line
 # Below this fraction the time left is a guess that nobody should see.
 FIRST_ESTIMATE = 0.01
-# The environment variable by which run_all.py tells a script its place among the nine.
-PLACE = "PLACE_AMONG_ALL"
+PLACE = SPOKEN_FOR  # the environment variable by which run_all.py tells a script its place
 
 # tqdm's monitor is a thread of its own, which a signal at the wrong moment makes print a traceback.
 tqdm.monitor_interval = 0
