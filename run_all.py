@@ -23,7 +23,7 @@ from common.command_line import (
     prepare_process,
 )
 from common.data import DataError, fetch_dataset
-from common.interrupts import CHILDREN, STARTING
+from common.interrupts import CHILDREN, starting_child
 from common.pieces import heirs_ignore_ctrl_c
 from common.progress import PLACE
 from common.results import WriteError, check_writable
@@ -77,7 +77,7 @@ def run_script(script, place, settings):
     """
     start = time.monotonic()
     environment = os.environ | {"PYTHONIOENCODING": "utf-8", PLACE: json.dumps(place)}
-    with STARTING, heirs_ignore_ctrl_c():  # a Ctrl-C ends it through this process
+    with starting_child(), heirs_ignore_ctrl_c():  # a Ctrl-C ends it through this process
         process = subprocess.Popen(
             [sys.executable, str(PROJECT / script), *arguments_of(script, settings)],
             stdout=subprocess.PIPE, encoding="utf-8", errors="replace", env=environment)
@@ -147,7 +147,7 @@ def is_report(settings):
 def main(arguments=None):
     """The command; returns its exit status, 0 only where every script succeeded."""
     prepare_process()
-    parser = parser_of_common_flags(__doc__, uses_images=True)
+    parser = parser_of_common_flags(__doc__, uses_images=True, in_pieces=True)
     try:
         settings = parser.parse_args(arguments)
         # What is wrong is refused here, not nine times.

@@ -17,9 +17,10 @@ from multiprocessing import get_context
 
 from benchmarks.timing import matrix_product, measure_operations, time_in_turns
 from benchmarks.workloads import all_workloads
-from common.command_line import Flag, keep_freed_memory, main, positive_integer
+from common.command_line import Flag, main, positive_integer
 from common.data import load_dataset
 from common.plotting import COLORS, GREY, draw_ranges, legend_below, new_figure
+from common.process import prepare_computing
 from common.statistics import quartile_columns
 
 import numpy as np
@@ -66,7 +67,7 @@ def run(settings):
 def in_new_process(function, *arguments):
     """What function(*arguments) returns in a process of its own, which ends with it."""
     # A spawned process starts from nothing, unlike a copy of this one.
-    with ProcessPoolExecutor(1, get_context("spawn"), keep_freed_memory) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), prepare_computing) as pool:
         return pool.submit(function, *arguments).result()
 
 
@@ -198,4 +199,4 @@ def draw_fractions(panel, rows):
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True, in_pieces=False)

@@ -304,4 +304,4 @@ def draw_growth(panel, name, counts, times):
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True, in_pieces=False)

@@ -1,6 +1,6 @@
 """How much of the report's time do PyTorch's operations take, however good the code around them is?
 
-All nine experiments run at full settings, one after another, under a timer of every operation:
+All nine experiments run at full settings, on one core, under a timer of every operation:
 matrix products and convolutions, whose arithmetic cannot be avoided, and all others, from pooling
 to the optimizer. What is in neither is Python, autograd, the calls of the operations and the timer
 itself: better code around the operations can save no more.
@@ -22,12 +22,11 @@ from common.command_line import Flag, fit_to_dataset, main, positive_integer
 from common.plotting import COLORS, GREY, legend_below, new_figure
 
 import numpy as np
-import torch
 
 FLAGS = {
     "runs": Flag(positive_integer, 1, quick=1, help="measurements of each experiment"),
 }
-CORES = 2  # that run the report's experiments side by side, see run_all.py
+CORES = 2  # among which the report's pieces of work are shared out
 PROJECT = Path(__file__).parent.parent
 SCRIPTS = sorted(path.stem for path in PROJECT.glob("hw1_*.py"))
 
@@ -67,6 +66,7 @@ def experiment(script, settings):
     own_settings = Namespace(**vars(settings))
     for name, flag in module.FLAGS.items():
         setattr(own_settings, name, flag.quick if settings.quick else flag.default)
+    own_settings.jobs = 1  # in this process, which the timer sees
     own_settings.given = []  # all are the script's defaults: what exceeds the set of images shrinks
     fit_to_dataset(own_settings, module.FLAGS)
     return partial(module.run, own_settings)
@@ -111,5 +111,4 @@ def draw_seconds(panel, table):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # as run_all.py has it; before main, which stores the number
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, uses_images=True, in_pieces=False)

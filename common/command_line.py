@@ -96,20 +96,24 @@ def positive_number(text):
 # --- from the command line to a stored result and its figure ---
 
 
-def main(file, description, flags, run, plot, *, uses_images=False, arguments=None):
+def main(file, description, flags, run, plot, *, uses_images=False, in_pieces=True,
+         arguments=None):
     """Runs one experiment from the command line: the last line of every script.
 
     file is the script's __file__, whose stem names the results; description is its __doc__. flags
     maps names to Flag. run(settings) returns {"table": [rows], "curves": ..., ...}, plot(results) a
     matplotlib figure. Where uses_images is True, settings.dataset names the set of images to load.
-    arguments stand in for the command line's.
+    in_pieces is False where run does not call run_pieces of common.pieces. arguments stand in for
+    the command line's.
 
     Exits with 2 and one line for anything the user can mend, 1 for a piece of work that failed,
     such as a training that diverged, 130 when interrupted.
     """
     prepare_process()
     try:
-        _run_or_replot(Path(file).stem, description, flags, run, plot, uses_images, arguments)
+        parser = experiment_parser(description, flags, uses_images, in_pieces)
+        settings = parse(parser, flags, arguments)
+        _run_or_replot(Path(file).stem, settings, flags, run, plot)
     except (UsageError, DataError, ResultsError, WriteError, ClusterError) as error:
         _exit(error, 2)
     except (Diverged, PieceFailed) as error:
@@ -132,9 +136,8 @@ def prepare_process():
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _run_or_replot(name, description, flags, run, plot, uses_images, arguments):
+def _run_or_replot(name, settings, flags, run, plot):
     start = time.monotonic()
-    settings = parse(description, flags, uses_images, arguments)
     if settings.replot:
         path = find_stored(name, settings, flags)
     else:
@@ -189,7 +192,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
-def parser_of_common_flags(description, uses_images):
+def parser_of_common_flags(description, uses_images, in_pieces):
     """A parser of the flags that all experiments share."""
     parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                      allow_abbrev=False)
@@ -197,11 +200,12 @@ def parser_of_common_flags(description, uses_images):
                         help="auto (cuda where there is one, else cpu), cpu, cuda or cuda:1")
     parser.add_argument("--seed", type=integer_from_zero, default=0,
                         help="base seed; run k draws from (seed, k) (default: 0)")
-    parser.add_argument("--jobs", type=positive_integer, metavar="N",
-                        help="pieces of work that run side by side, each with one thread; changes "
-                        "no digit (default: as many as there are cores, on a GPU 1)")
-    parser.add_argument("--cluster", metavar="ADDRESS",
-                        help="send the pieces to the Dask scheduler at ADDRESS instead")
+    if in_pieces:
+        parser.add_argument("--jobs", type=positive_integer, metavar="N",
+                            help="pieces of work that run side by side, each with one thread; "
+                            "changes no digit (default: as many as there are cores, on a GPU 1)")
+        parser.add_argument("--cluster", metavar="ADDRESS",
+                            help="send the pieces to the Dask scheduler at ADDRESS instead")
     parser.add_argument("--quick", action="store_true",
                         help="a tour in seconds, with the values in [brackets]")
     parser.add_argument("--out", default="figures",
@@ -216,7 +220,20 @@ def parser_of_common_flags(description, uses_images):
     return parser
 
 
-def parse(description, flags, uses_images, arguments=None):
+def experiment_parser(description, flags, uses_images, in_pieces):
+    """A parser of all flags of one experiment."""
+    parser = parser_of_common_flags(description, uses_images, in_pieces)
+    parser.add_argument("--replot", action="store_true",
+                        help="redraw the figure from the stored results, without training")
+    for name, flag in flags.items():
+        parser.add_argument(option(name), type=flag.type, metavar="N",
+                            help=f"{flag.help} (default: {flag.default} [{flag.quick}])")
+    # What stands where a program has no such flag.
+    parser.set_defaults(dataset=parser.get_default("dataset"), jobs=None, cluster=None)
+    return parser
+
+
+def parse(parser, flags, arguments=None):
     """The settings: every flag's value, and the names of flags that the user gave or changed.
 
     `given` lists the flags that were on the command line, `changed` those whose value is another
@@ -224,19 +241,11 @@ def parse(description, flags, uses_images, arguments=None):
 
     Raises UsageError; --help exits.
     """
-    parser = parser_of_common_flags(description, uses_images)
-    parser.add_argument("--replot", action="store_true",
-                        help="redraw the figure from the stored results, without training")
-    for name, flag in flags.items():
-        parser.add_argument(option(name), type=flag.type, metavar="N",
-                            help=f"{flag.help} (default: {flag.default} [{flag.quick}])")
     settings = parser.parse_args(arguments)
     settings.device = parse_device(settings.device)
     if settings.jobs is None:
         settings.jobs = 1 if settings.device.type == "cuda" else joblib.cpu_count()
     check_cluster(settings.cluster)
-    if not uses_images:
-        settings.dataset = None
     settings.given, settings.changed = [], []
     for name, flag in flags.items():
         usual = flag.quick if settings.quick else flag.default

@@ -11,14 +11,13 @@ import shutil
 import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = set()  # temporary files and folders to remove when the script is stopped
 CHILDREN = set()  # running processes (subprocess.Popen) to end with it
-# Held while a child is started and added to CHILDREN, so that none escapes in between. One thread
-# may take it twice: the handler may meet the main thread while it holds it.
-STARTING = threading.RLock()
+STARTING = []  # not empty while a child is started, see starting_child
+DELAYED = []  # a signal that came while a child was started
 # Set where run_all.py has started this script, and says for both of them that they were stopped.
 SPOKEN_FOR = "PLACE_AMONG_ALL"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -26,7 +25,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 def stop(signal_number, frame):
     """Removes what is unfinished, says one line and ends the process with 128 + signal_number."""
-    STARTING.acquire()  # no other thread starts a child from here on
+    if STARTING:
+        DELAYED.append(signal_number)
+        return
     for process in CHILDREN.copy():
         process.terminate()
     remove_unfinished()
@@ -39,6 +40,21 @@ def stop(signal_number, frame):
     with suppress(OSError):  # nobody may be there to read it any more
         os.write(2, f"{clear_line}{line}".encode())
     os._exit(128 + signal_number)
+
+
+@contextmanager
+def starting_child():
+    """A child is started inside and added to CHILDREN: until then a signal has to wait.
+
+    Otherwise it could meet this process when the child is there, but in nobody's list.
+    """
+    STARTING.append(True)
+    try:
+        yield
+    finally:
+        STARTING.pop()
+        if DELAYED:
+            stop(DELAYED[0], None)
 
 
 def remove_unfinished():

@@ -39,8 +39,9 @@ import torch
 IDLE_SECONDS = 86_400  # after which a worker without work may end: longer than any script takes
 NAMED = 3  # pieces that a message names at most
 
-# The seconds of every piece that this process's script has run, by the name of the piece.
-PIECE_SECONDS = {}
+# The seconds of all pieces that this process's script has run: for every call of run_pieces a dict
+# {name: seconds}.
+PIECE_SECONDS = []
 
 
 class PieceFailed(Exception):
@@ -102,14 +103,15 @@ def run_pieces(pieces, settings, later_cost=0):
     files.
     """
     pieces_by_number = dict(enumerate(pieces.values()))
-    results, finished = {}, set()
+    results, finished, seconds_by_name = {}, set(), {}
+    PIECE_SECONDS.append(seconds_by_name)
     with temporary_folder() as folder, _progress.shown(settings.experiment, pieces_by_number,
                                                        folder, finished, later_cost):
         calls = make_calls(pieces_by_number, folder, settings)
         try:
             for number, result, seconds in start(calls, settings):
                 results[number] = result
-                PIECE_SECONDS[pieces_by_number[number].name] = seconds
+                seconds_by_name[pieces_by_number[number].name] = seconds
                 finished.add(number)
         except BrokenProcessPool:
             running = [piece.name for number, piece in pieces_by_number.items()

@@ -7,12 +7,16 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -129,10 +133,8 @@ def run_here(monkeypatch):
     """A function that runs a script in this process as its command would.
 
     That saves an import of PyTorch, which takes seconds. The script must end by itself or with
-    status 0. It has one thread, as where the tests start it as a command.
+    status 0.
     """
-    torch.set_num_threads(1)
-
     def run(path, *arguments, folder):
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
@@ -142,6 +144,91 @@ def run_here(monkeypatch):
             assert not exit.code
 
     return run
+
+
+# --- small scripts in a copy of the project, and what a terminal shows of them ---
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with a copy of common/: the scripts in it are ours, and end in one line."""
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "common", folder / "common",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+class Terminal:
+    """A pseudo-terminal of 80 columns that notes what is written on it.
+
+    What is started on it inherits it: the terminal hangs up once the last of these processes has
+    ended.
+    """
+
+    def __init__(self):
+        import fcntl
+        import pty
+        import termios
+
+        self.ours, self.theirs = pty.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        self.written = b""
+        self.something = threading.Event()
+        self.reader = threading.Thread(target=self._read)
+
+    def start(self, command, **options):
+        """Starts a process in a group of its own, whose standard error is this terminal."""
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.theirs,
+                                   start_new_session=True, **options)
+        os.close(self.theirs)
+        self.reader.start()
+        return process
+
+    def _read(self):
+        while True:
+            try:
+                piece = os.read(self.ours, 4096)
+            except OSError:  # Linux says so when the last writer has gone
+                piece = b""
+            if not piece:
+                return
+            self.written += piece
+            self.something.set()
+
+    def hangs_up(self, seconds):
+        """Whether all processes on this terminal end within so many seconds."""
+        self.reader.join(timeout=seconds)
+        return not self.reader.is_alive()
+
+    def close(self, process):
+        """Ends what may be left of the process that was started, and of its group."""
+        with suppress(ProcessLookupError, PermissionError):  # it has no processes left
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.reader.join(timeout=10)
+        os.close(self.ours)
+
+    def text(self):
+        return self.written.decode()
+
+    def lines_beside_progress(self):
+        """The text on the terminal, without the line of progress."""
+        text = re.sub(r"\x1b\[[A-Z]", "", self.text())
+        lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+        return [line for line in lines if line and not re.search(r"\d+%\|", line)]
+
+
+def await_handler(process):
+    """Waits until the script handles SIGTERM: before its first import of common nothing can."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():  # another system than Linux does not tell
+        time.sleep(1)
+        return
+    while process.poll() is None:
+        caught, = re.findall(r"^SigCgt:\s*(\w+)", status.read_text(), re.M)
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.005)
 
 
 # --- stored results with something changed ---

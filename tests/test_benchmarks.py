@@ -1,16 +1,25 @@
 """The benchmarks end to end, on as little work as shows that they run; timings are no test."""
 
+import json
 import os
+import runpy
 import sys
 import time
 from types import SimpleNamespace
 
-from benchmarks import benchmark, benchmark_growth, benchmark_limits, timing
+from benchmarks import (
+    benchmark,
+    benchmark_growth,
+    benchmark_limits,
+    benchmark_scaling,
+    timing,
+)
 from common.command_line import Flag, main, positive_integer
 from common.results import read_results
 
 import pytest
 import torch
+from conftest import ROOT
 
 WITHOUT_TUTORIAL = {"Hessians, 33 parameters", "input gradients"}
 SCRIPTS = [
@@ -32,6 +41,7 @@ def run_quick(module, out, *arguments, folder="quick,dataset=digits"):
     Its figure is drawn too.
     """
     main(module.__file__, module.__doc__, module.FLAGS, module.run, module.plot, uses_images=True,
+         in_pieces=False,
          arguments=["--quick", "--dataset", "digits", "--out", str(out), *arguments])
     path = out / folder / f"{module.__name__.removeprefix('benchmarks.')}.json"
     assert path.with_suffix(".png").exists()
@@ -125,3 +135,55 @@ def test_limits_hold_the_operations_of_each_experiment_on_its_own_settings(tmp_p
 
 def test_limits_know_the_nine_scripts():
     assert benchmark_limits.SCRIPTS == SCRIPTS
+
+
+# --- more cores ---
+
+
+def test_pieces_go_to_the_next_free_core_the_longest_first():
+    seconds = {"a": 1, "b": 4, "c": 2, "d": 3}
+    # On two cores: 4 beside 3, then 2 on the core of 3, then 1 on that of 4: both end at 5.
+    assert [benchmark_scaling.schedule(seconds, cores) for cores in (1, 2, 3, 4, 9)] == [
+        10, 5, 4, 4, 4]
+
+
+def test_a_script_with_two_calls_waits_for_the_first_and_keeps_what_is_not_in_pieces():
+    results = {"seconds": 13.0, "jobs": 2,
+               "piece_seconds": [{"a": 4.0, "b": 4.0}, {"c": 3.0, "d": 5.0}]}
+    # 4 + 5 seconds with two jobs, so that 4 are not in pieces; 2 more until it starts.
+    predicted = [benchmark_scaling.predict_script(results, cores, 2.0) for cores in (1, 2, 8)]
+    assert predicted == [2 + 4 + 8 + 8, 2 + 4 + 4 + 5, 2 + 4 + 4 + 5]
+
+
+def test_scripts_are_timed_with_one_and_two_jobs_and_the_report_is_predicted(
+        tmp_path, monkeypatch):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "hw1_a.json").write_text(json.dumps({
+        "experiment": "hw1_a", "settings": {}, "environment": {}, "table": [], "curves": {},
+        "seconds": 70, "jobs": 2, "piece_seconds": [{"a": 60, "b": 60}]}))
+    # It takes so many seconds less with two jobs that no other load could hide it.
+    (tmp_path / "hw1_a.py").write_text(
+        "import sys, time\nif '--help' not in sys.argv:\n"
+        "    time.sleep(1 if '--jobs=2' in sys.argv else 4)\n")
+    monkeypatch.setattr(benchmark_scaling, "PROJECT", tmp_path)
+    monkeypatch.setattr(benchmark_scaling, "SCRIPTS", {"hw1_a.py": 1})
+    results = run_quick(benchmark_scaling, tmp_path / "out")
+    row, = results["table"]
+    assert row["seconds_1"] > 4 and row["seconds_2"] < row["seconds_1"]
+    assert row["speedup_median"] == pytest.approx(row["seconds_1"] / row["seconds_2"], rel=1e-4)
+    prediction, = results["predictions"]
+    assert (prediction["pieces"], prediction["longest_piece"], prediction["cores_used"]) == (
+        2, 60, 2)
+    report = {row["cores"]: row["minutes"] for row in results["report"]}
+    start_up = results["start_up"]
+    assert report[1] == pytest.approx((start_up + 10 + 120) / 60, rel=1e-4)
+    assert report[2] == report[64] == pytest.approx((start_up + 10 + 60) / 60, rel=1e-4)
+
+
+def test_scaling_knows_flags_for_the_nine_scripts():
+    assert sorted(benchmark_scaling.FLAGS_OF_SCRIPT) == sorted(benchmark_scaling.SCRIPTS)
+    for script, flags in benchmark_scaling.FLAGS_OF_SCRIPT.items():
+        names = runpy.run_path(str(ROOT / script), run_name="its flags")["FLAGS"]
+        for flag in flags:
+            name, value = flag.removeprefix("--").split("=")
+            assert int(value) > 0 and name in names

@@ -15,6 +15,7 @@ from common import command_line
 from common.command_line import (
     Flag,
     UsageError,
+    experiment_parser,
     fit_to_dataset,
     integer_from_zero,
     main,
@@ -23,6 +24,7 @@ from common.command_line import (
     positive_number,
     results_folder,
 )
+from common.pieces import Piece, run_pieces
 from common.plotting import new_figure
 from common.results import figure_problem, read_results
 from common.training import Diverged
@@ -149,8 +151,9 @@ COMMANDS = st.tuples(
 
 
 def settings_and_folder(words):
-    settings = parse("", FLAGS, True, [*words, *(() if "--dataset" in words
-                                                 else ("--dataset", "mnist"))])
+    parser = experiment_parser("", FLAGS, uses_images=True, in_pieces=True)
+    settings = parse(parser, FLAGS, [*words, *(() if "--dataset" in words
+                                               else ("--dataset", "mnist"))])
     try:
         fit_to_dataset(settings, FLAGS)
     except UsageError:
@@ -235,7 +238,7 @@ def test_results_hold_what_the_report_needs(call, tmp_path):
     printed = call("--device", "cpu")
     results = read_results(tmp_path / "demo.json")
     assert set(results) == {"experiment", "settings", "constants", "environment", "seconds",
-                            "table", "curves"}
+                            "jobs", "piece_seconds", "table", "curves"}
     assert results["settings"] == {"seed": 0, "quick": False, "runs": 3, "epochs": 20, "lr": 0.1,
                                    "warmup": 5, "train_size": 60_000, "batch_size": 64}
     assert results["constants"] == {"WIDTHS": [784, 10]}
@@ -366,6 +369,7 @@ BAD_FLAGS = [
     ["--lr", "-0.1"], ["--lr", "nan"], ["--lr", "inf"], ["--warmup", "-1"], ["--warmup", "0.5"],
     ["--batch-size", "-1"], ["--train-size", "x"], ["--seed", "-1"], ["--seed", "5000000000"],
     ["--device", "tpu"], ["--device", "cuda:99"], ["--device", ""], ["--dataset", "imagenet"],
+    ["--jobs", "0"], ["--jobs", "-1"], ["--jobs", "2.5"], ["--cluster"],
     ["--no-such-flag"], ["extra"], ["two\nlines"], ["--epoch", "3"], ["--device", "cpu:7"],
 ]
 
@@ -393,7 +397,7 @@ def test_only_integer_from_zero_takes_a_zero(call, tmp_path):
 
 WORDS = st.sampled_from(["--quick", "--replot", "-h", "--help", "--", "-1", "0", "2", "0.5",
                          "1e400", "cpu", "digits", "\n"])
-NAMES = st.sampled_from(["--runs", "--epochs", "--lr", "--warmup", "--seed", "--device",
+NAMES = st.sampled_from(["--runs", "--jobs", "--epochs", "--lr", "--warmup", "--seed", "--device",
                          "--dataset"])
 GROUPS = st.one_of(WORDS.map(lambda word: [word]), st.tuples(NAMES, WORDS | st.text(max_size=6)))
 
@@ -402,7 +406,7 @@ GROUPS = st.one_of(WORDS.map(lambda word: [word]), st.tuples(NAMES, WORDS | st.t
 def test_any_words_are_help_or_settings_or_one_clear_line(tmp_path, capsys, groups):
     def reach(settings):
         assert settings.runs >= 1 and settings.lr > 0 and settings.seed >= 0
-        assert settings.warmup >= 0
+        assert settings.warmup >= 0 and settings.jobs >= 1
         raise Diverged("reached")
 
     words = [word for group in groups for word in group]
@@ -417,6 +421,51 @@ def test_any_words_are_help_or_settings_or_one_clear_line(tmp_path, capsys, grou
     else:
         assert exit.value.code == 2
         assert error.startswith("error: ") and len(error.splitlines()) == 1
+
+
+# --- pieces of work ---
+
+
+def test_jobs_are_as_many_as_cores_and_one_on_a_gpu(monkeypatch):
+    parser = experiment_parser("", FLAGS, uses_images=False, in_pieces=True)
+    monkeypatch.setattr(command_line.joblib, "cpu_count", lambda: 7)
+    assert parse(parser, FLAGS, ["--device", "cpu"]).jobs == 7
+    assert parse(parser, FLAGS, ["--device", "cpu", "--jobs", "3"]).jobs == 3
+    monkeypatch.setattr(command_line, "parse_device", torch.device)
+    assert parse(parser, FLAGS, ["--device", "cuda"]).jobs == 1
+    assert parse(parser, FLAGS, ["--device", "cuda", "--jobs", "3"]).jobs == 3
+
+
+def test_an_experiment_without_pieces_has_no_flags_for_them(capsys):
+    for in_pieces in (True, False):
+        with pytest.raises(SystemExit):
+            main("demo.py", "a demo", FLAGS, refuse, plot, in_pieces=in_pieces, arguments=["-h"])
+        words = capsys.readouterr().out.split()
+        assert ("--jobs" in words) == ("--cluster" in words) == in_pieces
+
+
+def test_jobs_name_no_folder_and_what_a_run_took_is_stored_beside_its_settings(call, tmp_path):
+    def run_in_pieces(settings):
+        lengths = run_pieces({k: Piece(f"run {k}", len, ("ab",), 1) for k in range(settings.runs)},
+                             settings)
+        assert settings.jobs == 1
+        return {**run(settings), "lengths": list(lengths.values())}
+
+    call("--jobs", "1", run=run_in_pieces)
+    results = read_results(tmp_path / "demo.json")
+    assert results["lengths"] == [2, 2, 2]
+    assert results["jobs"] == 1 and "jobs" not in results["settings"]
+    seconds, = results["piece_seconds"]
+    assert list(seconds) == ["run 0", "run 1", "run 2"]
+    assert all(value >= 0 for value in seconds.values())
+    call("--jobs", "1", run=run_in_pieces)  # only the pieces of this run
+    assert len(read_results(tmp_path / "demo.json")["piece_seconds"]) == 1
+
+
+def test_a_cluster_without_dask_is_refused_with_what_to_install(call, monkeypatch):
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
+    error = call("--cluster", "127.0.0.1:8786", run=refuse, status=2)
+    assert "--cluster needs Dask" in error and "requirements-cluster.txt" in error
 
 
 def test_device_auto_without_a_gpu_is_the_cpu(monkeypatch):

@@ -3,21 +3,16 @@
 import json
 import os
 import random
-import re
-import shutil
 import signal
-import struct
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from common.results import figure_problem
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Terminal, await_handler
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32",
                                 reason="Windows ends a process without asking it")
@@ -27,72 +22,23 @@ SIGNALS = pytest.mark.parametrize("name, word", [("SIGINT", "interrupted"),
 
 # --- a real script at random moments ---
 
-# Trainings of one to two seconds after an import of two.
+# Trainings of a few seconds after an import of two, all in the process of the script: its workers
+# are for test_pieces.py.
 COMMAND = [sys.executable, str(ROOT / "hw1_1_simulate.py"), "--quick", "--runs", "1", "--epochs",
-           "10", "--out", "figures"]
+           "10", "--jobs", "1", "--out", "figures"]
 AT_A_TIME = 4
-PROGRESS = re.compile(r"\d+%\||it/s|step")  # of tqdm
-
-
-class Terminal:
-    """A pseudo-terminal that notes what is written on it."""
-
-    def __init__(self):
-        import fcntl
-        import pty
-        import termios
-
-        self.ours, self.theirs = pty.openpty()
-        rows_and_columns = struct.pack("4H", 24, 80, 0, 0)  # without a size no bar is drawn
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, rows_and_columns)
-        self.written = b""
-        self.something = threading.Event()
-        self.reader = threading.Thread(target=self._read)
-
-    def _read(self):
-        while True:
-            try:
-                piece = os.read(self.ours, 4096)
-            except OSError:  # Linux says so when the last writer has gone
-                piece = b""
-            if not piece:
-                return
-            self.written += piece
-            self.something.set()
-
-    def lines_beside_progress(self):
-        """The text on the terminal, without the progress bar."""
-        text = re.sub(r"\x1b\[[A-Z]", "", self.written.decode())
-        lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
-        return [line for line in lines if line and not PROGRESS.search(line)]
-
-
-def await_handler(process):
-    """Waits until the script handles SIGTERM: before its first import of common nothing can."""
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():  # another system than Linux does not tell
-        time.sleep(1)
-        return
-    while process.poll() is None:
-        caught, = re.findall(r"^SigCgt:\s*(\w+)", status.read_text(), re.M)
-        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
-            return
-        time.sleep(0.005)
 
 
 def interrupt(folder, moment, signal_number):
     """Starts the script, sends the signal at the moment; returns status, lines and seconds to end.
 
     moment is ("imports" or "training", seconds): from the first import, or from the first sign of
-    a progress bar.
+    the line of progress.
     """
     folder.mkdir()
     phase, seconds = moment
     terminal = Terminal()
-    process = subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.DEVNULL,
-                               stderr=terminal.theirs, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    os.close(terminal.theirs)
-    terminal.reader.start()
+    process = terminal.start(COMMAND, cwd=folder, env=os.environ | {"TMPDIR": str(folder)})
     try:
         await_handler(process)
         if phase == "training":
@@ -103,10 +49,7 @@ def interrupt(folder, moment, signal_number):
         status = process.wait(timeout=20)
         ended_after = time.monotonic() - sent
     finally:
-        process.kill()
-        process.wait()
-        terminal.reader.join(timeout=10)
-        os.close(terminal.ours)
+        terminal.close(process)
     return status, terminal.lines_beside_progress(), ended_after
 
 
@@ -147,10 +90,8 @@ def only_whole_results(folder):
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, project):
     """A function that starts a small program which waits, once it has said that it is ready."""
-    shutil.copytree(ROOT / "common", tmp_path / "project" / "common",
-                    ignore=shutil.ignore_patterns("__pycache__"))
     processes = []
 
     def start_program(text, folder="project", preparation=None):
@@ -160,7 +101,7 @@ def start(tmp_path):
         process = subprocess.Popen(
             [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             encoding="utf-8", cwd=tmp_path, preexec_fn=preparation,
-            env=os.environ | {"PYTHONPATH": str(tmp_path / "project")})
+            env=os.environ | {"PYTHONPATH": str(project)})
         processes.append(process)
         assert process.stdout.readline() == "ready\n", process.stderr.read()
         return process

@@ -43,7 +43,7 @@ from PIL import Image
 RESULTS = {
     "experiment": "demo",
     "settings": {"lr": 0.1},
-    "environment": {"threads": 1},
+    "environment": {"device": "cpu"},
     "seconds": 12.5,
     "table": [{"model": "a", "count": 1234, "seconds": 2.0}, {"model": "b", "count": 7,
                                                               "seconds": 3.0}],
@@ -165,7 +165,7 @@ def test_environment_names_the_versions_of_all_libraries():
     for module, name in ((np, "numpy"), (scipy, "scipy"), (sklearn, "scikit-learn"),
                          (matplotlib, "matplotlib")):
         assert values[name] == module.__version__ == version(name)
-    assert values["device"] == "cpu" and values["threads"] == torch.get_num_threads()
+    assert values["device"] == "cpu"
     assert values["device_name"] and values["dataset"] is None
 
 
@@ -178,9 +178,10 @@ def test_environment_counts_the_images_of_the_data_set():
 # --- figures and the results they were drawn from ---
 
 
-def test_the_fingerprint_ignores_the_seconds_that_results_took_and_nothing_else():
+def test_the_fingerprint_ignores_how_long_results_took_on_how_many_cores_and_nothing_else():
     whole = fingerprint(RESULTS)
     assert fingerprint({**RESULTS, "seconds": 99.0}) == whole
+    assert fingerprint({**RESULTS, "jobs": 2, "piece_seconds": [{"a": 9.0}]}) == whole
     for key in set(RESULTS) - {"seconds"}:
         assert fingerprint({**RESULTS, key: "another"}) != whole
         assert fingerprint({name: RESULTS[name] for name in RESULTS if name != key}) != whole

@@ -1,5 +1,6 @@
 """run_all.py and the Makefile, with nine stand-ins for the experiments."""
 
+import json
 import os
 import shutil
 import signal
@@ -18,12 +19,19 @@ from conftest import ROOT, SMALL_FILES, checksum
 NINE = ["hw1_1_mnist.py", "hw1_1_simulate.py", "hw1_2_gradnorm.py", "hw1_2_minratio.py",
         "hw1_2_pca.py", "hw1_3_flatness.py", "hw1_3_params.py", "hw1_3_random_labels.py",
         "hw1_3_sensitivity.py"]
-# A stand-in notes its command line, and says what run_all.py reads of an experiment's output.
+# A stand-in notes its command line and its place, says whether another one runs at the same time,
+# and says what run_all.py reads of an experiment's output.
 STAND_IN = """
+import os
 import sys
 from pathlib import Path
 name = Path(__file__).stem
+assert not list(Path(__file__).parent.glob("*.running"))
+running = Path(__file__).with_name(name + ".running")
+running.touch()
 Path(__file__).with_name(name + ".started").write_text(" ".join(sys.argv[1:]))
+Path(__file__).with_name(name + ".place").write_text(os.environ["PLACE_AMONG_ALL"])
+running.unlink()
 print(f"| a table |\\n\\nresults: figures/{name}.json\\nfigure:  figures/{name}.png")
 """
 README = "It took <!-- value hw1_1_mnist.seconds .0f -->7<!-- end --> s.\n"
@@ -113,11 +121,27 @@ def test_a_script_that_fails_stops_no_other_one_and_leaves_the_readme(copied_pro
     assert ended.returncode == 1
     assert set(started(copied_project)) == set(NINE)
     results = {script: summary_line(ended.stdout, script)[3:] for script in NINE}
-    assert results.pop(failing) == ["FAILED", "error: no luck"]
-    assert results.pop(dying) == ["FAILED", "exit status 7"]
+    assert results.pop(failing) == ["FAILED", "exit status 2, see its error above"]
+    assert results.pop(dying) == ["FAILED", "exit status 7, see its error above"]
     assert all(result == "ok" for result, _ in results.values())
-    assert ended.stderr.startswith("error: 2 of 9 scripts failed") and ended.stderr.count("\n") == 1
+    *errors_of_scripts, last = ended.stderr.splitlines()
+    assert errors_of_scripts == ["note: a", "error: no luck"]
+    assert last.startswith("error: 2 of 9 scripts failed")
     assert (copied_project / "README.md").read_text() == README
+
+
+def test_jobs_and_cluster_go_to_every_script_and_every_script_knows_its_place(project):
+    pytest.importorskip("distributed")
+    assert run_all.main(["--dataset", "digits", "--jobs", "3", "--cluster", "tcp://here:1"]) == 0
+    assert all("--jobs=3 --cluster=tcp://here:1" in line for line in started(project).values())
+    begun_at = 0.0
+    for number, (script, seconds) in enumerate(run_all.SCRIPTS.items(), 1):
+        place = json.loads((project / script).with_suffix(".place").read_text())
+        assert place["number"] == f"{number} of 9"
+        assert place["before"] == pytest.approx(begun_at)
+        assert place["share"] == pytest.approx(seconds / sum(run_all.SCRIPTS.values()))
+        begun_at += place["share"]
+    assert begun_at == pytest.approx(1)
 
 
 @pytest.mark.parametrize("flags, fails, expected", [
@@ -142,10 +166,11 @@ def test_flags_that_are_wrong_give_one_line_and_start_nothing(project, capsys):
     assert run_all.main(["--dataset", "cats"]) == 2
     assert run_all.main(["--epochs", "3"]) == 2
     assert run_all.main(["--device", "tpu"]) == 2
+    assert run_all.main(["--jobs", "0"]) == 2
     (project / "file").write_text("mine")
     assert run_all.main(["--out", "file"]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 4 and all(line.startswith("error: ") for line in errors)
+    assert len(errors) == 5 and all(line.startswith("error: ") for line in errors)
     assert started(project) == {}
 
 
@@ -211,7 +236,7 @@ for _ in range(200):
 @pytest.mark.parametrize("name, word", [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
 def test_a_signal_ends_run_all_and_its_scripts_with_one_line(copied_project, name, word):
     process = start_lively(copied_project, "run_all.py")
-    await_lives(copied_project, process, min(len(NINE), os.cpu_count()))
+    await_lives(copied_project, process, 1)
     process.send_signal(getattr(signal, name))
     output, error = process.communicate(timeout=10)
     assert process.returncode == 128 + getattr(signal, name)

@@ -6,16 +6,16 @@ import shutil
 import subprocess
 import sys
 
-from common.results import figure_problem
+from common.results import OF_THE_RUN, figure_problem
 from run_all import WITHOUT_IMAGES
 
 import pytest
 from conftest import ROOT
 
-# No display, no home, no language, and one thread for each of the processes that run side by side.
+# No display, no home, no language, and another number of threads than the scripts use.
 ENVIRONMENT = {key: value for key, value in os.environ.items()
                if key not in ("DISPLAY", "HOME")}
-ENVIRONMENT |= {"LANG": "C", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+ENVIRONMENT |= {"LANG": "C", "OMP_NUM_THREADS": "3", "PYTHONIOENCODING": "utf-8"}
 
 # The quick tour of every script takes five to ten seconds, too long for three runs of each. These
 # flags make it smaller; what they do not name is as in the tour.
@@ -54,7 +54,8 @@ def stored(path):
 
 
 @pytest.mark.parametrize("name", SMALLER_TOURS)
-def test_a_tour_then_replot_then_the_same_numbers_again(name, tmp_path, run_here):
+def test_a_tour_then_replot_then_the_same_numbers_with_another_number_of_jobs(
+        name, tmp_path, run_here):
     script, flags, parts = ROOT / f"{name}.py", ["--quick"], ["quick"]
     if script.name not in WITHOUT_IMAGES:
         flags += ["--dataset", "digits"]
@@ -64,7 +65,7 @@ def test_a_tour_then_replot_then_the_same_numbers_again(name, tmp_path, run_here
         flags += ["--" + flag.replace("_", "-"), value]
         changes.append(f"{flag}={value}")
     folder_name = ",".join([*parts, *changes])
-    succeed(start(script, *flags, "--out", "ø figures", folder=tmp_path))
+    succeed(start(script, *flags, "--jobs", 2, "--out", "ø figures", folder=tmp_path))
     folder = tmp_path / "ø figures" / folder_name
     assert sorted(path.name for path in folder.iterdir()) == [f"{name}.json", f"{name}.png"]
     # Nothing is written anywhere else.
@@ -80,12 +81,14 @@ def test_a_tour_then_replot_then_the_same_numbers_again(name, tmp_path, run_here
     run_here(script, *flags, "--replot", "--out", "ø figures", folder=tmp_path)
     assert figure.read_bytes() == drawn
 
-    run_here(script, *flags, "--out", "again", folder=tmp_path)  # in another process
+    # In another process, one piece of work after another, in the order in which they are listed.
+    run_here(script, *flags, "--jobs", 1, "--out", "again", folder=tmp_path)
     repeated = stored(tmp_path / "again" / folder_name / f"{name}.json")
-    for key in results.keys() - {"seconds"}:
+    for key in results.keys() - set(OF_THE_RUN):
         assert repeated[key] == results[key]
+    assert (results["jobs"], repeated["jobs"]) == (2, 1)
 
-    run_here(script, *flags, "--seed", 1, "--out", "other", folder=tmp_path)
+    run_here(script, *flags, "--jobs", 1, "--seed", 1, "--out", "other", folder=tmp_path)
     other_name = ",".join([*parts, "seed=1", *changes])
     other = stored(tmp_path / "other" / other_name / f"{name}.json")
     assert other["table"] != results["table"] and other["curves"] != results["curves"]
@@ -143,9 +146,9 @@ def test_a_home_that_may_not_be_written_to_and_a_terminal_that_knows_ascii_only(
 
 def test_a_learning_rate_of_a_million_stops_with_network_and_epoch_named(tmp_path):
     process = start("hw1_1_mnist.py", "--quick", "--dataset", "digits", "--lr", "1e6", "--out",
-                    "figures", folder=tmp_path)
+                    "figures", "--jobs", 2, folder=tmp_path)
     _, error = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert error.startswith("error: ") and error.count("\n") == 1
+    assert error.startswith("error: digits (8×8), ") and error.count("\n") == 1
     assert "network 0" in error and "at epoch 1" in error
     assert not [path for path in (tmp_path / "figures").rglob("*") if path.is_file()]

@@ -187,9 +187,9 @@ def test_divergence_names_network_and_epoch():
     model = mlp([1, 1], run_generators(0, 2, "initialization"))
     with torch.no_grad():
         model[1].weight[1] = math.inf
-    message = "sums: the loss of network 1 of the stack is not finite at epoch 1;"
+    message = "^the loss of network 1 of the stack is not finite at epoch 1;"
     with pytest.raises(Diverged, match=message):
-        train(model, x, y, mean_squared_error, epochs=2, learning_rate=0.1, title="sums")
+        train(model, x, y, mean_squared_error, epochs=2, learning_rate=0.1)
 
 
 def test_a_stack_holds_all_runs_of_one_condition_after_the_other():

@@ -1,0 +1,406 @@
+"""--cluster: a real Dask scheduler and real worker processes on this machine."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+from common import cluster
+from common.results import OF_THE_RUN
+
+import pytest
+from conftest import ROOT
+from dask.distributed import Client
+
+# Neither the scheduler nor a worker finds the project by itself.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+LONGEST_WAIT = 60  # seconds, for what takes a few on an idle machine
+
+
+# --- a cluster ---
+
+
+class Cluster:
+    """A scheduler, and workers with a folder of their own, which does not hold the project."""
+
+    def __init__(self, folder, **environment):
+        self.folder = folder
+        self.processes = {}
+        with socket.create_server(("127.0.0.1", 0)) as server:  # closed again: the port is free
+            self.address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        self.start("scheduler", "--port", self.address.rpartition(":")[2], **environment)
+
+    def start(self, kind, *arguments, name="scheduler", **environment):
+        with open(self.folder / f"{name}.log", "wb") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "dask", kind, *arguments, "--host", "127.0.0.1",
+                 "--no-dashboard"],
+                cwd=self.folder, stdout=log, stderr=log, env=ENVIRONMENT | environment)
+
+    def add_worker(self, name, threads=1):
+        """Starts a worker that nothing starts again once it is gone; pieces see its name."""
+        self.start("worker", self.address, "--nthreads", str(threads), "--no-nanny",
+                   "--local-directory", str(self.folder), name=name, WORKER=name)
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running_cluster(folder, workers=("first", "second"), **environment):
+    folder.mkdir()
+    running = Cluster(folder, **environment)
+    try:
+        for name in workers:
+            running.add_worker(name)
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    """A cluster of two workers that no test kills."""
+    with running_cluster(tmp_path_factory.mktemp("cluster") / "workers") as running:
+        yield running
+
+
+# --- a small experiment whose pieces stop in their middle ---
+
+PROGRAM = '''
+from common.command_line import Flag, main, positive_integer
+from common.models import mlp
+from common.pieces import Piece, run_pieces
+from common.training import mean_squared_error, run_generators, train
+
+import os
+import time
+from pathlib import Path
+
+import torch
+from matplotlib import pyplot
+
+FLAGS = {"pieces": Flag(positive_integer, 4, quick=4, help="pieces of work")}
+FOLDER = Path(__file__).resolve().parent
+
+def note(number, what):
+    (FOLDER / f"{number} {what} {os.environ.get('WORKER')}").touch()
+
+def train_model(number, settings):
+    model = mlp([1, 8, 1], run_generators(settings.seed, [number], "initialization"))
+    x = torch.linspace(0, 1, 32).unsqueeze(1)
+    def record(epoch):
+        if epoch == 10:
+            note(number, "began on")
+            in_the_middle(number)
+    train(model, x, x.square().unsqueeze(0), mean_squared_error, epochs=20, learning_rate=0.01,
+          record=record, record_every=10)
+    note(number, "ended on")
+    return model(x.unsqueeze(0)).detach().numpy()
+
+def run(settings):
+    pieces = {number: Piece(f"piece {number}", train_model, (number, settings), 20)
+              for number in range(settings.pieces)}
+    outputs = run_pieces(pieces, settings)
+    return {"table": [{"pieces": len(outputs)}], "curves": outputs}
+
+def plot(results):
+    return pyplot.figure()
+'''
+PAUSE = '''
+def in_the_middle(number):
+    while not (FOLDER / "go on").exists():
+        time.sleep(0.05)
+'''
+RAISE = '''
+def in_the_middle(number):
+    if number == 2:
+        raise ValueError("no such thing")
+'''
+DIE = '''
+def in_the_middle(number):
+    os._exit(1)
+'''
+CALL_MAIN = '''
+main(__file__, "A small experiment", FLAGS, run, plot)
+'''
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A function that writes the small experiment to a folder of its own; returns its path."""
+    def write(middle):
+        path = tmp_path / "program" / "program.py"
+        path.parent.mkdir()
+        path.write_text(PROGRAM + middle + CALL_MAIN)
+        return path
+
+    return write
+
+
+def start(script, *arguments, folder, **environment):
+    """The running script, as a command."""
+    return subprocess.Popen([sys.executable, script, *map(str, arguments)], cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                            env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment)
+
+
+def succeed(process):
+    """Waits for a script that ends well and is quiet."""
+    _, error = process.communicate(timeout=LONGEST_WAIT)
+    assert process.returncode == 0, error
+    assert [line for line in error.splitlines() if "font cache" not in line] == []
+
+
+def lasting(folder):
+    """The only results stored in a folder, without what differs between equal runs."""
+    path, = folder.rglob("*.json")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return {key: value for key, value in results.items() if key not in OF_THE_RUN}
+
+
+def await_files(folder, pattern, count=1):
+    """The names of the files that fit the pattern, as soon as there are so many."""
+    deadline = time.monotonic() + LONGEST_WAIT
+    while len(names := names_of(folder, pattern)) < count:
+        assert time.monotonic() < deadline, list(folder.iterdir())
+        time.sleep(0.05)
+    return names
+
+
+def names_of(folder, pattern):
+    return sorted(path.name for path in folder.glob(pattern))
+
+
+# --- what comes out ---
+
+TOURS = {
+    "hw1_1_simulate.py": ["--quick", "--runs", "2", "--epochs", "20"],
+    "hw1_1_mnist.py": ["--quick", "--dataset", "digits", "--epochs", "1", "--train-size", "200"],
+}
+
+
+@pytest.mark.parametrize("script", TOURS)
+def test_the_same_numbers_as_with_one_job(script, two_workers, tmp_path, run_here):
+    process = start(ROOT / script, *TOURS[script], "--cluster", two_workers.address,
+                    "--out", "cluster", folder=tmp_path)
+    run_here(ROOT / script, *TOURS[script], "--jobs", 1, "--out", "one job", folder=tmp_path)
+    succeed(process)
+    assert lasting(tmp_path / "cluster") == lasting(tmp_path / "one job")
+
+
+def test_a_lone_worker_gets_the_pieces_and_one_of_many_threads_keeps_them_apart(tmp_path, program,
+                                                                               run_here):
+    path = program(PAUSE)
+    with running_cluster(tmp_path / "lone", workers=()) as running:
+        running.add_worker("lone", threads=4)
+        process = start(path, "--cluster", running.address, "--out", "cluster", folder=tmp_path)
+        await_files(path.parent, "* began on lone", 4)  # all are in their middle at once
+        (path.parent / "go on").touch()
+        succeed(process)
+    run_here(path, "--jobs", 1, "--out", "one job", folder=tmp_path)
+    assert lasting(tmp_path / "cluster") == lasting(tmp_path / "one job")
+
+
+def test_images_are_found_though_the_worker_is_in_another_folder(two_workers, mnist_dir, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM + '''
+from common.data import load_dataset
+def total(data):
+    return float(data.test_images[:100].double().sum())
+def run(settings):
+    data = load_dataset("mnist", settings.data_dir)
+    result = run_pieces({0: Piece("sum", total, (), 1, data=data)}, settings)
+    assert result == {0: total(data)}
+    return {"table": [{"sum": result[0]}], "curves": {}}
+main(__file__, "", FLAGS, run, plot, uses_images=True)
+''')
+    succeed(start(path, "--dataset", "mnist", "--data-dir", os.path.relpath(mnist_dir, tmp_path),
+                  "--cluster", two_workers.address, folder=tmp_path))
+
+
+# --- workers that go, and workers that come ---
+
+
+def test_the_piece_of_a_killed_worker_runs_again_on_another(tmp_path, program, run_here):
+    path = program(PAUSE)
+    with running_cluster(tmp_path / "workers") as running:
+        process = start(path, "--cluster", running.address, "--out", "cluster", folder=tmp_path)
+        await_files(path.parent, "* began on *", 2)
+        interrupted, = names_of(path.parent, "* began on first")
+        assert names_of(path.parent, "* ended on *") == []
+        running.processes["first"].kill()
+        (path.parent / "go on").touch()
+        succeed(process)
+    number = interrupted.split()[0]
+    assert names_of(path.parent, f"{number} * on *") == [
+        f"{number} began on first", f"{number} began on second", f"{number} ended on second"]
+    run_here(path, "--jobs", 1, "--out", "one job", folder=tmp_path)
+    assert lasting(tmp_path / "cluster") == lasting(tmp_path / "one job")
+
+
+def test_a_worker_that_comes_later_takes_part(tmp_path, program):
+    path = program(PAUSE)
+    with running_cluster(tmp_path / "workers", workers=["first"]) as running:
+        process = start(path, "--cluster", running.address, folder=tmp_path)
+        await_files(path.parent, "* began on first")
+        running.add_worker("second")
+        await_files(path.parent, "* began on second")
+        (path.parent / "go on").touch()
+        succeed(process)
+
+
+# --- code ---
+
+
+def test_workers_run_the_code_as_it_is_now_not_as_an_earlier_script_brought_it(two_workers,
+                                                                               tmp_path):
+    shutil.copytree(ROOT / "common", tmp_path / "common",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM + '''
+from common.answer import answer
+def run(settings):
+    answers = run_pieces({0: Piece("piece", answer, (), 1)}, settings)
+    return {"table": [{"answer": answers[0]}], "curves": {}}
+''' + CALL_MAIN)
+    for value in (1, 22, 1):
+        (tmp_path / "common" / "answer.py").write_text(f"def answer():\n    return {value}\n")
+        succeed(start(program, "--cluster", two_workers.address, folder=tmp_path,
+                      PYTHONPATH=str(tmp_path)))
+        assert lasting(tmp_path)["table"] == [{"answer": value}]
+
+
+# --- what fails ---
+
+
+def fails_with_one_line(process, status):
+    """Waits for a script that fails in this way; returns its line."""
+    _, error = process.communicate(timeout=LONGEST_WAIT)
+    assert process.returncode == status, error
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    return error
+
+
+def test_a_piece_that_raises_is_named(two_workers, tmp_path, program):
+    process = start(program(RAISE), "--cluster", two_workers.address, folder=tmp_path)
+    line = fails_with_one_line(process, status=1)
+    assert "piece 2: ValueError: no such thing (program.py, line " in line
+    assert names_of(tmp_path, "**/*.json") == []
+
+
+def test_a_piece_that_ends_every_worker_is_named(tmp_path, program):
+    with running_cluster(tmp_path / "workers",
+                         DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as running:
+        process = start(program(DIE), "--pieces", 1, "--cluster", running.address, folder=tmp_path)
+        line = fails_with_one_line(process, status=1)
+    assert "piece 0: 2 workers died while they ran it" in line
+    assert names_of(tmp_path, "**/*.json") == []
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys, run_here):
+    """A function that runs a script in this process; returns the one line with which it ends."""
+    def run(path, *arguments):
+        monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.5)
+        monkeypatch.setattr(cluster, "SECONDS_WITHOUT_WORKERS", 0.5)
+        monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0.1)
+        with pytest.raises(AssertionError, match="assert not 2"):  # the status
+            run_here(path, *arguments, folder=tmp_path)
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1, error
+        assert names_of(tmp_path, "**/*.json") == []
+        return error
+
+    return run
+
+
+def test_a_cluster_without_workers_then_with_one_that_is_lost(tmp_path, program, refused):
+    path = program(DIE)
+    with running_cluster(tmp_path / "workers", workers=()) as running:
+        with Client(running.address, timeout=LONGEST_WAIT) as client:  # the scheduler has begun
+            assert "the cluster has no workers" in refused(path, "--cluster", running.address)
+            running.add_worker("first")
+            client.wait_for_workers(1, timeout=LONGEST_WAIT)
+        assert "the cluster has no workers" in refused(path, "--cluster", running.address)
+        assert names_of(path.parent, "* began on first") != []
+
+
+def test_no_scheduler_at_the_address(program, refused):
+    path = program(PAUSE)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    assert f"no Dask scheduler at {address} (" in refused(path, "--cluster", address)
+
+
+def test_another_server_at_the_address(program, refused):
+    path = program(PAUSE)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{listening.server_address[1]}"
+        assert f"no Dask scheduler at {address} (" in refused(path, "--cluster", address)
+        listening.shutdown()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "nonsense://127.0.0.1:1"])
+def test_an_address_that_is_none(address, tmp_path, program):
+    line = fails_with_one_line(start(program(PAUSE), "--cluster", address, folder=tmp_path), 2)
+    assert f"no Dask scheduler at {address} (" in line
+    assert names_of(tmp_path, "**/*.json") == []
+
+
+def test_a_worker_with_other_libraries(two_workers, program, refused, monkeypatch):
+    monkeypatch.setattr(cluster, "versions_here", lambda: {"torch": f"of process {os.getpid()}"})
+    line = refused(program(PAUSE), "--cluster", two_workers.address)
+    assert "could not begin on a worker (RuntimeError: it has {'torch': 'of process " in line
+    assert f"not {{'torch': 'of process {os.getpid()}'}}" in line
+
+
+def test_a_scheduler_that_is_lost(tmp_path, program):
+    path = program(PAUSE)
+    with running_cluster(tmp_path / "workers", workers=["first"]) as running:
+        process = start(path, "--cluster", running.address, folder=tmp_path)
+        await_files(path.parent, "* began on first")
+        running.processes["scheduler"].kill()
+        line = fails_with_one_line(process, status=2)
+    assert f"the connection to the scheduler at {running.address} was lost" in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_a_terminated_script_leaves_no_pieces_on_the_cluster(two_workers, tmp_path, program):
+    path = program(PAUSE)
+    process = start(path, "--pieces", 8, "--cluster", two_workers.address, folder=tmp_path)
+    await_files(path.parent, "* began on *", 2)
+    process.send_signal(signal.SIGTERM)
+    line = fails_with_one_line(process, status=128 + signal.SIGTERM)
+    assert line == "error: terminated; stored results are whole\n"
+    (path.parent / "go on").touch()
+    with Client(two_workers.address, timeout=LONGEST_WAIT) as client:
+        # What comes last runs last: after it no worker has anything left to do.
+        client.gather([client.submit(abs, 1, workers=[worker], pure=False, priority=-1)
+                       for worker in client.nthreads()])
+    assert len(names_of(path.parent, "* ended on *")) == 2
+    assert len(names_of(path.parent, "* began on *")) == 2
+
+
+def test_without_dask_all_but_the_cluster_works(tmp_path, program):
+    path = program(PAUSE)
+    (path.parent / "go on").touch()
+    without = tmp_path / "without.py"
+    without.write_text("import runpy, sys\n"
+                       "sys.modules |= {'dask': None, 'distributed': None}\n"  # cannot be imported
+                       f"runpy.run_path({str(path)!r}, run_name='__main__')\n")
+    refusal = start(without, "--cluster", "127.0.0.1:1", "--out", "refused", folder=tmp_path)
+    succeed(start(without, "--jobs", 2, "--out", "figures", folder=tmp_path))
+    assert "pip install -r requirements-cluster.txt" in fails_with_one_line(refusal, status=2)
+    assert not (tmp_path / "refused").exists()
