@@ -40,7 +40,7 @@ import torch
 
 FLAGS = {
     "runs": Flag(positive_integer, 3, quick=2, help="repeated runs of each network"),
-    "epochs": Flag(positive_integer, 10, quick=2,
+    "epochs": Flag(positive_integer, 5, quick=2,
                    help="passes through the training images of the chosen data set"),
     "lr": Flag(positive_number, 3e-3, quick=3e-3,
                help="AdamW's learning rate at the start; it falls to zero along a half cosine"),

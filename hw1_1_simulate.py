@@ -12,7 +12,7 @@ from common.command_line import Flag, main, positive_integer
 from common.data import grid, sinc, square_wave, triangle_wave
 from common.evaluation import predict
 from common.models import mlp, mlp_widths, parameter_count
-from common.pieces import Piece, run_pieces, total_cost
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, total_cost
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -34,7 +34,7 @@ import torch
 
 FLAGS = {
     "runs": Flag(positive_integer, 15, quick=3, help="reported runs of each network"),
-    "epochs": Flag(positive_integer, 20_000, quick=300, help="epochs, one step on all points each"),
+    "epochs": Flag(positive_integer, 10_000, quick=300, help="epochs, one step on all points each"),
     "points": Flag(positive_integer, 128, quick=128,
                    help="training points, evenly spaced on [0, 1]"),
 }
@@ -54,6 +54,7 @@ RECORDS = 100  # times that the error is recorded in a training, about
 # apart. They are set to it.
 SMALLEST_MSE = 1e-14
 
+RUNS_TOGETHER = 15  # of each function, in one stack
 # What a training step costs is about proportional to the hidden units of all networks in the stack,
 # and never less than what this many units cost.
 SMALLEST_STEP_COST = 600
@@ -102,8 +103,8 @@ def recorded_epochs(epochs):
 def train_model(widths, function_names, run_numbers, learning_rate, epochs, settings):
     """Trains one architecture on several functions, with one run for each of run_numbers.
 
-    Returns {"errors": training errors (functions, runs, records), "outputs": those at the test
-    points (functions, runs, TEST_POINTS)}.
+    Returns {"errors": training errors (runs, functions, records), "outputs": those at the test
+    points (runs, functions, TEST_POINTS)}.
     """
     model = build_model(widths, function_names, run_numbers, settings)
     x = grid(settings.points, settings.device)  # (points, 1), shared by all networks
@@ -125,8 +126,8 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
     errors = torch.stack(errors, dim=1).clamp(min=SMALLEST_MSE)  # (functions · runs, records)
     outputs = predict(model, grid(TEST_POINTS, settings.device))
     shape = len(function_names), len(run_numbers), -1
-    return {"errors": errors.cpu().numpy().reshape(shape),
-            "outputs": outputs.cpu().numpy().reshape(shape)}
+    return {"errors": errors.cpu().numpy().reshape(shape).swapaxes(0, 1),
+            "outputs": outputs.cpu().numpy().reshape(shape).swapaxes(0, 1)}
 
 
 def make_piece(name, widths, function_names, run_numbers, learning_rate, epochs, settings):
@@ -134,7 +135,8 @@ def make_piece(name, widths, function_names, run_numbers, learning_rate, epochs,
     networks = len(function_names) * len(run_numbers)
     hidden_units = sum(widths[1:-1])
     step_cost = networks * hidden_units + SMALLEST_STEP_COST
-    name = f"{name}, {', '.join(function_names)}, learning rate {learning_rate}"
+    name = (f"{name}, {', '.join(function_names)}, learning rate {learning_rate}, runs "
+            f"{run_numbers[0]} to {run_numbers[-1]}")
     arguments = widths, function_names, run_numbers, learning_rate, epochs, settings
     return Piece(name, train_model, arguments, epochs, step_cost)
 
@@ -165,14 +167,18 @@ def selection_pieces(settings):
 
 
 def earlier_pieces(settings):
-    """The trainings of the earlier report's networks: {("earlier", model): Piece}."""
-    return {("earlier", model): make_piece(model, widths, EARLIER_FUNCTIONS, range(settings.runs),
-                                           EARLIER_LEARNING_RATE, settings.epochs, settings)
-            for model, widths in EARLIER_REPORT.items()}
+    """The trainings of the earlier report's networks: {("earlier", model, first run): Piece}."""
+    pieces = {}
+    for model, widths in EARLIER_REPORT.items():
+        for runs in groups_of_runs(range(settings.runs), RUNS_TOGETHER):
+            pieces["earlier", model, runs[0]] = make_piece(
+                model, widths, EARLIER_FUNCTIONS, runs, EARLIER_LEARNING_RATE, settings.epochs,
+                settings)
+    return pieces
 
 
 def reported_pieces(learning_rates, settings):
-    """The reported trainings: {(depth, rate, functions): Piece}.
+    """The reported trainings: {(depth, rate, functions, first run): Piece}.
 
     learning_rates are {depth: {function: rate}}. Functions whose rate is the same are trained
     together.
@@ -182,10 +188,19 @@ def reported_pieces(learning_rates, settings):
         for learning_rate in sorted(set(rates.values())):
             same_rate = [name for name in FUNCTIONS if rates[name] == learning_rate]
             for names in group_functions(depth, same_rate):
-                pieces[depth, learning_rate, tuple(names)] = make_piece(
-                    f"{depth} hidden", mlp_widths(depth, PARAMETERS), names,
-                    range(settings.runs), learning_rate, settings.epochs, settings)
+                for runs in groups_of_runs(range(settings.runs), RUNS_TOGETHER):
+                    pieces[depth, learning_rate, tuple(names), runs[0]] = make_piece(
+                        f"{depth} hidden", mlp_widths(depth, PARAMETERS), names, runs,
+                        learning_rate, settings.epochs, settings)
     return pieces
+
+
+def join_groups(trained):
+    """The results of all groups of runs, {(..., first run): result}, as one: {(...): result}."""
+    groups = {}
+    for (*key, _), result in trained.items():
+        groups.setdefault(tuple(key), []).append(result)
+    return {key: join_runs(results) for key, results in groups.items()}
 
 
 def choose_learning_rates(trained):
@@ -197,8 +212,8 @@ def choose_learning_rates(trained):
     for key, result in trained.items():
         if key[0] == "selection":
             _, depth, learning_rate, names = key
-            for name, errors in zip(names, result["errors"]):
-                final_errors[depth][learning_rate][name] = errors[:, -1]
+            for position, name in enumerate(names):
+                final_errors[depth][learning_rate][name] = result["errors"][:, position, -1]
     return {depth: best_learning_rates(errors) for depth, errors in final_errors.items()}
 
 
@@ -250,12 +265,13 @@ def count_parameters(widths):
 def summarize_earlier_report(trained):
     """The networks of the earlier report: the rows of its table, and all final errors.
 
-    trained are the results of earlier_pieces, among others. The final errors are {function: {model:
-    errors (runs,)}}.
+    trained are the joined results of earlier_pieces. The final errors are {function: {model: errors
+    (runs,)}}.
     """
     rows, final_errors = [], {name: {} for name in EARLIER_FUNCTIONS}
     for model, widths in EARLIER_REPORT.items():
-        for function_name, errors in zip(EARLIER_FUNCTIONS, trained["earlier", model]["errors"]):
+        for position, function_name in enumerate(EARLIER_FUNCTIONS):
+            errors = trained["earlier", model]["errors"][:, position]  # (runs, records)
             final_errors[function_name][model] = errors[:, -1]
             rows.append({
                 "function": function_name,
@@ -289,14 +305,15 @@ def run(settings):
     later_cost = total_cost(reported_pieces(usual_rates, settings))
     first_trained = run_pieces(first_pieces, settings, later_cost)
     learning_rates = choose_learning_rates(first_trained)
-    trained = run_pieces(reported_pieces(learning_rates, settings), settings)
+    trained = join_groups(run_pieces(reported_pieces(learning_rates, settings), settings))
 
     table = []
     train_mse = {name: {} for name in FUNCTIONS}
     final_errors = {name: {} for name in FUNCTIONS}
     fits = {name: {} for name in FUNCTIONS}
     for (depth, learning_rate, names), result in trained.items():
-        for name, errors, outputs in zip(names, result["errors"], result["outputs"]):
+        for position, name in enumerate(names):
+            errors, outputs = result["errors"][:, position], result["outputs"][:, position]
             table.append(summarize_network(name, depth, learning_rate, errors, outputs))
             train_mse[name][depth] = errors
             final_errors[name][depth] = errors[:, -1]
@@ -304,7 +321,8 @@ def run(settings):
             fits[name][depth] = outputs[median_run, ::CURVE_STEP]
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
 
-    earlier_table, earlier_errors = summarize_earlier_report(first_trained)
+    earlier = {key: result for key, result in first_trained.items() if key[0] == "earlier"}
+    earlier_table, earlier_errors = summarize_earlier_report(join_groups(earlier))
     x = grid(TEST_POINTS)
     truth = {name: function(x)[::CURVE_STEP, 0] for name, function in FUNCTIONS.items()}
     return {

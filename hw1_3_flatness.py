@@ -59,7 +59,7 @@ ALPHAS = torch.arange(-20, 41) / 20  # −1 … 2 in steps of 0.05; exactly 0 an
 AT_0, AT_1 = ALPHAS.tolist().index(0), ALPHAS.tolist().index(1)  # their indices
 RUNS_TOGETHER = 3  # in one stack
 # What the pieces of work cost, a training step on an image of every network in a stack being 1.
-LINE_COST, SOLUTIONS_COST, SCALE_COST = 110_000, 65_000, 100_000
+LINE_COST, SOLUTIONS_COST = 110_000, 65_000
 LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
@@ -201,7 +201,7 @@ def measuring_pieces(solutions, data, settings):
     """All measurements as pieces of work.
 
     solutions are {training: (runs + 1, P)}. The keys are ("line", comparison, initialization, run),
-    ("solutions", training, first run) and ("scale", scale).
+    ("solutions", training, first run) and ("scale", scale, first run).
     """
     pieces = {}
     for comparison in CHANGES:
@@ -217,11 +217,11 @@ def measuring_pieces(solutions, data, settings):
             pieces["solutions", training, runs[0]] = Piece(
                 f"solutions, {training}, runs {runs}", measure_solutions,
                 (vectors[runs], settings), 1, SOLUTIONS_COST, data)
-    without_extra_network = solutions["base"][:-1].clone()
     for scale in SCALES:
-        pieces["scale", scale] = Piece(f"layers rescaled by {scale}", measure_rescaled,
-                                       (without_extra_network, scale, settings), 1, SCALE_COST,
-                                       data)
+        for runs in groups_of_runs(range(settings.runs), RUNS_TOGETHER):
+            pieces["scale", scale, runs[0]] = Piece(
+                f"layers rescaled by {scale}, runs {runs}", measure_rescaled,
+                (solutions["base"][runs], scale, settings), 1, SOLUTIONS_COST, data)
     return pieces
 
 
@@ -248,7 +248,8 @@ def summarize_rescaled(measured):
     """A row for each of SCALES, and {measure: (scales, runs)} of the two measures of sharpness."""
     rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
     for scale in SCALES:
-        values = dict(measured["scale", scale])
+        groups = [values for key, values in measured.items() if key[:2] == ("scale", scale)]
+        values = join_runs(groups)
         largest_output_change = values.pop("output_change").max()
         rows.append({
             "scale": scale,

@@ -62,8 +62,8 @@ FRACTIONS = (0, 0.2)  # of the training labels that are randomized
 # of the time goes.
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 96,
           128, 192, 256, 512, 1024)
-# From this width on, networks gain nothing from sharing a stack, and each has a stack of its own.
-WIDE = 128
+# So many networks share a stack; from this width on they would gain nothing from it.
+NETWORKS_TOGETHER, WIDE = 8, 128
 # A step costs a network about as much as its hidden units and this many more.
 SMALLEST_STEP_COST = 32
 MOMENTUM = 0.9  # of SGD
@@ -123,7 +123,7 @@ def train_all_widths(data, settings):
     steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
     pieces = {}
     for width in WIDTHS:
-        networks_together = 1 if width >= WIDE else len(networks)
+        networks_together = 1 if width >= WIDE else NETWORKS_TOGETHER
         for group in groups_of_runs(networks, networks_together):
             step_cost = len(group) * (SMALLEST_STEP_COST + width)
             pieces[width, group[0]] = Piece(f"{width} hidden units, {name_networks(group)}",
@@ -141,10 +141,8 @@ def train_all_widths(data, settings):
 
 def name_networks(networks):
     """Networks, pairs of fraction and run number, in words."""
-    if len(networks) > 1:
-        return "all runs"
-    (fraction, run_number), = networks
-    return f"{fraction:.0%} random labels, run {run_number}"
+    names = [f"run {run_number} at {fraction:.0%} random" for fraction, run_number in networks]
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 # --- summing up ---

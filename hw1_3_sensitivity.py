@@ -63,8 +63,8 @@ FLAGS = {
 # 16 … 8,192; those beyond the training set are the whole of it.
 BATCH_SIZES = tuple(2**power for power in range(4, 14))
 WIDTHS = [784, 64, 10]
-# With batches above this size, runs gain nothing from sharing a stack.
-LARGEST_SHARED_BATCH = 64
+# So many runs share a stack; with batches above this size they would gain nothing from it.
+RUNS_TOGETHER, LARGEST_SHARED_BATCH = 5, 64
 # The usual costs of a training, one on a single image being 1: large batches need up to ten times
 # as many epochs to reach the target loss, small ones cost more per image.
 SMALLEST_STEP_COST = 64
@@ -192,7 +192,7 @@ def measure_all(batch_sizes, data, settings):
     pieces = {}
     longest = max(settings.max_epochs, settings.epochs)
     for batch_size in batch_sizes:
-        runs_together = settings.runs if batch_size <= LARGEST_SHARED_BATCH else 1
+        runs_together = RUNS_TOGETHER if batch_size <= LARGEST_SHARED_BATCH else 1
         for runs in groups_of_runs(range(settings.runs), runs_together):
             # Small batches reach the target loss within settings.epochs.
             usual_epochs = min(settings.epochs + batch_size // 32, longest)

@@ -6,6 +6,7 @@ Importing this needs what requirements-cluster.txt names.
 import hashlib
 import importlib
 import io
+import logging
 import platform
 import queue
 import sys
@@ -27,8 +28,11 @@ SECONDS_WITHOUT_WORKERS = 60  # after which a script gives up, at its start and 
 SECONDS_BETWEEN_LOOKS = 2  # whether there are workers
 PACKAGE = Path(__file__).resolve().parent
 
-# run_call is sent as its code, not by its name: workers and scheduler may not have this module, or
-# have an earlier one.
+# What Dask logs here is about a lost cluster, for which the script has its one line.
+for _logger in ("distributed", "distributed.client"):
+    logging.getLogger(_logger).setLevel(logging.CRITICAL)
+# The functions of this module are sent as their code, not by their names: scheduler and workers may
+# not have this module, or an earlier one.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -44,12 +48,17 @@ def start_on_cluster(calls, address):
     Raises ClusterError, PieceFailed, and what the calls raise.
     """
     code, versions = zip_of_package(), versions_here()
+
+    def run_there(call):  # a function within another, because Dask sends these by cloudpickle only
+        return run_call(code, versions, call)
+
     with connect(address) as client:
+        check_pythons(client, versions["Python"])
         names = {}  # of the pieces, by their futures
         for call in calls:
             _, (_, piece, *_), _ = call  # of run_piece
             # The call as bytes: all else is unpickled by the scheduler too, which lacks our code.
-            future = client.submit(run_call, code, versions, cloudpickle.dumps(call), pure=False)
+            future = client.submit(run_there, cloudpickle.dumps(call), pure=False)
             names[future] = piece.name
         try:
             for future in as_they_end(set(names), client):
@@ -79,6 +88,16 @@ def connect(address):
         raise ClusterError(f"no Dask scheduler at {address} ({client}); start one with: "
                            "dask scheduler")
     return client
+
+
+def check_pythons(client, version_here):
+    """Raises ClusterError where the cluster has another Python, which our code would crash."""
+    found = client.get_versions()
+    for name, there in {"the scheduler": found["scheduler"], **found["workers"]}.items():
+        version_there = ".".join(there["packages"]["python"].split(".")[:2])
+        if version_there != version_here:
+            raise ClusterError(f"{name} of the cluster has Python {version_there}; start all of it "
+                               f"with {version_here}, as here")
 
 
 def as_they_end(futures, client):

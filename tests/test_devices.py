@@ -58,7 +58,7 @@ def test_training_leaves_nothing_on_the_host_and_asks_for_no_number(build, monke
     # number to give. Only the check for divergence, once for each record, may ask for one.
     checked_devices = []
     monkeypatch.setattr(training, "check_finite",
-                        lambda losses, title, epoch: checked_devices.append(losses.device.type))
+                        lambda losses, epoch: checked_devices.append(losses.device.type))
     model = make_model(build, "meta")
     images, labels = make_task("meta")
     train_shortly(model, images, labels, epochs=2, batch_size=20)

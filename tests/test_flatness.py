@@ -1,15 +1,17 @@
 """The lines between solutions, and the rescaling that changes sharpness but not the function."""
 
+import itertools
 from types import SimpleNamespace
 
 import hw1_3_flatness as experiment
 from common.data import Dataset
 from common.derivatives import curvature, largest_eigenvalue, loss_at
-from common.evaluation import evaluate
+from common.evaluation import evaluate, predict
 from common.models import mlp
 from common.parameters import flatten, interpolate, parameter_vectors, rescale, unflatten
-from common.training import cross_entropy, run_generators
+from common.training import cross_entropy, run_generators, train
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,16 +40,75 @@ def test_the_line_covers_what_was_asked_and_holds_its_ends_exactly(pair):
     torch.testing.assert_close(points[-1], 2 * second[0] - first[0])
 
 
-def test_on_a_line_are_the_metrics_of_the_networks_there(pair):
+def task(images, labels, monkeypatch):
+    """Data whose first 40 training images are used, and settings, for networks as in pair."""
+    monkeypatch.setattr(experiment, "WIDTHS", [16, 8, 6, 10])
+    data = Dataset("made up", images[:60], labels[:60], images[60:], labels[60:])
+    return data, SimpleNamespace(seed=0, runs=2, train_size=40, sharpness_images=30,
+                                 device=torch.device("cpu"), jobs=1, cluster=None,
+                                 experiment="test")
+
+
+def test_on_a_line_are_the_metrics_of_the_networks_there(pair, monkeypatch):
     model, first, second, images, labels = pair
-    lines = experiment.measure_lines(model, first, second, {"test": (images, labels)})
-    assert lines["test_loss"].shape == (3, len(ALPHAS))
+    data, settings = task(images, labels, monkeypatch)
     middle = ENDS[0] + 10
     assert ALPHAS[middle] == 0.5
-    for vectors, place in zip((first, (first + second) / 2, second), (ENDS[0], middle, ENDS[1])):
-        loss, accuracy = evaluate(model, images, labels, unflatten(vectors, model))
-        assert lines["test_loss"][:, place] == pytest.approx(loss.numpy(), rel=1e-6)
-        assert lines["test_accuracy"][:, place] == pytest.approx(accuracy.numpy(), abs=2 / 100)
+    sets = {"train": (images[:40], labels[:40]), "test": (images[60:], labels[60:])}
+    for start, end in zip(first, second):
+        line = experiment.measure_line(data, start, end, settings)
+        for name, place in itertools.product(sets, (ENDS[0], middle, ENDS[1])):
+            network = {ENDS[0]: start, middle: (start + end) / 2, ENDS[1]: end}[place]
+            loss, accuracy = evaluate(model, *sets[name], unflatten(network[None], model))
+            losses, accuracies = line[f"{name}_loss"], line[f"{name}_accuracy"]
+            assert losses.shape == accuracies.shape == (1, len(ALPHAS))
+            assert losses[:, place] == pytest.approx(loss.numpy(), rel=1e-6)
+            assert accuracies[:, place] == pytest.approx(accuracy.numpy(), abs=2 / 100)
+
+
+def test_lines_lead_from_the_base_to_the_changed_training_of_the_same_or_the_next_run(
+        pair, monkeypatch):
+    """Three solutions of every training: two lines, and the last one to end a line alone."""
+    _, first, second, images, labels = pair
+    data, settings = task(images, labels, monkeypatch)
+    solutions = {"base": first, "batch_size": second, "learning_rate": 2 * second}
+    pieces = experiment.measuring_pieces(solutions, data, settings)
+    for training, changed in (("batch_size", second), ("learning_rate", 2 * second)):
+        for run in range(2):
+            for initialization, end in (("same", changed[run]), ("different", changed[run + 1])):
+                piece = pieces["line", training, initialization, run]
+                assert piece.function is experiment.measure_line
+                assert torch.equal(piece.arguments[0], first[run])
+                assert torch.equal(piece.arguments[1], end)
+    for training, expected in solutions.items():
+        measured = [piece.arguments[0] for key, piece in pieces.items()
+                    if key[:2] == ("solutions", training)]
+        assert torch.equal(torch.cat(measured), expected)
+    for scale in experiment.SCALES:
+        vectors, piece_scale, _ = pieces["scale", scale].arguments
+        assert torch.equal(vectors, first[:2]) and piece_scale == scale
+    kinds = [key[0] for key in pieces]
+    assert (kinds.count("line"), kinds.count("scale")) == (2 * 2 * 2, 5)
+
+
+def test_solutions_are_those_of_each_run_trained_by_itself(monkeypatch):
+    random = torch.Generator().manual_seed(2)
+    images = torch.randn(100, 1, 4, 4, generator=random)
+    data, settings = task(images, torch.randint(10, (100,), generator=random), monkeypatch)
+    settings.epochs = 2
+    monkeypatch.setattr(experiment, "RUNS_TOGETHER", 2)
+    options = {"base": {"batch_size": 8, "learning_rate": 1e-3},
+               "learning_rate": {"batch_size": 8, "learning_rate": 1e-2}}
+    solutions = experiment.train_all(options, data, 0, settings)
+    assert list(solutions) == ["base", "learning_rate"]
+    for training, vectors in solutions.items():
+        for run in range(3):  # one more than there are pairs
+            model = mlp([16, 8, 6, 10], run_generators(0, [run], "initialization"))
+            train(model, images[:40], data.train_labels[None, :40], cross_entropy, epochs=2,
+                  learning_rate=options[training]["learning_rate"], batch_size=8,
+                  order_generators=run_generators(0, [run], "order"))
+            torch.testing.assert_close(vectors[run], parameter_vectors(model)[0], rtol=1e-4,
+                                       atol=1e-5)
 
 
 def test_rescaling_changes_the_sharpness_that_it_should_not(pair):
@@ -74,19 +135,46 @@ def test_rescaling_divides_a_layers_curvature_by_the_scale_squared(pair):
 def test_the_rescaled_solutions_are_measured_scale_by_scale(pair, monkeypatch):
     model, first, _, images, labels = pair
     first = first[:2]
-    loss = loss_at(model, images.double(), labels, cross_entropy)
+    data, settings = task(images, labels, monkeypatch)
+    loss = loss_at(model, images[:30].double(), labels[:30], cross_entropy)
     monkeypatch.setattr(experiment, "SCALES", (1.0, 4.0))
-    rows, curves = experiment.measure_rescaled(model, first, loss, {"test": (images, labels)})
-    assert [row["scale"] for row in rows] == [1, 4]
+    measured = {("scale", scale): experiment.measure_rescaled(data, first, scale, settings)
+                for scale in (1.0, 4.0)}
+    rows, curves = experiment.summarize_rescaled(measured)
+    assert [(row["scale"], row["runs"]) for row in rows] == [(1, 2), (4, 2)]
     # powers of two change no digit of the function, yet the norm and the sharpness of its weights
     assert [row["largest_output_change"].item() for row in rows] == [0, 0]
     assert rows[0]["test_loss"] == rows[1]["test_loss"]
+    test_losses, _ = evaluate(model, images[60:], labels[60:], unflatten(first, model))
+    assert rows[0]["test_loss"] == pytest.approx(test_losses.mean().item())
     for row, eigenvalues, scale in zip(rows, curves["largest_eigenvalue"], (1, 4)):
         scaled = rescale(first, model, scale)
         expected = largest_eigenvalue(loss, scaled.double())
         assert eigenvalues.tolist() == pytest.approx(expected.tolist())
         assert row["largest_eigenvalue"] == pytest.approx(expected.mean().item())
         assert row["weight_norm"] == pytest.approx(scaled.norm(dim=1).mean().item())
+
+
+def test_the_largest_change_of_an_output_is_that_of_all_runs(monkeypatch):
+    """A change that a function that is not rescaled right would show."""
+    monkeypatch.setattr(experiment, "SCALES", (1.0,))
+    values = {"train_loss": np.array([1.0, 2.0, 3.0]), "output_change": np.array([1e-9, 0.2, 0]),
+              "largest_eigenvalue": np.array([4.0, 5.0, 9.0]), "sharpness": np.array([7.0, 8.0, 9])}
+    (row,), curves = experiment.summarize_rescaled({("scale", 1.0): values})
+    assert (row["runs"], row["largest_output_change"]) == (3, 0.2)
+    assert (row["train_loss"], row["largest_eigenvalue"], row["sharpness"]) == (2, 6, 8)
+    assert [by_run.tolist() for by_run in curves["sharpness"]] == [[7, 8, 9]]
+
+
+def test_an_output_that_a_scale_changes_is_seen(pair, monkeypatch):
+    model, first, _, images, labels = pair
+    data, settings = task(images, labels, monkeypatch)
+    monkeypatch.setattr(experiment, "rescale", lambda vectors, model, scale: scale * vectors)
+    changes = experiment.measure_rescaled(data, first, 2.0, settings)["output_change"]
+    before, after = (predict(model, images[60:], unflatten(vectors, model)).numpy()
+                     for vectors in (first, 2 * first))
+    assert changes == pytest.approx(abs(after - before).max((1, 2)))
+    assert changes.min() > 0.1
 
 
 def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set(monkeypatch):
@@ -97,7 +185,8 @@ def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set
     data = Dataset("digits", images, labels, images, labels)
     monkeypatch.setattr(experiment, "load_dataset", lambda *arguments: data)
     settings = SimpleNamespace(runs=1, seed=0, epochs=1, train_size=40, sharpness_images=20,
-                               device=torch.device("cpu"), dataset="digits", data_dir="data")
+                               device=torch.device("cpu"), dataset="digits", data_dir="data",
+                               jobs=1, cluster=None, experiment="test")
     results = experiment.run(settings)
     updates = {(row["comparison"], row["end"]): row["updates"] for row in results["table"]}
     assert updates == {("batch_size", 64): 1, ("batch_size", 40): 1, ("learning_rate", 1e-3): 1,

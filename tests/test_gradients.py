@@ -1,7 +1,10 @@
 """The full training gradient and its recording during training, in closed form, in float64."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
+import hw1_2_gradnorm
+from common.data import Dataset
 from common.derivatives import loss_and_gradient_of_model
 from common.evaluation import evaluate
 from common.models import cnn, mlp
@@ -138,9 +141,34 @@ def test_a_training_is_observed_before_each_of_the_steps_moves_it():
             expected_losses.append(loss)
             expected_norms.append(gradient.norm(dim=1))
         vectors = vectors - 0.1 * gradient
-    losses, norms, batch_norms = observe(
+    records = observe(
         model, inputs, targets, mean_squared_error, np.array([0, 1, 4]), epochs=5,
         learning_rate=0.1, optimizer=torch.optim.SGD, cosine=False)
-    np.testing.assert_allclose(losses, torch.stack(expected_losses, 1))  # (R, records)
-    np.testing.assert_allclose(norms, torch.stack(expected_norms, 1))
-    np.testing.assert_allclose(batch_norms, norms)  # every step sees the whole set
+    np.testing.assert_allclose(records["loss"], torch.stack(expected_losses, 1))  # (R, records)
+    np.testing.assert_allclose(records["norm"], torch.stack(expected_norms, 1))
+    # every step sees the whole set
+    np.testing.assert_allclose(records["batch_norm"], records["norm"])
+
+
+def test_networks_observed_in_groups_are_those_observed_one_by_one(monkeypatch):
+    monkeypatch.setattr(hw1_2_gradnorm, "FUNCTION_RUNS_TOGETHER", 2)
+    monkeypatch.setattr(hw1_2_gradnorm, "IMAGE_RUNS_TOGETHER", 2)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(20, 1, 28, 28, generator=random)
+    labels = torch.randint(10, (20,), generator=random)
+    data = Dataset("digits", images, labels, images, labels)
+    settings = SimpleNamespace(seed=0, runs=3, steps=6, points=16, epochs=2, train_size=20,
+                               batch_size=8, lr=1e-3, jobs=1, cluster=None, experiment="test",
+                               device=torch.device("cpu"))
+    steps = np.array([0, 1, 5])
+    observed = hw1_2_gradnorm.observe_all(steps, steps, data, settings)
+    assert list(observed) == [*hw1_2_gradnorm.FUNCTION_NETWORKS, *hw1_2_gradnorm.IMAGE_NETWORKS]
+    for name, records in observed.items():
+        for run in range(3):
+            if name in hw1_2_gradnorm.FUNCTION_NETWORKS:
+                alone = hw1_2_gradnorm.observe_on_function(name, [run], steps, settings)
+            else:
+                alone = hw1_2_gradnorm.observe_on_images(data, name, [run], steps, settings)
+            for measure, values in records.items():
+                assert values.shape == (3, 3)
+                np.testing.assert_allclose(values[run], alone[measure][0], rtol=1e-4)

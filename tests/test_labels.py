@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import hw1_3_random_labels as experiment
 from common.data import CLASSES, Dataset, randomize_labels, randomized_task
+from common.models import mlp
 from common.training import run_generators
 
 import numpy as np
@@ -90,31 +91,32 @@ def test_each_run_of_a_task_has_its_own_fraction_and_all_lose_the_mean_training_
 
 
 def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
-    """Untrained networks answer at random: every measure is counted over runs and examples."""
+    """Untrained networks answer at random: every measure is counted over their examples."""
     data = made_up_data()
-    settings = SimpleNamespace(seed=0, device=torch.device("cpu"), lr=0.02, batch_size=8, epochs=1,
-                               runs=2, train_size=24)
+    settings = small_settings(runs=2)
     seen = {}
 
-    def record_only(model, images, labels, *arguments, record, **options):
-        seen.update(model=model, images=images, labels=labels)
+    def record_only(model, images, labels, *arguments, record, order_generators, **options):
+        seen.update(labels=labels, order=torch.randperm(24, generator=order_generators[0]))
         record(0)
 
     monkeypatch.setattr(experiment, "train", record_only)
-    _, history = experiment.train_model(data, settings)
     mean_image = data.train_images[:24].mean(0)
-    with torch.no_grad():
-        answers = seen["model"](seen["images"].unsqueeze(0)).argmax(2)
-        test_answers = seen["model"]((data.test_images - mean_image).unsqueeze(0)).argmax(2)
-    for position, fraction in enumerate(experiment.FRACTIONS):
-        for run in range(2):
-            network = 2 * position + run
+    for run in range(2):
+        # Run k starts from the same weights whatever the fraction, and sees the same data order.
+        model = mlp([16, 128, 512, 10], run_generators(0, [run], "initialization"))
+        with torch.no_grad():
+            answers = model((data.train_images[:24] - mean_image).unsqueeze(0))[0].argmax(1)
+            test_answers = model((data.test_images - mean_image).unsqueeze(0))[0].argmax(1)
+        order = torch.randperm(24, generator=run_generators(0, [run], "order")[0])
+        for fraction in experiment.FRACTIONS:
+            history = experiment.train_model(data, fraction, run, settings)
             labels, mask = randomize_labels(data.train_labels[:24], fraction, generator(run))
-            assert torch.equal(seen["labels"][network], labels)
-            hits = [int(answers[network, j] == labels[j]) for j in range(24)]
-            true_hits = [int(answers[network, j] == data.train_labels[j])
-                         for j in range(24) if mask[j]]
-            test_hits = [int(test_answers[network, j] == data.test_labels[j]) for j in range(20)]
+            assert torch.equal(seen["labels"][0], labels) and len(seen["labels"]) == 1
+            assert torch.equal(seen["order"], order)
+            hits = [int(answers[j] == labels[j]) for j in range(24)]
+            true_hits = [int(answers[j] == data.train_labels[j]) for j in range(24) if mask[j]]
+            test_hits = [int(test_answers[j] == data.test_labels[j]) for j in range(20)]
             expected = {
                 "train_accuracy": np.mean(hits),
                 "test_accuracy": np.mean(test_hits),
@@ -122,18 +124,47 @@ def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
             }
             for name, value in expected.items():
                 # one of them is in float32
-                assert history[name][position, run, 0] == pytest.approx(value, abs=1e-6), name
+                assert history[name].tolist() == pytest.approx([value], abs=1e-6), name
 
 
-@pytest.mark.parametrize("accuracies, goes_on", [([0.999, 1.0], False), ([0.998, 1.0], True)])
-def test_training_ends_when_every_network_fits(monkeypatch, accuracies, goes_on):
-    settings = SimpleNamespace(seed=0, device=torch.device("cpu"), lr=0.02, batch_size=8, epochs=1,
-                               runs=1, train_size=24)
-    monkeypatch.setattr(experiment, "FRACTIONS", (0, 1))
+@pytest.mark.parametrize("accuracy, goes_on", [(0.999, False), (0.998, True)])
+def test_training_ends_when_the_network_fits(monkeypatch, accuracy, goes_on):
     monkeypatch.setattr(experiment, "measure_training", lambda *arguments: {
-        "train_accuracy": torch.tensor(accuracies)})
+        "train_accuracy": torch.tensor([accuracy], dtype=torch.float64)})
     ended = []
     monkeypatch.setattr(experiment, "train", lambda *arguments, record, **options:
                         ended.append(record(0)))
-    experiment.train_model(made_up_data(), settings)
+    experiment.train_model(made_up_data(), 0, 0, small_settings(runs=1))
     assert ended == [not goes_on]
+
+
+def test_a_run_that_has_ended_keeps_its_last_values():
+    short = {"train_loss": np.array([3.0, 1.0]), "test_accuracy": np.array([0.1, 0.7])}
+    long = {"train_loss": np.array([4.0, 2.0, 1.5, 1.2]),
+            "test_accuracy": np.array([0.2, 0.6, 0.5, 0.4])}
+    for runs, order in (([short, long], [0, 1]), ([long, short], [1, 0])):
+        aligned = experiment.align_runs(runs)
+        assert list(aligned) == ["train_loss", "test_accuracy"]
+        np.testing.assert_array_equal(
+            aligned["train_loss"][order], [[3, 1, 1, 1], [4, 2, 1.5, 1.2]])
+        np.testing.assert_array_equal(
+            aligned["test_accuracy"][order], [[0.1, 0.7, 0.7, 0.7], [0.2, 0.6, 0.5, 0.4]])
+    assert experiment.align_runs([short])["train_loss"].tolist() == [[3, 1]]
+
+
+def test_every_fraction_has_its_own_runs_in_order_and_its_own_last_epoch(monkeypatch):
+    def train_model(data, fraction, run_number, settings):
+        epochs = round(4 * fraction) + run_number  # run 1 takes an epoch more
+        return {"train_loss": 100 * fraction + 10 * run_number + np.arange(epochs + 1)}
+
+    monkeypatch.setattr(experiment, "train_model", train_model)
+    history = experiment.train_all(made_up_data(), small_settings(runs=2))
+    assert list(history) == list(experiment.FRACTIONS)
+    assert history[0]["train_loss"].tolist() == [[0, 0], [10, 11]]
+    assert history[0.5]["train_loss"].tolist() == [[50, 51, 52, 52], [60, 61, 62, 63]]
+    assert history[1]["train_loss"].shape == (2, 6)
+
+
+def small_settings(runs):
+    return SimpleNamespace(seed=0, device=torch.device("cpu"), lr=0.02, batch_size=8, epochs=1,
+                           runs=runs, train_size=24, jobs=1, cluster=None, experiment="test")

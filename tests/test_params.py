@@ -3,10 +3,11 @@
 from types import SimpleNamespace
 
 import hw1_3_params as experiment
-from common.data import Dataset
-from common.training import cross_entropy
+from common.data import Dataset, randomize_labels
+from common.models import mlp
+from common.parameters import parameter_vectors
+from common.training import cross_entropy, run_generators
 
-import numpy as np
 import pytest
 import torch
 
@@ -25,19 +26,42 @@ def test_a_width_is_measured_for_every_fraction_and_run_on_its_own_labels(monkey
     labels = torch.randint(10, (40,), generator=random)
     data = Dataset("made up", images, labels, images[:15], labels[:15])
     settings = SimpleNamespace(seed=0, device=torch.device("cpu"), lr=0.05, batch_size=8, epochs=1,
-                               runs=3, train_size=40)
-    models = []
-    monkeypatch.setattr(experiment, "train", lambda model, *_, **__: models.append(model))
+                               runs=3, train_size=30, jobs=1, cluster=None, experiment="test",
+                               dataset="made up", data_dir="data")
+    stacks = []
+
+    def note_stack(model, images, labels, *_, order_generators, **__):
+        orders = [torch.randperm(30, generator=generator) for generator in order_generators]
+        stacks.append((parameter_vectors(model), orders))
+
+    monkeypatch.setattr(experiment, "train", note_stack)
+    monkeypatch.setattr(experiment, "load_dataset", lambda *_: data)
     monkeypatch.setattr(experiment, "WIDTHS", (2, 5))
-    counts, measures = experiment.train_all_widths(data, settings)
-    assert counts == [(16 + 1) * width + (width + 1) * 10 for width in (2, 5)]
-    assert all(values.shape == (2, 3, 2) for values in measures.values())
-    np.testing.assert_array_equal(measures["test_loss"][0], measures["test_loss"][1])
-    centered, _, labels_of_networks = experiment.make_task(data, settings)
-    for place, model in enumerate(models):
-        with torch.no_grad():
-            logits = model(centered.unsqueeze(0))
-        losses = cross_entropy(logits, labels_of_networks)  # (fraction by fraction, run by run)
-        for network, loss in enumerate(losses):
-            fraction, run = divmod(network, 3)
-            assert measures["train_loss"][fraction, run, place] == pytest.approx(loss.item())
+    monkeypatch.setattr(experiment, "WIDE", 5)  # networks as wide as this are alone in their stack
+    curves = experiment.run(settings)["curves"]
+
+    assert curves["parameters"] == [(16 + 1) * width + (width + 1) * 10 for width in (2, 5)]
+    assert sorted(len(vectors) for vectors, _ in stacks) == [1] * 6 + [6]
+    centered = images[:30] - images[:30].mean(0)
+    for place, width in enumerate((2, 5)):
+        for run in range(3):
+            model = mlp([16, width, 10], run_generators(0, [run], "initialization"))
+            order = torch.randperm(30, generator=run_generators(0, [run], "order")[0])
+            orders = [order_of_network for vectors, orders in stacks
+                      for vector, order_of_network in zip(vectors, orders)
+                      if torch.equal(vector, parameter_vectors(model)[0])]
+            assert [torch.equal(order, other) for other in orders] == [True, True]  # fractions
+            with torch.no_grad():
+                logits = model(centered.unsqueeze(0))
+                test_logits = model((images[:15] - images[:30].mean(0)).unsqueeze(0))
+            for fraction in (0, 0.2):
+                given, _ = randomize_labels(labels[:30], fraction,
+                                            run_generators(0, [run], "labels")[0])
+                expected = {
+                    "train_loss": cross_entropy(logits, given[None]),
+                    "train_accuracy": (logits.argmax(2) == given).double().mean(),
+                    "test_loss": cross_entropy(test_logits, labels[None, :15]),
+                    "test_accuracy": (test_logits.argmax(2) == labels[:15]).double().mean(),
+                }
+                for name, value in expected.items():
+                    assert curves[name][fraction][run, place] == pytest.approx(value.item()), name

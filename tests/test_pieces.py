@@ -404,6 +404,26 @@ def test_a_piece_that_fails_ends_the_script_in_one_line_and_leaves_nothing(start
     assert re.fullmatch(f"error: {FAILURES[action]}", line)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows blocks no signals")
+def test_ctrl_c_reaches_the_script_and_none_of_its_workers(project):
+    # In a process of its own, whose first worker is the first one that it starts.
+    (project / "program.py").write_text("""
+import signal
+from common.pieces import Piece, run_pieces
+from test_pieces import settings_of
+
+blocked = (signal.SIG_BLOCK, ())  # adds nothing, and returns what is blocked
+pieces = {k: Piece(str(k), signal.pthread_sigmask, blocked, steps=1) for k in range(6)}
+for signals in run_pieces(pieces, settings_of(2)).values():
+    print("worker", signal.SIGINT in signals, signal.SIGTERM in signals)
+print("script", signal.SIGINT in signal.pthread_sigmask(*blocked))
+""")
+    path = os.pathsep.join([str(project), str(Path(__file__).parent)])
+    ended = subprocess.run([sys.executable, "program.py"], cwd=project, capture_output=True,
+                           encoding="utf-8", timeout=100, env=os.environ | {"PYTHONPATH": path})
+    assert ended.stdout.splitlines() == 6 * ["worker True False"] + ["script False"], ended.stderr
+
+
 def end(process, name):
     """Ends the script as Ctrl-C does, which reaches its whole process group, or by a signal."""
     if name == "SIGINT":

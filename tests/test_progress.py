@@ -169,6 +169,19 @@ def test_the_line_moves_also_where_the_script_itself_runs_the_pieces(terminal):
     assert [line.strip() for line in lines] == [""]
 
 
+def test_two_calls_share_one_line_by_what_they_cost(terminal):
+    first = {0: Piece("a", advance_often, (1.0, 100), steps=100)}
+    second = {0: Piece("b", advance_often, (1.0, 100), steps=100, step_cost=3.0)}
+    run_pieces(first, settings_of(1), later_cost=300)
+    values = percentages(terminal.getvalue())
+    assert 5 < max(values) <= 25
+    run_pieces(second, settings_of(1))
+    later_values = percentages(terminal.getvalue())[len(values):]
+    assert min(later_values) >= 25 and 50 < max(later_values) <= 100
+    lines, _ = screen(terminal.getvalue())
+    assert [line.strip() for line in lines] == [""]
+
+
 @pytest.mark.parametrize("later_cost", [0, 10])
 def test_the_line_goes_where_a_piece_fails(terminal, later_cost):
     pieces = {0: Piece("a", advance_often, (1.0, 10), steps=10), 1: Piece("b", fail, (), steps=1)}
