@@ -30,7 +30,12 @@ def stop(signal_number, frame):
         return
     for process in CHILDREN.copy():
         process.terminate()
-    remove_unfinished()
+    for path in UNFINISHED.copy():
+        if Path(path).is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # it may be gone already
+                Path(path).unlink()
     word = "interrupted" if signal_number == signal.SIGINT else "terminated"
     clear_line = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
     line = f"error: {word}; stored results are whole\n"
@@ -55,16 +60,6 @@ def starting_child():
         STARTING.pop()
         if DELAYED:
             stop(DELAYED[0], None)
-
-
-def remove_unfinished():
-    """Removes the files and folders of UNFINISHED."""
-    for path in UNFINISHED.copy():
-        if Path(path).is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):  # it may be gone already
-                Path(path).unlink()
 
 
 def is_our_program():

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
 from common.data import Dataset, load_dataset
 from common.interrupts import UNFINISHED
-from common.process import end_with_parent, prepare_computing
+from common.process import FOLDER_PREFIX, end_with_parent, prepare_computing
 from common.progress import (
     SECONDS_BETWEEN,
     ProgressLine,
@@ -116,24 +117,23 @@ def run_pieces(pieces, settings, later_cost=0):
         except BrokenProcessPool:
             running = [piece.name for number, piece in pieces_by_number.items()
                        if number not in finished and steps_done(folder / str(number)) is not None]
-            raise PieceFailed(f"a worker process was killed, perhaps for want of memory, while "
-                              f"these ran: {some_names(running)}; try fewer --jobs") from None
+            raise PieceFailed("a worker process was killed, perhaps for want of memory, while it "
+                              f"ran one of: {some_names(running)}; try fewer --jobs") from None
     return {key: results[number] for number, key in enumerate(pieces)}
 
 
 def make_calls(pieces, folder, settings):
     """The calls of run_piece for pieces {number: Piece}, the most expensive first."""
-    shared = {}  # SharedImages by their name
+    shared = {}  # SharedImages by the id of their Dataset: pieces may share one
     calls = []
     for number, piece in sorted(pieces.items(), key=lambda item: -item[1].cost()):
-        if piece.data is not None:
-            name = piece.data.name
-            if settings.cluster:
-                piece = piece._replace(data=StoredImages(name, os.path.abspath(settings.data_dir)))
-            elif settings.jobs > 1:
-                if name not in shared:
-                    shared[name] = share(piece.data, folder)
-                piece = piece._replace(data=shared[name])
+        data = piece.data
+        if data is not None and settings.cluster:
+            piece = piece._replace(data=StoredImages(data.name, os.path.abspath(settings.data_dir)))
+        elif data is not None and settings.jobs > 1:
+            if id(data) not in shared:
+                shared[id(data)] = share(data, folder, len(shared))
+            piece = piece._replace(data=shared[id(data)])
         calls.append(joblib.delayed(run_piece)(number, piece, folder, settings.device))
     return calls
 
@@ -146,6 +146,7 @@ def start(calls, settings):
         return start_on_cluster(calls, settings.cluster)
     parallel = joblib.Parallel(n_jobs=min(settings.jobs, len(calls)), backend="loky", batch_size=1,
                                pre_dispatch="all", return_as="generator_unordered",
+                               max_nbytes=None,  # what is large is shared already, see share
                                idle_worker_timeout=IDLE_SECONDS, initializer=end_with_parent)
     with heirs_ignore_ctrl_c():
         return parallel(calls)
@@ -161,6 +162,9 @@ def heirs_ignore_ctrl_c():
     warnings_before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = quiet
     if hasattr(signal, "pthread_sigmask"):  # Windows has none
+        # joblib needs this helper of Python's own, whose start, up to Python 3.11, ends with letting
+        # Ctrl-C through again: so it starts first.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -175,6 +179,8 @@ def heirs_ignore_ctrl_c():
 
 def some_names(names):
     """The first few names, and how many others there are."""
+    if not names:
+        return "none yet"
     text = "; ".join(names[:NAMED])
     others = len(names) - NAMED
     return f"{text} and {others} more" if others > 0 else text
@@ -182,8 +188,15 @@ def some_names(names):
 
 @contextmanager
 def temporary_folder():
-    """A folder that goes at the end, also where the script is interrupted."""
-    folder = Path(tempfile.mkdtemp(prefix="pieces-"))
+    """A folder that goes at the end, also where the script is interrupted.
+
+    Raises WriteError where none can be made.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
+    except OSError as error:
+        raise WriteError(f"no temporary folder can be made ({error.strerror}); set TMPDIR to a "
+                         "folder that can be written to") from None
     UNFINISHED.add(folder)
     try:
         yield folder
@@ -261,14 +274,14 @@ class StoredImages(NamedTuple):
     data_dir: str
 
 
-def share(data, folder):
-    """A Dataset as SharedImages, in files in the folder."""
+def share(data, folder, number):
+    """A Dataset as SharedImages, in files in the folder whose names begin with the number."""
     arrays = []
     for part, tensor in zip(data._fields[1:], data[1:]):
-        path = folder / f"{data.name}-{part}"
-        array = tensor.cpu().numpy()
+        path = folder / f"{number}-{part}"
+        array = tensor.cpu().contiguous().numpy()
         try:
-            array.tofile(path)
+            path.write_bytes(array)
         except OSError as error:
             raise WriteError(f"{folder} cannot be written to ({error.strerror}); set TMPDIR to a "
                              "folder with more space") from None
@@ -301,7 +314,6 @@ def run_piece(number, piece, folder, device):
     piece.data may be SharedImages or StoredImages in place of a Dataset.
     """
     prepare_computing()
-    UNFINISHED.add(folder)  # where the script cannot remove it, killed without warning
     begin_counting(folder / str(number))
     start = time.monotonic()
     try:
@@ -311,10 +323,10 @@ def run_piece(number, piece, folder, device):
         result = piece.function(*arguments)
     except Diverged as error:
         raise Diverged(f"{piece.name}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        raise PieceFailed(f"{piece.name}: {type(error).__name__}: {error} "
-                          f"({Path(place.filename).name}, line {place.lineno})") from error
+        raise PieceFailed(f"{piece.name}: {type(error).__name__}: {error} (in {place.name}, line "
+                          f"{place.lineno})") from error
     finally:
         end_counting()
     return number, result, time.monotonic() - start

@@ -3,13 +3,17 @@
 import ctypes
 import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
 import time
 from contextlib import suppress
-
-from common.interrupts import remove_unfinished
+from pathlib import Path
 
 import torch
+
+# Temporary folders of a script's pieces of work: this, the script's process number, and more.
+FOLDER_PREFIX = "pieces-"
 
 
 def prepare_computing():
@@ -46,5 +50,6 @@ def _await_end_of_parent():
         # An orphan gets another parent. Python knows the first one by its number alone here.
         while os.getppid() == parent.pid:
             time.sleep(0.2)
-    remove_unfinished()
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{parent.pid}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)

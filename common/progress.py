@@ -99,7 +99,9 @@ class ProgressLine:
             return
         if self.start is None and fraction > 0:
             self.start = time.time()
-        self.bar.n = min(fraction, 1.0)
+        # Never back: a look at a count that is just being written misses what it counts.
+        fraction = max(self.bar.n, min(fraction, 1.0))
+        self.bar.n = fraction
         text = f"{time_left(self.start, fraction)} left"
         if self.all_start is not None:
             fraction_of_all = self.before + self.share * fraction
@@ -115,5 +117,5 @@ def time_left(start, fraction):
     """The time that the rest takes, as minutes:seconds, if it goes on as since start."""
     if start is None or fraction < FIRST_ESTIMATE:
         return "-:--"
-    seconds = (time.time() - start) * (1 - fraction) / fraction
-    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+    seconds = max(round((time.time() - start) * (1 - fraction) / fraction), 0)
+    return f"{seconds // 60}:{seconds % 60:02}"

@@ -23,9 +23,12 @@ import hw1_3_random_labels
 import hw1_3_sensitivity
 from common import plotting
 from common.command_line import UsageError
-from common.models import mlp
+from common.data import Dataset
+from common.evaluation import evaluate
+from common.models import cnn, mlp
+from common.parameters import parameter_vectors
 from common.results import png_of, read_results
-from common.training import mean_squared_error, train
+from common.training import cross_entropy, mean_squared_error, run_generators, train
 
 import matplotlib
 import numpy as np
@@ -59,6 +62,117 @@ def test_the_best_learning_rate_has_the_lowest_third_quartile_not_the_lowest_med
     }
     assert hw1_1_simulate.best_learning_rates(final_errors) == {
         "sinc": 1e-1, "square wave": 1e-1, "triangle wave": 1e-3}
+
+
+def simulate_settings():
+    return SimpleNamespace(seed=0, runs=3, epochs=12, points=16, device=torch.device("cpu"))
+
+
+def test_each_depth_gets_its_own_best_rate_for_each_function_by_the_last_errors():
+    functions, rates = list(hw1_1_simulate.FUNCTIONS), hw1_1_simulate.LEARNING_RATES
+    # Which rate is to win: another one for each depth and function. What misleads: the first errors
+    # of every training, the lowest of which belong to another rate, and the earlier report.
+    best = {depth: {name: rates[(row + 2 * column) % 4] for column, name in enumerate(functions)}
+            for row, depth in enumerate(hw1_1_simulate.DEPTHS)}
+    trained = {("earlier", "a model"): {"errors": np.zeros((2, 3, 2))}}
+    for depth, rate in itertools.product(best, rates):
+        # in stacks of one function, or of all functions in another order
+        for names in ([name] for name in functions) if depth == 1 else [functions[::-1]]:
+            last = [0.1 if best[depth][name] == rate else 0.3 for name in names]
+            errors = [[[1 - value, value] for value in last]] * 3  # runs, functions, records
+            trained["selection", depth, rate, tuple(names)] = {"errors": np.array(errors)}
+    assert hw1_1_simulate.choose_learning_rates(trained) == best
+
+
+def test_functions_of_the_same_rate_are_trained_together_but_not_by_wide_networks(monkeypatch):
+    rates = {1: {"sinc": 0.01, "square wave": 0.01, "triangle wave": 0.01},
+             2: {"sinc": 0.01, "square wave": 0.01, "triangle wave": 0.01},
+             7: {"sinc": 0.03, "square wave": 0.01, "triangle wave": 0.03}}
+    monkeypatch.setattr(hw1_1_simulate, "RUNS_TOGETHER", 2)
+    pieces = hw1_1_simulate.reported_pieces(rates, simulate_settings())
+    stacks = {
+        (1, 0.01, ("sinc",)), (1, 0.01, ("square wave",)), (1, 0.01, ("triangle wave",)),
+        (2, 0.01, ("sinc", "square wave", "triangle wave")),
+        (7, 0.03, ("sinc", "triangle wave")), (7, 0.01, ("square wave",))}
+    assert set(pieces) == {(*stack, first_run) for stack in stacks for first_run in (0, 2)}
+    for (depth, rate, names, first_run), piece in pieces.items():
+        assert piece.function is hw1_1_simulate.train_model
+        widths, functions, runs, learning_rate, epochs, _ = piece.arguments
+        assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
+        assert list(runs) == {0: [0, 1], 2: [2]}[first_run]
+        assert epochs == piece.steps == 12
+
+
+def test_all_results_belong_to_their_network_function_and_run(monkeypatch):
+    """Trainings in which every number says what it belongs to."""
+    settings, functions = simulate_settings(), list(hw1_1_simulate.FUNCTIONS)
+    vars(settings).update(jobs=1, cluster=None, experiment="test")
+    # The best rates are not those of which the errors are lowest at the end of reported trainings.
+    best = {(depth, name): hw1_1_simulate.LEARNING_RATES[(depth + place) % 4]
+            for depth in (1, 2, 4, 7) for place, name in enumerate(functions)}
+    sizes = {tuple(widths): 100 + place
+             for place, widths in enumerate(hw1_1_simulate.EARLIER_REPORT.values())}
+
+    def error(widths, name, run, rate):
+        depth = len(widths) - 2
+        if run >= hw1_1_simulate.FIRST_SELECTION_RUN:
+            return 1.0 if rate == best[depth, name] else 2.0
+        size = sizes.get(tuple(widths), depth)
+        return 1e4 * size + 100 * functions.index(name) + 10 * run + rate
+
+    def train_model(widths, names, run_numbers, rate, epochs, settings):
+        errors = np.array([[[9e9, error(widths, name, run, rate)] for name in names]
+                           for run in run_numbers])
+        return {"errors": errors, "outputs": np.repeat(errors[..., -1:], 2_000, axis=2)}
+
+    monkeypatch.setattr(hw1_1_simulate, "train_model", train_model)
+    monkeypatch.setattr(hw1_1_simulate, "RUNS_TOGETHER", 2)
+    results = hw1_1_simulate.run(settings)
+    for place, (name, depth) in enumerate(itertools.product(functions, (1, 2, 4, 7))):
+        rate, row = best[depth, name], results["table"][place]
+        errors = [error([0] * (depth + 2), name, run, rate) for run in range(3)]
+        assert (row["function"], row["depth"], row["learning_rate"]) == (name, depth, rate)
+        assert (row["runs"], row["train_mse_median"]) == (3, pytest.approx(errors[1]))
+        final_errors = np.array(results["curves"]["train_mse"][name][depth])[:, -1]
+        assert final_errors.tolist() == pytest.approx(errors)
+        assert results["curves"]["fit"][name][depth] == pytest.approx([errors[1]] * 400)
+    earlier = {(row["function"], row["model"]): row for row in results["earlier_report"]}
+    assert len(earlier) == len(results["earlier_report"]) == 2 * 4
+    for name, (model, widths) in itertools.product(
+            ("sinc", "square wave"), hw1_1_simulate.EARLIER_REPORT.items()):
+        row = earlier[name, model]
+        assert row["runs"] == 3
+        assert row["train_mse_median"] == pytest.approx(error(widths, name, 1, 1e-3))
+
+
+def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
+    settings = simulate_settings()
+    pieces = hw1_1_simulate.selection_pieces(settings)
+    tried = [(depth, rate, name) for _, depth, rate, names in pieces for name in names]
+    assert sorted(tried) == sorted(itertools.product(
+        hw1_1_simulate.DEPTHS, hw1_1_simulate.LEARNING_RATES, hw1_1_simulate.FUNCTIONS))
+    for (_, depth, rate, names), piece in pieces.items():
+        widths, functions, runs, learning_rate, epochs, _ = piece.arguments
+        assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
+        assert epochs == piece.steps == 3  # a quarter
+        assert len(runs) == 3 and not set(runs) & set(range(settings.runs))
+    settings.runs = 15
+    assert {len(piece.arguments[2]) for piece in
+            hw1_1_simulate.selection_pieces(settings).values()} == {10}
+
+
+def test_a_networks_training_does_not_depend_on_the_others_in_its_stack():
+    settings, widths = simulate_settings(), [1, 6, 6, 1]
+    names = ["sinc", "square wave", "triangle wave"]
+    together = hw1_1_simulate.train_model(widths, names, range(2), 0.01, 12, settings)
+    assert together["errors"].shape == (2, 3, 13)  # runs, functions, records
+    assert together["outputs"].shape == (2, 3, hw1_1_simulate.TEST_POINTS)
+    for place, name in enumerate(names):
+        for run in range(2):
+            alone = hw1_1_simulate.train_model(widths, [name], [run], 0.01, 12, settings)
+            for quantity, values in together.items():
+                np.testing.assert_allclose(values[run, place], alone[quantity][0, 0], rtol=1e-3,
+                                           atol=1e-5)
 
 
 @pytest.mark.parametrize("epochs, expected", [
@@ -122,17 +236,19 @@ def test_a_models_row_has_the_means_over_runs_after_the_last_epoch():
         "test_accuracy": np.array([[0.1, 0.99, 0.6], [0.1, 0.99, 0.8]]),
     }
     data = SimpleNamespace(name="mnist", train_images=range(50), test_images=range(20))
-    settings = SimpleNamespace(runs=2, train_size=70)
-    row = hw1_1_mnist.summarize_model("4 conv 3×3", 32_123, history, data, 2, settings)
+    settings = SimpleNamespace(runs=2, train_size=70, seed=0, device=torch.device("cpu"))
+    row = hw1_1_mnist.summarize_model("4 conv 3×3", history, data, 2, settings)
+    # 80 + 1,168 + 4,640 + 9,248 of the convolutions, and 289 · 56 + 57 · 10 of the linear layers
     assert row == {
         "dataset": "MNIST", "model": "4 conv 3×3", "convolutions": 4, "kernel": 3,
-        "train_images": 50, "test_images": 20, "parameters": 32_123, "runs": 2, "epochs": 2,
+        "train_images": 50, "test_images": 20, "parameters": 31_890, "runs": 2, "epochs": 2,
         "train_loss": 0.75, "test_loss": 2.0, "train_accuracy": 0.9,
         "test_accuracy": pytest.approx(0.7), "test_accuracy_ci95": half_width(0.6, 0.8),
     }
     settings.train_size = 40
-    row = hw1_1_mnist.summarize_model("1 conv 5×5", 32_123, history, data, 2, settings)
+    row = hw1_1_mnist.summarize_model("1 conv 5×5", history, data, 2, settings)
     assert (row["train_images"], row["convolutions"], row["kernel"]) == (40, 1, 5)
+    assert row["parameters"] == 208 + 1_569 * 20 + 21 * 10
 
 
 # --- hw1_2_pca ---
@@ -156,7 +272,11 @@ def test_lines_have_the_distances_and_barriers_of_a_loss_that_is_known():
     # On a line of length d the loss −θ² exceeds the straight line between its ends by d²/4.
     paths = tensor([[[0], [9], [2]], [[0], [9], [4]], [[1], [9], [7]]])  # starts, between, ends
     copies = tensor([[3], [6], [10]])
-    rows, losses = hw1_2_pca.measure_lines(paths, copies, lambda points: -points[..., 0] ** 2)
+    lines = hw1_2_pca.place_lines(paths, copies)
+    alphas = torch.arange(11, dtype=torch.float64) / 10
+    losses = {name: -((1 - alphas) * first + alphas * second) ** 2  # (lines, 11)
+              for name, (first, second, _) in lines.items()}
+    rows = hw1_2_pca.summarize_lines(lines, losses)
     lengths = {"start-to-end": (2, 4, 6), "end-to-copy": (1, 2, 3), "end-to-end": (2, 5, 3)}
     assert [row["quantity"] for row in rows] == [
         f"{line}-{kind}" for line in lengths for kind in ("distance", "barrier")]
@@ -167,14 +287,21 @@ def test_lines_have_the_distances_and_barriers_of_a_loss_that_is_known():
         assert row["mean"] == pytest.approx(np.mean(values))
         if line != "end-to-end":  # where runs are shared, see the jackknife's own test
             assert row["high"] - row["mean"] == half_width(*values)
-    assert losses["start-to-end"].shape == (3, 11)
-    assert losses["start-to-end"][1, 5] == -(2**2) and losses["end-to-end"][1, 10] == -(7**2)
+    # of every line the two ends and the two runs
+    ends = {name: [part.tolist() for part in line] for name, line in lines.items()}
+    own = [[0, 0], [1, 1], [2, 2]]
+    assert ends == {
+        "start-to-end": [[[0], [0], [1]], [[2], [4], [7]], own],
+        "end-to-copy": [[[2], [4], [7]], [[3], [6], [10]], own],
+        "end-to-end": [[[2], [2], [4]], [[4], [7], [7]], [[0, 1], [0, 2], [1, 2]]]}
 
 
 def test_a_single_run_has_no_lines_to_others():
     paths = tensor([[[0], [2]]])
-    rows, losses = hw1_2_pca.measure_lines(paths, tensor([[3]]), lambda points: points[..., 0])
-    assert list(losses) == ["start-to-end", "end-to-copy"]
+    lines = hw1_2_pca.place_lines(paths, tensor([[3]]))
+    assert list(lines) == ["start-to-end", "end-to-copy"]
+    rows = hw1_2_pca.summarize_lines(lines, dict.fromkeys(lines, torch.zeros(1, 11)))
+    assert [row["mean"] for row in rows] == [2, 0, 1, 0]
     assert [row["low"] for row in rows] == [None] * 4
     assert hw1_2_pca.measure_pairs(paths, torch.zeros(1, 5)) == []
 
@@ -210,7 +337,8 @@ def test_the_surface_of_a_quadratic_loss_is_that_quadratic_around_the_paths_end(
         from_end = points - path[-1]
         return 10 * from_end[..., 0] ** 2 + from_end[..., 1] ** 2 + from_end[..., 2].abs()
 
-    row, surface = hw1_2_pca.measure_surface(path, losses_at)
+    networks, row, surface = hw1_2_pca.place_surface(path)
+    surface["loss"] = losses_at(networks)
     squares = path.square().sum(0)
     first, second, _ = (squares / squares.sum()).tolist()
     assert row == {"run": 0, "explained_variance_1": pytest.approx(first),
@@ -225,6 +353,60 @@ def test_the_surface_of_a_quadratic_loss_is_that_quadratic_around_the_paths_end(
         low, high = surface["path"][:, axis].min(), surface["path"][:, axis].max()
         extent = high - low
         assert (places[0], places[-1]) == pytest.approx((low - 0.3 * extent, high + 0.3 * extent))
+
+
+def pca_task():
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(30, 1, 28, 28, generator=random)
+    labels = torch.randint(10, (30,), generator=random)
+    data = Dataset("digits", images, labels, images[25:], labels[25:])
+    settings = SimpleNamespace(seed=0, runs=3, epochs=1, train_size=20, batch_size=10,
+                               probe_size=12, lr=3e-3, device=torch.device("cpu"), jobs=1,
+                               cluster=None, experiment="test")
+    return data, settings
+
+
+def test_losses_of_networks_in_pieces_are_those_of_each_network_by_itself(monkeypatch):
+    monkeypatch.setattr(hw1_2_pca, "NETWORKS_AT_ONCE", 2)
+    monkeypatch.setattr(hw1_2_pca, "GROUPS_IN_PIECE", 2)
+    data, settings = pca_task()
+    model = hw1_2_pca.build_model(7, settings)
+    random = torch.Generator().manual_seed(1)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    # 6 and 7 networks: the last piece, and the last group in it, are smaller.
+    networks = {name: 0.1 * torch.randn(*shape, parameters, generator=random, dtype=torch.float64)
+                for name, shape in (("surface", (2, 3)), ("line", (7, 1)))}
+    losses = hw1_2_pca.measure_all_losses(networks, data, settings)
+    assert {name: tuple(values.shape) for name, values in losses.items()} == {
+        "surface": (2, 3), "line": (7, 1)}
+    for name, vectors in networks.items():
+        for vector, loss in zip(vectors.flatten(0, 1), losses[name].flatten()):
+            torch.nn.utils.vector_to_parameters(vector.float(), model.parameters())
+            with torch.no_grad():  # of the first 12 training images
+                logits = model(data.train_images[None, :12])[0]
+            expected = torch.nn.functional.cross_entropy(logits, data.train_labels[:12])
+            assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_paths_of_all_trainings_are_those_of_each_run():
+    data, settings = pca_task()
+    history = hw1_2_pca.train_all(data, 0, settings)
+    assert history["epochs"].tolist() == [[0, 1]] * 3
+    for run in range(3):
+        generators = run_generators(0, [run], "initialization")
+        model = cnn([[4], [8]], 5, [32, 32, 32], generators)
+        starts_at = parameter_vectors(model)[0].numpy()
+        np.testing.assert_array_equal(history["paths"][run, 0], starts_at)
+        train(model, data.train_images[:20], data.train_labels[None, :20], cross_entropy, epochs=1,
+              learning_rate=3e-3, batch_size=10, order_generators=run_generators(0, [run], "order"))
+        np.testing.assert_allclose(history["paths"][run, 1], parameter_vectors(model)[0].numpy(),
+                                   atol=1e-6)
+        loss, accuracy = evaluate(model, data.train_images[:20], data.train_labels[:20])
+        assert history["loss"][run, 1] == pytest.approx(loss.item(), rel=1e-5)
+        assert history["accuracy"][run, 1] == pytest.approx(accuracy.item())
+        with torch.no_grad():
+            predictions = model(data.test_images[None])[0].argmax(1)
+        assert history["predictions"][run].tolist() == predictions.tolist()
 
 
 # --- hw1_2_gradnorm ---
@@ -499,14 +681,56 @@ def test_a_predictor_is_constant_if_it_varies_a_thousandth_of_what_the_targets_d
 
 
 def test_stops_are_spread_like_a_squared_uniform_number_over_all_steps():
-    settings = SimpleNamespace(seed=0, runs=2_000, epochs=99, device=torch.device("cpu"))
-    stops = hw1_2_minratio.draw_stops(settings).numpy()
+    settings = SimpleNamespace(seed=0, epochs=99, device=torch.device("cpu"))
+    stops = hw1_2_minratio.draw_stops(range(2_000), settings).numpy()
     assert stops.min() == 0 and stops.max() == 99
     # P(stop < s) = √(s / 100): a tenth of the trainings do not move at all
     counts, _ = np.histogram(stops, bins=[0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100])
     assert stats.chisquare(counts).pvalue > 0.001
-    settings.runs = 5
-    assert hw1_2_minratio.draw_stops(settings).tolist() == stops[:5].tolist()
+    # every run has its own, whatever the others
+    runs = [4, 17, 3]
+    assert hw1_2_minratio.draw_stops(runs, settings).tolist() == stops[runs].tolist()
+
+
+def test_points_are_numbered_by_their_loss_over_all_groups_of_an_objective(monkeypatch):
+    losses = {"plain": [0.5, 0.2, 0.9, 0.5, 0.1], "regularized": [0.7, 0.3, 0.3, 0.7, 0.3]}
+    rejected = {"plain": [], "regularized": [2, 3]}  # all attempts of a group
+
+    def find_and_measure(objective, run_numbers, settings):
+        accepted = np.array([run not in rejected[objective] for run in run_numbers])
+        loss = np.array([losses[objective][run] for run in run_numbers])
+        return {"loss": loss, "accepted": accepted}, {"loss": loss[accepted]}
+
+    monkeypatch.setattr(hw1_2_minratio, "find_and_measure", find_and_measure)
+    monkeypatch.setattr(hw1_2_minratio, "RUNS_TOGETHER", 2)
+    settings = SimpleNamespace(runs=5, epochs=1, iterations=1, jobs=1, cluster=None,
+                               experiment="test", device=torch.device("cpu"))
+    results = hw1_2_minratio.find_all(settings)
+    assert list(results) == ["plain", "regularized"]
+    for objective, (attempts, found) in results.items():
+        assert attempts["loss"].tolist() == losses[objective]
+        assert np.flatnonzero(~attempts["accepted"]).tolist() == rejected[objective]
+        assert found["loss"].tolist() == [loss for run, loss in enumerate(losses[objective])
+                                          if run not in rejected[objective]]
+    assert results["plain"][1]["point"].tolist() == [3, 2, 4, 3, 1]
+    assert results["regularized"][1]["point"].tolist() == [2, 1, 1]
+
+
+def test_an_attempt_does_not_depend_on_the_others_in_its_stack(monkeypatch):
+    settings = SimpleNamespace(seed=0, epochs=40, iterations=3, neighbours=60,
+                               device=torch.device("cpu"))
+    runs = np.array([3, 4, 5, 6])
+    norms = hw1_2_minratio.find_and_measure("plain", runs, settings)[0]["gradient_norm"]
+    runs = runs[(-norms).argsort()].tolist()  # the largest first: two are rejected, two accepted
+    monkeypatch.setattr(hw1_2_minratio, "ACCEPTED", np.sort(norms)[1:3].mean())
+    attempts, found = hw1_2_minratio.find_and_measure("plain", runs, settings)
+    assert attempts["accepted"].tolist() == [False, False, True, True]
+    alone = [hw1_2_minratio.find_and_measure("plain", [run], settings) for run in runs]
+    for together, parts in ((attempts, [part for part, _ in alone]),
+                            (found, [part for _, part in alone])):
+        for name, values in together.items():
+            np.testing.assert_allclose(values, np.concatenate([part[name] for part in parts]),
+                                       rtol=1e-4, atol=1e-8, err_msg=name)
 
 
 # --- hw1_3_random_labels ---
@@ -519,11 +743,12 @@ def test_first_fitted_is_the_first_epoch_that_reaches_the_bound():
     assert first_fitted(np.array([0.1, 0.9, 0.9989, 0.99, 0.5])) is None
 
 
-def test_epochs_to_fit_are_found_for_every_run_of_every_fraction(monkeypatch):
-    monkeypatch.setattr(hw1_3_random_labels, "FRACTIONS", (0, 1))
-    accuracies = np.array([[[0.1, 1, 1, 1], [0.1, 0.9, 1, 1], [1, 1, 1, 1]],
-                           [[0.1, 0.2, 0.3, 1], [0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 1, 0.9]]])
-    assert hw1_3_random_labels.find_epochs_to_fit(accuracies) == {0: [1, 2, 0], 1: [3, None, 2]}
+def test_epochs_to_fit_are_found_for_every_run_of_every_fraction():
+    history = {  # as many epochs as the longest run of each fraction
+        0: {"train_accuracy": np.array([[0.1, 1, 1], [0.1, 0.9, 1], [1, 1, 1]])},
+        1: {"train_accuracy": np.array([[0.1, 0.2, 0.3, 1], [0.1, 0.2, 0.3, 0.4],
+                                        [0.1, 0.2, 1, 0.9]])}}
+    assert hw1_3_random_labels.find_epochs_to_fit(history) == {0: [1, 2, 0], 1: [3, None, 2]}
 
 
 def test_the_slowdown_divides_by_the_same_run_with_true_labels():
@@ -697,46 +922,121 @@ def test_pairs_start_alike_or_from_two_initializations():
         assert (first.tolist(), second.tolist()) == ([[1], [2]], expected)
 
 
-def test_lines_are_measured_from_the_first_solution_to_the_second():
+def test_lines_are_measured_from_the_first_solution_to_the_second(monkeypatch):
     """Linear classifiers of two classes: the first is always right, the second always wrong."""
-    model = mlp([1, 2], [torch.Generator()])  # two weights, then two offsets
-    first, second = torch.tensor([[1.0, -1, 0, 0]]), torch.tensor([[-1.0, 1, 0, 0]])
-    sets = {"train": (torch.tensor([[2.0], [-2.0]]), torch.tensor([0, 1]))}
-    values = hw1_3_flatness.measure_lines(model, first, second, sets)
-    weights = 1 - 2 * hw1_3_flatness.ALPHAS.double().numpy()  # along the line
-    # the margin of both images is 4 w, and their loss log(1 + exp(−4 w))
-    # in float32
-    np.testing.assert_allclose(values["train_loss"], [np.log1p(np.exp(-4 * weights))], rtol=1e-5,
+    monkeypatch.setattr(hw1_3_flatness, "WIDTHS", [1, 2])  # two weights, then two offsets
+    first, second = torch.tensor([1.0, -1, 0, 0]), torch.tensor([-0.5, 0.5, 0, 0])
+    images = torch.tensor([[2.0], [-2.0]])
+    # labels of the test images are swapped, and the third training image is not used
+    data = Dataset("two", torch.tensor([[2.0], [-2.0], [9.0]]), torch.tensor([0, 1, 1]),
+                   images, torch.tensor([1, 0]))
+    settings = SimpleNamespace(seed=0, train_size=2, device=torch.device("cpu"))
+    values = hw1_3_flatness.measure_line(data, first, second, settings)
+    alphas = np.arange(-20, 41) / 20
+    margins = 4 * (1 - 1.5 * alphas)  # of both images: 4 w for the weights w and −w
+    # their loss is log(1 + exp(−margin)), in float32
+    np.testing.assert_allclose(values["train_loss"], [np.log1p(np.exp(-margins))], rtol=1e-5,
                                atol=1e-6)
-    decided = weights != 0
-    np.testing.assert_array_equal(values["train_accuracy"][0, decided], weights[decided] > 0)
+    np.testing.assert_allclose(values["test_loss"], [np.log1p(np.exp(margins))], rtol=1e-5,
+                               atol=1e-6)
+    np.testing.assert_array_equal(values["train_accuracy"], [margins > 0])
+    np.testing.assert_array_equal(values["test_accuracy"], [margins < 0])
+
+
+def test_curvature_along_a_line_is_the_second_derivative_by_its_position(monkeypatch):
+    # The margin m of the only image is linear in α, and its loss is log(1 + exp(−m)), whose second
+    # derivative by α is m'² σ(m) σ(−m) in float64.
+    monkeypatch.setattr(hw1_3_flatness, "WIDTHS", [1, 2])
+    data = Dataset("one", torch.tensor([[2.0]]), torch.tensor([0]), torch.tensor([[2.0]]),
+                   torch.tensor([0]))
+    settings = SimpleNamespace(seed=0, train_size=1, device=torch.device("cpu"))
+    values = hw1_3_flatness.measure_line(data, torch.tensor([1.0, -1, 0, 0]),
+                                         torch.tensor([-0.5, 0.5, 1, 0]), settings)
+
+    def second_derivative(margin, slope):
+        return slope**2 / (1 + math.exp(margin)) / (1 + math.exp(-margin))
+
+    # from margin 4 to margin −1
+    assert values["curvature_at_0"].tolist() == pytest.approx([second_derivative(4, -5)], rel=1e-9)
+    assert values["curvature_at_1"].tolist() == pytest.approx([second_derivative(-1, -5)], rel=1e-9)
 
 
 def test_an_end_has_the_values_at_its_own_place_on_the_lines():
     lines = {"train_loss": np.array([[1.0, 2.0, 3.0], [5.0, 7.0, 9.0]]),
-             "test_accuracy": np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.8]])}
+             "train_accuracy": np.array([[0.9, 0.8, 0.7], [0.6, 0.4, 0.1]]),
+             "test_loss": np.array([[10.0, 11.0, 15.0], [20.0, 22.0, 26.0]]),
+             "test_accuracy": np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.8]]),
+             "curvature_at_0": np.array([1.0, 2.0]), "curvature_at_1": np.array([4.0, 8.0])}
     settings = SimpleNamespace(epochs=3, train_size=100)
     options = {"batch_size": 64, "learning_rate": 0.5}
-    columns = hw1_3_flatness.summarize_end(1, lines, np.array([4.0, 8.0]), options,
-                                           "learning_rate", settings)
-    assert columns == {"end": 0.5, "updates": 3 * 2, "train_loss": 4.5,
-                       "test_accuracy": pytest.approx(0.4), "curvature": 6,
-                       "curvature_ci95": half_width(4, 8)}
-    columns = hw1_3_flatness.summarize_end(2, lines, np.ones(2), options | {"batch_size": 100},
+    at_0, at_1 = hw1_3_flatness.AT_0, hw1_3_flatness.AT_1
+    # The three places lie at α = 0, between, and at α = 1.
+    lines = {name: values if values.ndim == 1 else np.insert(values, [1] * (at_1 - at_0 - 2), 0, 1)
+             for name, values in lines.items()}
+    lines = {name: values if values.ndim == 1 else np.pad(values, ((0, 0), (at_0, 20)))
+             for name, values in lines.items()}
+    columns = hw1_3_flatness.summarize_end(at_0, lines, options, "learning_rate", settings)
+    assert columns == {"end": 0.5, "updates": 3 * 2, "train_loss": 3,
+                       "train_accuracy": pytest.approx(0.75), "test_loss": 15,
+                       "test_accuracy": pytest.approx(0.3), "curvature": 1.5,
+                       "curvature_ci95": half_width(1, 2)}
+    columns = hw1_3_flatness.summarize_end(at_1, lines, options | {"batch_size": 100},
                                            "batch_size", settings)
-    assert (columns["end"], columns["updates"], columns["train_loss"]) == (100, 3, 6)
+    assert columns == {"end": 100, "updates": 3, "train_loss": 6,
+                       "train_accuracy": pytest.approx(0.4), "test_loss": 20.5,
+                       "test_accuracy": pytest.approx(0.55), "curvature": 6,
+                       "curvature_ci95": half_width(4, 8)}
 
 
-def test_curvature_along_a_line_is_the_second_derivative_by_its_position():
-    # x⁴ + 3y²: along d its second derivative at (x, y) is 12 x² dₓ² + 6 d_y².
-    def loss(points):
-        return points[:, 0] ** 4 + 3 * points[:, 1] ** 2
+def test_lines_of_one_kind_are_summed_up_together():
+    alphas = np.arange(-20, 41) / 20
+    measured = {}
+    for comparison, initialization, run in itertools.product(
+            ("batch_size", "learning_rate"), ("same", "different"), range(2)):
+        # The loss is height at both ends and `hump` more in the middle; far beyond it is larger.
+        hump = 1 + run + 10 * (initialization == "different")
+        hump += 100 * (comparison == "learning_rate")
+        height = 1000 + run
+        loss = height + 4 * hump * alphas * (1 - alphas) * np.where(abs(alphas - 0.5) > 0.5, -9, 1)
+        curves = {name: np.array([loss + place]) for place, name in enumerate(
+            ("train_loss", "train_accuracy", "test_loss", "test_accuracy"))}
+        measured["line", comparison, initialization, run] = curves | {
+            "curvature_at_0": np.array([hump]), "curvature_at_1": np.array([2 * hump])}
+    measured["solutions", "base", 0] = measured["scale", 1.0] = None
+    settings = SimpleNamespace(epochs=1, train_size=128)
+    changed = {"batch_size": 64, "learning_rate": 1e-2}
+    ends, barriers, curves = hw1_3_flatness.summarize_lines(measured, "learning_rate", changed,
+                                                            settings)
+    assert barriers == [
+        {"comparison": "learning_rate", "initialization": initialization, "runs": 2,
+         "barrier": pytest.approx(mean), "barrier_ci95": half_width(mean - 0.5, mean + 0.5)}
+        for initialization, mean in (("same", 101.5), ("different", 111.5))]
+    assert [(row["initialization"], row["end"], row["barrier"], row["curvature"])
+            for row in ends] == [("same", 1e-3, pytest.approx(101.5), 101.5),
+                                 ("same", 1e-2, pytest.approx(101.5), 203),
+                                 ("different", 1e-3, pytest.approx(111.5), 111.5),
+                                 ("different", 1e-2, pytest.approx(111.5), 223)]
+    assert {row["train_loss"] for row in ends} == {1000.5} and ends[0]["test_accuracy"] == 1003.5
+    assert list(curves) == ["same", "different"]
+    for initialization, values in curves.items():
+        assert list(values) == ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+        runs = [measured["line", "learning_rate", initialization, run] for run in range(2)]
+        for name, by_run in values.items():
+            np.testing.assert_array_equal(by_run, [run[name][0] for run in runs])
 
-    first, second = torch.tensor([[1.0, 1.0], [0.0, 2.0]]), torch.tensor([[3.0, 2.0], [1.0, 2.0]])
-    at_first = hw1_3_flatness.measure_curvature(loss, first, first, second)
-    at_second = hw1_3_flatness.measure_curvature(loss, second, first, second)
-    assert at_first.tolist() == pytest.approx([12 * 4 + 6, 0])
-    assert at_second.tolist() == pytest.approx([12 * 9 * 4 + 6, 12])
+
+def test_the_solutions_of_a_training_are_summed_up_over_all_groups_of_runs():
+    def group(*losses):
+        return {"train_loss": np.array(losses), "weight_norm": 2 * np.array(losses)}
+
+    measured = {("solutions", "base", 0): group(1.0, 2.0), ("solutions", "base", 2): group(6.0),
+                ("solutions", "batch_size", 0): group(7.0, 9.0), ("scale", 1.0): group(99.0)}
+    base, changed = hw1_3_flatness.summarize_solutions(
+        measured, {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}})
+    assert base == {"batch_size": 64, "runs": 3, "train_loss": 3,
+                    "train_loss_ci95": half_width(1, 2, 6), "weight_norm": 6,
+                    "weight_norm_ci95": half_width(2, 4, 12)}
+    assert (changed["batch_size"], changed["runs"], changed["train_loss"]) == (1024, 2, 8)
 
 
 def test_a_comparison_changes_one_option():
@@ -776,36 +1076,93 @@ def test_snapshots_keep_the_parameters_of_the_first_time():
     assert (snapshots.epochs.tolist(), snapshots.complete()) == ([5, 7, 6], True)
 
 
-def test_a_row_of_snapshots_has_means_over_the_runs_or_nothing():
-    taken = SimpleNamespace(epochs=torch.tensor([5, -1]), count=lambda: 1)
+def test_a_row_has_means_over_the_runs_or_nothing():
     columns = hw1_3_sensitivity.MEAN_COLUMNS
-    row = hw1_3_sensitivity.summarize_snapshots("equal_loss", 16, taken, None)
+    row = hw1_3_sensitivity.summarize_values("equal_loss", 16, {"epochs": np.array([5, -1])}, None)
     assert row == {"regime": "equal_loss", "batch_size": 16, "runs": 2, "reached": 1,
                    **dict.fromkeys(columns)}
     names = [name for name in columns if not name.endswith("_ci95")]
     values = {name: np.array([place, place + 2.0]) for place, name in enumerate(names)}
-    row = hw1_3_sensitivity.summarize_snapshots("equal_epochs", 32, taken, values)
+    row = hw1_3_sensitivity.summarize_values("equal_epochs", 32, {"epochs": np.array([0, 5])},
+                                             values)
+    assert (row["regime"], row["batch_size"], row["reached"]) == ("equal_epochs", 32, 2)
     assert {name: row[name] for name in names} == {
         name: place + 1 for place, name in enumerate(names)}
     place = names.index("sensitivity")
     assert row["sensitivity_ci95"] == half_width(place, place + 2)
 
 
-def test_snapshots_that_a_run_has_not_reached_are_not_measured():
-    taken = hw1_3_sensitivity.Snapshots(mlp([1, 1], [torch.Generator()] * 2))
-    taken.take(mlp([1, 1], [torch.Generator()] * 2), 3, torch.tensor([True, False]))
-    assert hw1_3_sensitivity.measure_snapshots(*[taken, *[None] * 6]) is None
-
-
-def test_updates_are_the_epochs_of_each_run_times_its_steps(monkeypatch):
+def test_snapshots_that_a_run_has_not_reached_are_not_measured(monkeypatch):
     model = mlp([1, 1], [torch.Generator()] * 2)
-    taken = hw1_3_sensitivity.Snapshots(model)
-    taken.take(model, 3, torch.tensor([True, False]))
-    taken.take(model, 5, torch.tensor([True, True]))
-    monkeypatch.setattr(hw1_3_sensitivity, "measure_networks", lambda *arguments: {})
-    values = hw1_3_sensitivity.measure_snapshots(
-        taken, model, 16, range(40), None, None, SimpleNamespace(runs=2))
-    assert values["updates"].tolist() == [9, 15] and values["batch_size"].tolist() == [16, 16]
+    early, late = hw1_3_sensitivity.Snapshots(model), hw1_3_sensitivity.Snapshots(model)
+    early.take(model, 3, torch.tensor([True, True]))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    late.take(model, 7, torch.tensor([True, False]))
+    monkeypatch.setattr(hw1_3_sensitivity, "train_model", lambda *arguments: (
+        model, {"equal_epochs": early, "equal_loss": late}))
+    monkeypatch.setattr(hw1_3_sensitivity, "measure_networks",
+                        lambda data, model, vectors, settings: {"vectors": vectors.numpy()})
+    measured = hw1_3_sensitivity.train_and_measure(None, 16, [0, 1], None)
+    assert measured["equal_epochs"]["epochs"].tolist() == [3, 3]
+    np.testing.assert_array_equal(measured["equal_epochs"]["vectors"], early.vectors)
+    assert list(measured["equal_loss"]) == ["epochs"]
+    assert measured["equal_loss"]["epochs"].tolist() == [7, -1]
+    assert hw1_3_sensitivity.complete_values(measured["equal_loss"], 16, None) is None
+
+
+def test_updates_are_the_epochs_of_each_run_times_its_steps():
+    values = {"epochs": np.array([3, 5]), "test_loss": np.array([0.1, 0.2])}
+    quantities = hw1_3_sensitivity.complete_values(
+        values, 16, SimpleNamespace(runs=2, train_size=40))
+    assert set(quantities) == {"test_loss", "batch_size", "updates"}
+    assert quantities["updates"].tolist() == [9, 15]
+    assert quantities["batch_size"].tolist() == [16, 16]
+    assert quantities["test_loss"].tolist() == [0.1, 0.2]
+
+
+def test_a_regime_has_its_quantities_where_the_runs_of_all_groups_have_met_its_condition():
+    def group(*epochs):
+        """Results of a group of runs in one regime: measured where all of them got there."""
+        values = {"epochs": np.array(epochs)}
+        if -1 not in epochs:
+            values["test_loss"] = 10.0 * np.array(epochs)
+        return values
+
+    reached = {"equal_epochs": group(5, 6), "equal_loss": group(2, 3)}
+    also_reached = {"equal_epochs": group(7), "equal_loss": group(4)}
+    missed = {"equal_epochs": group(7), "equal_loss": group(-1)}
+    joined = hw1_3_sensitivity.join_groups([reached, also_reached])
+    assert {regime: {name: by_run.tolist() for name, by_run in values.items()}
+            for regime, values in joined.items()} == {
+        "equal_epochs": {"epochs": [5, 6, 7], "test_loss": [50, 60, 70]},
+        "equal_loss": {"epochs": [2, 3, 4], "test_loss": [20, 30, 40]}}
+    for groups, epochs in (([reached, missed], [2, 3, -1]), ([missed, reached], [-1, 2, 3])):
+        joined = hw1_3_sensitivity.join_groups(groups)
+        assert list(joined["equal_loss"]) == ["epochs"]
+        assert joined["equal_loss"]["epochs"].tolist() == epochs
+        assert sorted(joined["equal_epochs"]["test_loss"].tolist()) == [50, 60, 70]
+
+
+def test_runs_of_a_batch_size_come_in_order_in_stacks_that_large_batches_do_not_share(monkeypatch):
+    stacks = []
+
+    def train_and_measure(batch_size, run_numbers, settings):
+        stacks.append((batch_size, run_numbers))
+        values = {"epochs": np.array(run_numbers), "test_loss": batch_size + np.array(run_numbers)}
+        return {"equal_epochs": values, "equal_loss": values}
+
+    monkeypatch.setattr(hw1_3_sensitivity, "train_and_measure", train_and_measure)
+    monkeypatch.setattr(hw1_3_sensitivity, "RUNS_TOGETHER", 2)
+    settings = SimpleNamespace(runs=3, epochs=1, max_epochs=2, train_size=200, jobs=1, cluster=None,
+                               experiment="test", device=torch.device("cpu"))
+    measured = hw1_3_sensitivity.measure_all([16, 64, 128], None, settings)
+    assert sorted(stacks) == [(16, [0, 1]), (16, [2]), (64, [0, 1]), (64, [2]),
+                              (128, [0]), (128, [1]), (128, [2])]
+    assert {batch_size: values["equal_loss"]["test_loss"].tolist()
+            for batch_size, values in measured.items()} == {
+        16: [16, 17, 18], 64: [64, 65, 66], 128: [128, 129, 130]}
 
 
 def test_correlations_of_known_monotone_relations():
@@ -952,7 +1309,7 @@ def test_runs_that_never_fit_are_open_marks_at_the_last_epoch():
     results = stored("hw1_3_random_labels")
     fits = hw1_3_random_labels.compare_fits({0: [3, 5], 1: [None, 7]})
     results["fits"], results["curves"]["epochs_to_fit"] = fits, {0: [3, 5], 1: [None, 7]}
-    last_epoch = len(results["curves"]["train_loss"][0][0]) - 1
+    last_epoch = results["settings"]["epochs"] = 77  # later than any curve of these results ends
     figure = hw1_3_random_labels.plot(results)
     panel = figure.axes[3]
     marks = [(line.get_ydata()[0], line.get_markerfacecolor() == "none") for line in panel.lines]

@@ -71,6 +71,7 @@ def test_lines_lead_from_the_base_to_the_changed_training_of_the_same_or_the_nex
     """Three solutions of every training: two lines, and the last one to end a line alone."""
     _, first, second, images, labels = pair
     data, settings = task(images, labels, monkeypatch)
+    monkeypatch.setattr(experiment, "RUNS_TOGETHER", 2)
     solutions = {"base": first, "batch_size": second, "learning_rate": 2 * second}
     pieces = experiment.measuring_pieces(solutions, data, settings)
     for training, changed in (("batch_size", second), ("learning_rate", 2 * second)):
@@ -85,10 +86,12 @@ def test_lines_lead_from_the_base_to_the_changed_training_of_the_same_or_the_nex
                     if key[:2] == ("solutions", training)]
         assert torch.equal(torch.cat(measured), expected)
     for scale in experiment.SCALES:
-        vectors, piece_scale, _ = pieces["scale", scale].arguments
-        assert torch.equal(vectors, first[:2]) and piece_scale == scale
+        scaled = [piece.arguments[:2] for key, piece in pieces.items()
+                  if key[:2] == ("scale", scale)]
+        assert torch.equal(torch.cat([vectors for vectors, _ in scaled]), first[:2])
+        assert {piece_scale for _, piece_scale in scaled} == {scale}
     kinds = [key[0] for key in pieces]
-    assert (kinds.count("line"), kinds.count("scale")) == (2 * 2 * 2, 5)
+    assert (kinds.count("line"), kinds.count("solutions")) == (2 * 2 * 2, 3 * 2)
 
 
 def test_solutions_are_those_of_each_run_trained_by_itself(monkeypatch):
@@ -138,8 +141,9 @@ def test_the_rescaled_solutions_are_measured_scale_by_scale(pair, monkeypatch):
     data, settings = task(images, labels, monkeypatch)
     loss = loss_at(model, images[:30].double(), labels[:30], cross_entropy)
     monkeypatch.setattr(experiment, "SCALES", (1.0, 4.0))
-    measured = {("scale", scale): experiment.measure_rescaled(data, first, scale, settings)
-                for scale in (1.0, 4.0)}
+    measured = {("scale", scale, run):
+                experiment.measure_rescaled(data, first[[run]], scale, settings)
+                for scale in (1.0, 4.0) for run in range(2)}
     rows, curves = experiment.summarize_rescaled(measured)
     assert [(row["scale"], row["runs"]) for row in rows] == [(1, 2), (4, 2)]
     # powers of two change no digit of the function, yet the norm and the sharpness of its weights
@@ -158,9 +162,12 @@ def test_the_rescaled_solutions_are_measured_scale_by_scale(pair, monkeypatch):
 def test_the_largest_change_of_an_output_is_that_of_all_runs(monkeypatch):
     """A change that a function that is not rescaled right would show."""
     monkeypatch.setattr(experiment, "SCALES", (1.0,))
-    values = {"train_loss": np.array([1.0, 2.0, 3.0]), "output_change": np.array([1e-9, 0.2, 0]),
-              "largest_eigenvalue": np.array([4.0, 5.0, 9.0]), "sharpness": np.array([7.0, 8.0, 9])}
-    (row,), curves = experiment.summarize_rescaled({("scale", 1.0): values})
+    first = {"train_loss": np.array([1.0, 2.0]), "output_change": np.array([1e-9, 0.2]),
+             "largest_eigenvalue": np.array([4.0, 5.0]), "sharpness": np.array([7.0, 8.0])}
+    second = {"train_loss": np.array([3.0]), "output_change": np.array([0.0]),
+              "largest_eigenvalue": np.array([9.0]), "sharpness": np.array([9.0])}
+    (row,), curves = experiment.summarize_rescaled({
+        ("scale", 1.0, 0): first, ("scale", 1.0, 2): second, ("scale", 4.0, 0): None})
     assert (row["runs"], row["largest_output_change"]) == (3, 0.2)
     assert (row["train_loss"], row["largest_eigenvalue"], row["sharpness"]) == (2, 6, 8)
     assert [by_run.tolist() for by_run in curves["sharpness"]] == [[7, 8, 9]]

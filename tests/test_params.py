@@ -36,14 +36,15 @@ def test_a_width_is_measured_for_every_fraction_and_run_on_its_own_labels(monkey
 
     monkeypatch.setattr(experiment, "train", note_stack)
     monkeypatch.setattr(experiment, "load_dataset", lambda *_: data)
-    monkeypatch.setattr(experiment, "WIDTHS", (2, 5))
+    monkeypatch.setattr(experiment, "WIDTHS", (2, 3, 5))
+    monkeypatch.setattr(experiment, "NETWORKS_TOGETHER", 4)
     monkeypatch.setattr(experiment, "WIDE", 5)  # networks as wide as this are alone in their stack
     curves = experiment.run(settings)["curves"]
 
-    assert curves["parameters"] == [(16 + 1) * width + (width + 1) * 10 for width in (2, 5)]
-    assert sorted(len(vectors) for vectors, _ in stacks) == [1] * 6 + [6]
+    assert curves["parameters"] == [(16 + 1) * width + (width + 1) * 10 for width in (2, 3, 5)]
+    assert sorted(len(vectors) for vectors, _ in stacks) == [1] * 6 + [2, 2, 4, 4]
     centered = images[:30] - images[:30].mean(0)
-    for place, width in enumerate((2, 5)):
+    for place, width in enumerate((2, 3, 5)):
         for run in range(3):
             model = mlp([16, width, 10], run_generators(0, [run], "initialization"))
             order = torch.randperm(30, generator=run_generators(0, [run], "order")[0])

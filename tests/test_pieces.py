@@ -389,7 +389,7 @@ FAILURES = {
     "diverge": r"the culprit: the loss of network 0 of the stack is not finite at epoch \d+; "
                "try a smaller learning rate",
     "want all memory": r"the culprit: MemoryError: ?\(.*line \d+\)",
-    "die": "a worker process was killed, perhaps for want of memory, while these ran: "
+    "die": "a worker process was killed, perhaps for want of memory, while it ran one of: "
            "the culprit; the bystander; try fewer --jobs",
 }
 
