@@ -6,11 +6,12 @@
 Takes the flags that all experiments share, such as --jobs, --dataset and --out.
 """
 
-import json
-import os
-import subprocess
+import io
+import runpy
 import sys
 import time
+import traceback
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,7 @@ from common.command_line import (
     prepare_process,
 )
 from common.data import DataError, fetch_dataset
-from common.interrupts import CHILDREN, starting_child
-from common.pieces import heirs_ignore_ctrl_c
-from common.progress import PLACE
+from common.progress import set_place
 from common.results import WriteError, check_writable
 from report.__main__ import main as report
 
@@ -69,63 +68,53 @@ def arguments_of(script, settings):
     return arguments
 
 
-def run_script(script, place, settings):
-    """Runs one script in a process of its own; returns its Outcome.
+def run_script(script, settings):
+    """Runs one script as its command would, but in this process; returns its Outcome.
 
-    place is what the script's progress line says of its place among all, see places. The line and
-    errors go to this terminal.
+    The processes that do its pieces of work are then there for the next script too.
     """
     start = time.monotonic()
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8", PLACE: json.dumps(place)}
-    with starting_child(), heirs_ignore_ctrl_c():  # a Ctrl-C ends it through this process
-        process = subprocess.Popen(
-            [sys.executable, str(PROJECT / script), *arguments_of(script, settings)],
-            stdout=subprocess.PIPE, encoding="utf-8", errors="replace", env=environment)
-        CHILDREN.add(process)
+    arguments_before = sys.argv
+    sys.argv = [str(PROJECT / script), *arguments_of(script, settings)]
+    output = io.StringIO()
     try:
-        output, _ = process.communicate()
+        with redirect_stdout(output):
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    except Exception:  # a fault in the script stops no other one
+        traceback.print_exc()
+        status = 1
     finally:
-        process.kill()  # does nothing where it has ended
-        CHILDREN.discard(process)
-    message = outcome_message(process.returncode, output)
-    return Outcome(script, process.returncode, time.monotonic() - start, message)
+        sys.argv = arguments_before
+    message = outcome_message(status, output.getvalue())
+    return Outcome(script, status, time.monotonic() - start, message)
 
 
 def outcome_message(status, output):
     """The figure of a script that succeeded, or how another one ended."""
-    if status < 0:  # on Linux and macOS
-        return f"ended by signal {-status}"
-    if status > 0:
+    if status != 0:
         return f"exit status {status}, see its error above"
     figures = [line.split(maxsplit=1)[1] for line in output.splitlines()
                if line.startswith("figure:")]
     return figures[-1] if figures else "no figure"
 
 
-def places(scripts):
-    """For each of scripts {name: seconds} its place among all, as common.progress takes it.
-
-    "number" is "3 of 9", "before" and "share" are the fractions of all work before it and in it.
-    """
-    now, total, before = time.time(), sum(scripts.values()), 0
-    result = {}
-    for number, (script, seconds) in enumerate(scripts.items(), 1):
-        result[script] = {"number": f"{number} of {len(scripts)}", "start": now,
-                          "before": before / total, "share": seconds / total}
-        before += seconds
-    return result
-
-
 def run_scripts(scripts, settings):
     """Runs scripts {name: seconds} one after another; says how each ended; returns outcomes."""
     if settings.quick:  # they differ less in the tour
         scripts = dict.fromkeys(scripts, 1)
+    start, total, before = time.time(), sum(scripts.values()), 0
     outcomes = []
-    for script, place in places(scripts).items():
-        outcome = run_script(script, place, settings)
+    for number, (script, seconds) in enumerate(scripts.items(), 1):
+        place = f"{number} of {len(scripts)}"
+        set_place(place, start, before / total, seconds / total)
+        outcome = run_script(script, settings)
         outcomes.append(outcome)
         result = "done" if outcome.status == 0 else "FAILED"
-        print(f"{place['number']}  {script:22}  {result} after {outcome.seconds:.0f} s", flush=True)
+        print(f"{place}  {script:22}  {result} after {outcome.seconds:.0f} s", flush=True)
+        before += seconds
     return outcomes
 
 

@@ -62,6 +62,9 @@ def run(settings):
         "table": [summarize_speedup(script, *seconds) for script, seconds in speedups.items()],
         "predictions": predictions,
         "report": sum_up(predictions),
+        "longest": [summarize_longest(speedups, predictions)],
+        "thousand_runs": [estimate_thousand_runs(script, results)
+                          for script, results in stored.items()],
         "start_up": start_up,
         "curves": {"cores": CORES},
     }
@@ -167,6 +170,21 @@ def sum_up(predictions):
 
 
 # --- summing up ---
+
+
+def summarize_longest(speedups, predictions):
+    """A row: the lowest and the highest median gain of the three scripts that take longest."""
+    by_length = sorted(predictions, key=lambda row: -row["piece_seconds"])
+    longest = [row["script"] for row in by_length[:3]]
+    gains = [np.median(np.divide(*speedups[script])) for script in longest]
+    return {"scripts": ", ".join(longest), "slowest": min(gains), "fastest": max(gains)}
+
+
+def estimate_thousand_runs(script, results):
+    """A row: the hours of one core that a thousand runs of a script would take."""
+    seconds = sum(sum(call.values()) for call in results["piece_seconds"])
+    return {"script": script,
+            "core_hours": seconds / results["settings"]["runs"] * 1_000 / 3600}
 
 
 def summarize_speedup(script, seconds_with_one, seconds_with_two):

@@ -11,25 +11,15 @@ import shutil
 import signal
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 UNFINISHED = set()  # temporary files and folders to remove when the script is stopped
-CHILDREN = set()  # running processes (subprocess.Popen) to end with it
-STARTING = []  # not empty while a child is started, see starting_child
-DELAYED = []  # a signal that came while a child was started
-# Set where run_all.py has started this script, and says for both of them that they were stopped.
-SPOKEN_FOR = "PLACE_AMONG_ALL"
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def stop(signal_number, frame):
     """Removes what is unfinished, says one line and ends the process with 128 + signal_number."""
-    if STARTING:
-        DELAYED.append(signal_number)
-        return
-    for process in CHILDREN.copy():
-        process.terminate()
     for path in UNFINISHED.copy():
         if Path(path).is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -38,28 +28,10 @@ def stop(signal_number, frame):
                 Path(path).unlink()
     word = "interrupted" if signal_number == signal.SIGINT else "terminated"
     clear_line = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
-    line = f"error: {word}; stored results are whole\n"
-    if SPOKEN_FOR in os.environ:
-        line = ""
     # Written past Python's buffers, which the signal may have met in the middle of a write.
     with suppress(OSError):  # nobody may be there to read it any more
-        os.write(2, f"{clear_line}{line}".encode())
+        os.write(2, f"{clear_line}error: {word}; stored results are whole\n".encode())
     os._exit(128 + signal_number)
-
-
-@contextmanager
-def starting_child():
-    """A child is started inside and added to CHILDREN: until then a signal has to wait.
-
-    Otherwise it could meet this process when the child is there, but in nobody's list.
-    """
-    STARTING.append(True)
-    try:
-        yield
-    finally:
-        STARTING.pop()
-        if DELAYED:
-            stop(DELAYED[0], None)
 
 
 def is_our_program():

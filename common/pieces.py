@@ -162,8 +162,8 @@ def heirs_ignore_ctrl_c():
     warnings_before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = quiet
     if hasattr(signal, "pthread_sigmask"):  # Windows has none
-        # joblib needs this helper of Python's own, whose start, up to Python 3.11, ends with letting
-        # Ctrl-C through again: so it starts first.
+        # joblib needs this helper of Python's own. Up to Python 3.11 it lets Ctrl-C through again
+        # when it has started, so it starts first.
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

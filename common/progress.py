@@ -5,12 +5,9 @@ the script adds up what the files say. On a cluster, where those files are out o
 moves as pieces end.
 """
 
-import json
-import os
 import time
 from contextlib import suppress
-
-from common.interrupts import SPOKEN_FOR
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -18,8 +15,6 @@ SECONDS_BETWEEN = 0.3  # two counts in a file, and two looks at all files
 COLUMNS = 79  # of the line: one less than a usual terminal's, in which some begin a new line
 # Below this fraction the time left is a guess that nobody should see.
 FIRST_ESTIMATE = 0.01
-PLACE = SPOKEN_FOR  # the environment variable by which run_all.py tells a script its place
-
 # tqdm's monitor is a thread of its own, which a signal at the wrong moment makes print a traceback.
 tqdm.monitor_interval = 0
 
@@ -75,6 +70,28 @@ def steps_done(path):
 # --- on the terminal ---
 
 
+class Place(NamedTuple):
+    """The place of a script among several that run one after another, see set_place."""
+
+    name: str = ""
+    start: float | None = None
+    before: float = 0.0
+    share: float = 1.0
+
+
+_place = Place()
+
+
+def set_place(name, start, before, share):
+    """Says that the next script is one of several, whose line then tells the time left for all.
+
+    name is its place, such as "3 of 9"; start is when the first of them began; before and share are
+    the fractions of all work that comes before it and that it has itself.
+    """
+    global _place
+    _place = Place(f"{name} ", start, before, share)
+
+
 class ProgressLine:
     """One line that says how much of a script's work is done and how long the rest will take.
 
@@ -83,15 +100,9 @@ class ProgressLine:
     """
 
     def __init__(self, title):
-        place = json.loads(os.environ.get(PLACE, "{}"))
         self.start = None  # when the first work was done: what comes before it tells nothing
-        # All nine: when they began, and the fractions of their work before and in this script.
-        self.all_start = place.get("start")
-        self.before, self.share = place.get("before"), place.get("share")
-        if place:
-            title = f"{place['number']} {title}"
-        self.bar = tqdm(total=1.0, desc=title, leave=False, disable=None, ncols=COLUMNS,
-                        bar_format="{desc} {percentage:3.0f}%|{bar}{postfix}")
+        self.bar = tqdm(total=1.0, desc=f"{_place.name}{title}", leave=False, disable=None,
+                        ncols=COLUMNS, bar_format="{desc} {percentage:3.0f}%|{bar}{postfix}")
 
     def show(self, fraction):
         """Shows that this fraction of the script's work is done."""
@@ -103,9 +114,9 @@ class ProgressLine:
         fraction = max(self.bar.n, min(fraction, 1.0))
         self.bar.n = fraction
         text = f"{time_left(self.start, fraction)} left"
-        if self.all_start is not None:
-            fraction_of_all = self.before + self.share * fraction
-            text += f", all {time_left(self.all_start, fraction_of_all)}"
+        if _place.start is not None:
+            fraction_of_all = _place.before + _place.share * fraction
+            text += f", all {time_left(_place.start, fraction_of_all)}"
         self.bar.set_postfix_str(text)
 
     def close(self):

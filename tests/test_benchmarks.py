@@ -159,8 +159,8 @@ def test_scripts_are_timed_with_one_and_two_jobs_and_the_report_is_predicted(
         tmp_path, monkeypatch):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "hw1_a.json").write_text(json.dumps({
-        "experiment": "hw1_a", "settings": {}, "environment": {}, "table": [], "curves": {},
-        "seconds": 70, "jobs": 2, "piece_seconds": [{"a": 60, "b": 60}]}))
+        "experiment": "hw1_a", "settings": {"runs": 5}, "environment": {}, "table": [],
+        "curves": {}, "seconds": 70, "jobs": 2, "piece_seconds": [{"a": 60, "b": 60}]}))
     # It takes so many seconds less with two jobs that no other load could hide it.
     (tmp_path / "hw1_a.py").write_text(
         "import sys, time\nif '--help' not in sys.argv:\n"
@@ -174,6 +174,9 @@ def test_scripts_are_timed_with_one_and_two_jobs_and_the_report_is_predicted(
     prediction, = results["predictions"]
     assert (prediction["pieces"], prediction["longest_piece"], prediction["cores_used"]) == (
         2, 60, 2)
+    assert results["thousand_runs"][0]["core_hours"] == pytest.approx(120 / 5 * 1000 / 3600)
+    longest, = results["longest"]
+    assert longest["slowest"] == longest["fastest"] == row["speedup_median"]
     report = {row["cores"]: row["minutes"] for row in results["report"]}
     start_up = results["start_up"]
     assert report[1] == pytest.approx((start_up + 10 + 120) / 60, rel=1e-4)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -21,7 +22,7 @@ from dask.distributed import Client
 # Neither the scheduler nor a worker finds the project by itself.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-LONGEST_WAIT = 60  # seconds, for what takes a few on an idle machine
+LONGEST_WAIT = 120  # seconds, for what takes a few on an idle machine
 
 
 # --- a cluster ---
@@ -62,9 +63,17 @@ def running_cluster(folder, workers=("first", "second"), **environment):
     try:
         for name in workers:
             running.add_worker(name)
+        await_workers(running, len(workers))
         yield running
     finally:
         running.stop()
+
+
+def await_workers(running, count):
+    """Waits for the scheduler and then for so many workers."""
+    with Client(running.address, timeout=LONGEST_WAIT) as client:
+        if count > 0:
+            client.wait_for_workers(count, timeout=LONGEST_WAIT)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +130,10 @@ def in_the_middle(number):
 '''
 MEET = '''
 def in_the_middle(number):
-    if "WORKER" in os.environ:
-        while len(list(FOLDER.glob("* began on *"))) < 4:
-            time.sleep(0.05)
+    deadline = time.monotonic() + 30
+    while "WORKER" in os.environ and len(list(FOLDER.glob("* began on *"))) < 4:
+        assert time.monotonic() < deadline, "the others do not run meanwhile"
+        time.sleep(0.05)
 '''
 RAISE = '''
 def in_the_middle(number):
@@ -302,17 +312,23 @@ def ends_with_one_line(process, status):
 @pytest.fixture
 def fail(tmp_path, monkeypatch, capsys):
     """A function that runs a script in this process; returns the one line with which it ends."""
-    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 1)
-    monkeypatch.setattr(cluster, "SECONDS_WITHOUT_WORKERS", 1)
-    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0.1)
+    statuses = []
+
+    def run_script(path):
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            statuses.append(end.code)
 
     def run(path, *arguments, status):
+        statuses.clear()
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(path), run_name="__main__")
-        assert end.value.code == status
+        running = threading.Thread(target=run_script, args=[path], daemon=True)
+        running.start()
+        running.join(LONGEST_WAIT)
         error = capsys.readouterr().err
+        assert statuses == [status], error
         assert error.startswith("error: ") and error.count("\n") == 1, error
         assert names_of(tmp_path, "**/*.json") == []
         return error
@@ -329,21 +345,17 @@ def test_a_piece_that_ends_every_worker_is_named(tmp_path, program, fail):
     path = program(DIE)
     with running_cluster(tmp_path / "workers",
                          DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1") as running:
-        await_workers(running, 2)
         line = fail(path, "--pieces", 1, "--cluster", running.address, status=1)
     assert "piece 0: 2 workers died while they ran it" in line
     assert names_of(path.parent, "* began on *") == ["0 began on first", "0 began on second"]
 
 
-def await_workers(running, count):
-    with Client(running.address, timeout=LONGEST_WAIT) as client:
-        client.wait_for_workers(count, timeout=LONGEST_WAIT)
-
-
-def test_a_cluster_without_workers_then_with_one_that_is_lost(tmp_path, program, fail):
+def test_a_cluster_without_workers_then_with_one_that_is_lost(tmp_path, program, fail,
+                                                              monkeypatch):
+    monkeypatch.setattr(cluster, "SECONDS_WITHOUT_WORKERS", 1)
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0.1)
     path = program(DIE)
     with running_cluster(tmp_path / "workers", workers=()) as running:
-        Client(running.address, timeout=LONGEST_WAIT).close()  # the scheduler has begun
         line = fail(path, "--cluster", running.address, status=2)
         assert "the cluster has no workers" in line
         running.add_worker("first")
@@ -363,14 +375,16 @@ def test_a_scheduler_that_is_lost(tmp_path, program):
     assert f"the connection to the scheduler at {running.address} was lost" in line
 
 
-def test_no_scheduler_at_the_address(program, fail):
+def test_no_scheduler_at_the_address(program, fail, monkeypatch):
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 1)
     path = program(PAUSE)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
     assert f"no Dask scheduler at {address} (" in fail(path, "--cluster", address, status=2)
 
 
-def test_a_server_that_is_no_scheduler(program, fail):
+def test_a_server_that_is_no_scheduler(program, fail, monkeypatch):
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 1)
     path = program(PAUSE)
     with socket.create_server(("127.0.0.1", 0)) as server:  # it connects, and never says a word
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -405,7 +419,7 @@ def test_without_dask_all_but_the_cluster_works(tmp_path, program, fail, monkeyp
     without.write_text("import runpy, sys\n"
                        "sys.modules |= {'dask': None, 'distributed': None}\n"  # cannot be imported
                        f"runpy.run_path({str(path)!r}, run_name='__main__')\n")
-    process = start(without, "--jobs", 2, folder=tmp_path / "program")
+    process = start(without, "--jobs", 1, folder=tmp_path / "program")
     monkeypatch.setitem(sys.modules, "distributed", None)
     line = fail(path, "--cluster", "127.0.0.1:1", "--out", tmp_path / "refused", status=2)
     assert "pip install -r requirements-cluster.txt" in line
