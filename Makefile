@@ -1,8 +1,8 @@
 # make figures [QUICK=1] [DATASET=mnist]   the nine experiments; figures and results land in figures/
 # make report                              the README's numbers from the stored results
 # make test                                the tests
-# make benchmark                           how fast all this is: a quarter of an hour, idle machine
-# make confirmation                        fresh runs of two experiments: an hour
+# make benchmark                           how fast all this is: an hour, idle machine
+# make confirmation                        fresh runs of two experiments: half an hour on two cores
 # Without make: see "Without make" in the README.
 PYTHON ?= python3
 python := .venv/bin/python
@@ -19,15 +19,16 @@ report: .venv/installed
 benchmark: .venv/installed
 	$(python) -m benchmarks.benchmark $(quick)
 	$(python) -m benchmarks.benchmark_growth $(quick)
+	$(python) -m benchmarks.benchmark_scaling $(quick)
 
 # Runs of another seed for two questions that the report's own runs leave open.
 confirmation: .venv/installed
-	OMP_NUM_THREADS=1 $(python) hw1_1_mnist.py --seed 1 --runs 8
-	OMP_NUM_THREADS=1 $(python) hw1_3_params.py --seed 1 --runs 8
+	$(python) hw1_1_mnist.py --seed 1 --runs 8 --epochs 10
+	$(python) hw1_3_params.py --seed 1 --runs 8
 
 test: .venv/installed-dev
 	$(python) -m ruff check .
-	OMP_NUM_THREADS=1 $(python) -m pytest -n auto
+	$(python) -m pytest -n auto
 
 .venv/bin/python:
 	"$(PYTHON)" -m venv .venv

@@ -34,7 +34,7 @@ import torch
 
 FLAGS = {
     "runs": Flag(positive_integer, 15, quick=3, help="reported runs of each network"),
-    "epochs": Flag(positive_integer, 10_000, quick=300, help="epochs, one step on all points each"),
+    "epochs": Flag(positive_integer, 20_000, quick=300, help="epochs, one step on all points each"),
     "points": Flag(positive_integer, 128, quick=128,
                    help="training points, evenly spaced on [0, 1]"),
 }
@@ -46,7 +46,7 @@ LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for eac
 # random numbers from (seed, k), and selection runs are numbered from FIRST_SELECTION_RUN on.
 SELECTION_RUNS = 10
 FIRST_SELECTION_RUN = 1_000_000
-SELECTION_FRACTION = 1 / 4  # of the epochs of a reported run
+SELECTION_FRACTION = 1 / 8  # of the epochs of a reported run
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
 RECORDS = 100  # times that the error is recorded in a training, about
@@ -70,6 +70,7 @@ EARLIER_REPORT = {
 }
 EARLIER_FUNCTIONS = ("sinc", "square wave")
 EARLIER_LEARNING_RATE = 1e-3
+EARLIER_FRACTION = 1 / 2  # of the epochs of a reported run
 
 
 # --- networks ---
@@ -166,14 +167,19 @@ def selection_pieces(settings):
     return pieces
 
 
+def earlier_epochs(settings):
+    """The epochs for which the networks of the earlier report are trained."""
+    return max(round(EARLIER_FRACTION * settings.epochs), 1)
+
+
 def earlier_pieces(settings):
     """The trainings of the earlier report's networks: {("earlier", model, first run): Piece}."""
     pieces = {}
     for model, widths in EARLIER_REPORT.items():
         for runs in groups_of_runs(range(settings.runs), RUNS_TOGETHER):
             pieces["earlier", model, runs[0]] = make_piece(
-                model, widths, EARLIER_FUNCTIONS, runs, EARLIER_LEARNING_RATE, settings.epochs,
-                settings)
+                model, widths, EARLIER_FUNCTIONS, runs, EARLIER_LEARNING_RATE,
+                earlier_epochs(settings), settings)
     return pieces
 
 
@@ -262,7 +268,7 @@ def count_parameters(widths):
     return parameter_count(mlp(widths, [torch.Generator()]))
 
 
-def summarize_earlier_report(trained):
+def summarize_earlier_report(trained, settings):
     """The networks of the earlier report: the rows of its table, and all final errors.
 
     trained are the joined results of earlier_pieces. The final errors are {function: {model: errors
@@ -278,6 +284,7 @@ def summarize_earlier_report(trained):
                 "model": model,
                 "parameters": count_parameters(widths),
                 "runs": len(errors),
+                "epochs": earlier_epochs(settings),
                 **quartile_columns("train_mse", errors[:, -1]),
             })
     rows.sort(key=lambda row: row["function"])
@@ -322,7 +329,7 @@ def run(settings):
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
 
     earlier = {key: result for key, result in first_trained.items() if key[0] == "earlier"}
-    earlier_table, earlier_errors = summarize_earlier_report(join_groups(earlier))
+    earlier_table, earlier_errors = summarize_earlier_report(join_groups(earlier), settings)
     x = grid(TEST_POINTS)
     truth = {name: function(x)[::CURVE_STEP, 0] for name, function in FUNCTIONS.items()}
     return {

@@ -55,11 +55,11 @@ BASE = {"batch_size": 64, "learning_rate": 1e-3}
 # Each comparison changes one of them for the training whose solutions lie at α = 1.
 CHANGES = {"batch_size": 1_024, "learning_rate": 1e-2}
 INITIALIZATIONS = ("same", "different")  # of the two ends of a line
-ALPHAS = torch.arange(-20, 41) / 20  # −1 … 2 in steps of 0.05; exactly 0 and 1 are among them
+ALPHAS = torch.arange(-10, 21) / 10  # −1 … 2 in steps of 0.1; exactly 0 and 1 are among them
 AT_0, AT_1 = ALPHAS.tolist().index(0), ALPHAS.tolist().index(1)  # their indices
 RUNS_TOGETHER = 3  # in one stack
 # What the pieces of work cost, a training step on an image of every network in a stack being 1.
-LINE_COST, SOLUTIONS_COST = 110_000, 65_000
+LINE_COST, SOLUTIONS_COST = 60_000, 65_000
 LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
