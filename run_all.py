@@ -24,6 +24,7 @@ from common.command_line import (
     prepare_process,
 )
 from common.data import DataError, fetch_dataset
+from common.process import return_freed_memory
 from common.progress import set_place
 from common.results import WriteError, check_writable
 from report.__main__ import main as report
@@ -88,6 +89,7 @@ def run_script(script, settings):
         status = 1
     finally:
         sys.argv = arguments_before
+        return_freed_memory()
     message = outcome_message(status, output.getvalue())
     return Outcome(script, status, time.monotonic() - start, message)
 

@@ -22,7 +22,12 @@ from typing import NamedTuple
 
 from common.data import Dataset, load_dataset
 from common.interrupts import UNFINISHED
-from common.process import FOLDER_PREFIX, end_with_parent, prepare_computing
+from common.process import (
+    FOLDER_PREFIX,
+    end_with_parent,
+    prepare_computing,
+    return_freed_memory,
+)
 from common.progress import (
     SECONDS_BETWEEN,
     ProgressLine,
@@ -329,4 +334,6 @@ def run_piece(number, piece, folder, device):
                           f"{place.lineno})") from error
     finally:
         end_counting()
-    return number, result, time.monotonic() - start
+    seconds = time.monotonic() - start
+    return_freed_memory()
+    return number, result, seconds

@@ -1,6 +1,7 @@
 """What every process of ours does with its threads and its memory, and when its parent ends."""
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import shutil
@@ -35,6 +36,13 @@ def keep_freed_memory():
         mallopt(trim_threshold, 2**27)  # bytes that may lie free, more than any step here uses
         # Larger pieces, whole data sets, are returned at once as before.
         mallopt(mmap_threshold, 2**25)
+
+
+def return_freed_memory():
+    """Has the C library return the memory that it kept: a piece of work is at its end."""
+    gc.collect()  # what only cycles hold is not freed yet
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def end_with_parent():
