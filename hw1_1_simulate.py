@@ -46,8 +46,8 @@ LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for eac
 # random numbers from (seed, k), and selection runs are numbered from FIRST_SELECTION_RUN on.
 SELECTION_RUNS = 10
 FIRST_SELECTION_RUN = 1_000_000
-# Of the epochs of a reported run. With an eighth, deep networks got rates that suit the beginning of
-# a training, and lost on the triangle wave what they do not lose with their own.
+# Of the epochs of a reported run. With an eighth, deep networks got rates that suit the beginning
+# of a training, and fell behind on the triangle wave.
 SELECTION_FRACTION = 1 / 4
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn

@@ -38,7 +38,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 JOBS = (1, 2)
 LONGEST = ("hw1_1_simulate.py", "hw1_1_mnist.py", "hw1_3_sensitivity.py")
 FLAGS_OF_SCRIPT = {
-    "hw1_1_simulate.py": ["--epochs=6000"],
+    "hw1_1_simulate.py": ["--epochs=5000"],
     "hw1_1_mnist.py": ["--epochs=1"],
     "hw1_2_pca.py": ["--epochs=6"],
     "hw1_2_gradnorm.py": ["--steps=2000", "--epochs=3"],
@@ -46,7 +46,7 @@ FLAGS_OF_SCRIPT = {
     "hw1_3_random_labels.py": ["--epochs=4"],
     "hw1_3_params.py": ["--epochs=5"],
     "hw1_3_flatness.py": ["--epochs=3", "--runs=2"],
-    "hw1_3_sensitivity.py": ["--epochs=10", "--runs=4"],
+    "hw1_3_sensitivity.py": ["--epochs=10", "--max-epochs=100"],
 }
 CORES = (1, 2, 4, 8, 16, 64)
 
