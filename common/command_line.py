@@ -281,7 +281,9 @@ def parse_device(name):
 
 
 def check_cluster(address):
-    """Raises UsageError where --cluster is given and Dask is not installed."""
+    """Raises UsageError where --cluster is given without an address, or Dask is not installed."""
+    if address == "":
+        raise UsageError("--cluster needs the address of a Dask scheduler, such as tcp://here:8786")
     if address is not None and find_spec("distributed") is None:
         raise UsageError("--cluster needs Dask; install it with: python -m pip install -r "
                          "requirements-cluster.txt")

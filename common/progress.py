@@ -5,6 +5,7 @@ the script adds up what the files say. On a cluster, where those files are out o
 moves as pieces end.
 """
 
+import threading
 import time
 from contextlib import suppress
 from typing import NamedTuple
@@ -22,23 +23,29 @@ tqdm.monitor_interval = 0
 # --- in a piece ---
 
 
-class _Counter:
-    """The steps of the piece that this process is running, and the file that gets them."""
+class _Counter(threading.local):
+    """The steps of the piece that this thread is running, and the file that gets them.
+
+    A process of a cluster may run several pieces at a time, each in a thread.
+    """
 
     path = None
     steps = 0
     written_at = 0.0
 
 
+_counter = _Counter()
+
+
 def begin_counting(path):
     """Counts from zero, into the file at path; advance does nothing before this is called."""
-    _Counter.path, _Counter.steps = path, 0
+    _counter.path, _counter.steps = path, 0
     _write_count()
 
 
 def end_counting():
     """Counts no further; the file stays as it is."""
-    _Counter.path = None
+    _counter.path = None
 
 
 def advance(steps=1):
@@ -46,17 +53,17 @@ def advance(steps=1):
 
     Outside of a piece this does nothing.
     """
-    if _Counter.path is None:
+    if _counter.path is None:
         return
-    _Counter.steps += steps
-    if time.monotonic() - _Counter.written_at > SECONDS_BETWEEN:
+    _counter.steps += steps
+    if time.monotonic() - _counter.written_at > SECONDS_BETWEEN:
         _write_count()
 
 
 def _write_count():
     with suppress(OSError):  # the folder is not there on a cluster, and gone after an interrupt
-        _Counter.path.write_text(str(_Counter.steps))
-    _Counter.written_at = time.monotonic()
+        _counter.path.write_text(str(_counter.steps))
+    _counter.written_at = time.monotonic()
 
 
 def steps_done(path):

@@ -932,7 +932,7 @@ def test_lines_are_measured_from_the_first_solution_to_the_second(monkeypatch):
                    images, torch.tensor([1, 0]))
     settings = SimpleNamespace(seed=0, train_size=2, device=torch.device("cpu"))
     values = hw1_3_flatness.measure_line(data, first, second, settings)
-    alphas = np.arange(-20, 41) / 20
+    alphas = np.arange(-10, 21) / 10
     margins = 4 * (1 - 1.5 * alphas)  # of both images: 4 w for the weights w and −w
     # their loss is log(1 + exp(−margin)), in float32
     np.testing.assert_allclose(values["train_loss"], [np.log1p(np.exp(-margins))], rtol=1e-5,
@@ -985,7 +985,7 @@ def test_an_end_has_the_values_at_its_own_place_on_the_lines(monkeypatch):
 
 
 def test_lines_of_one_kind_are_summed_up_together():
-    alphas = np.arange(-20, 41) / 20
+    alphas = np.arange(-10, 21) / 10
     measured = {}
     for comparison, initialization, run in itertools.product(
             ("batch_size", "learning_rate"), ("same", "different"), range(2)):

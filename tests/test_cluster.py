@@ -248,14 +248,15 @@ def test_workers_run_the_code_as_it_is_not_as_an_earlier_script_brought_it(two_w
     program.write_text(PROGRAM + '''
 from common.data import set_sizes
 def run(settings):
-    sizes = run_pieces({0: Piece("sizes", set_sizes, ("digits",), 1)}, settings)
-    return {"table": [{"sizes": sizes[0]}], "curves": {}}
+    pieces = {number: Piece("sizes", set_sizes, ("digits",), 1) for number in range(8)}
+    sizes = run_pieces(pieces, settings)  # more pieces than one of the workers takes
+    return {"table": [{"sizes": sizes[number]} for number in pieces], "curves": {}}
 ''' + CALL_MAIN)
     for sizes in ((1437, 360), (2, 3), (1437, 360)):
         after = before.replace("DIGITS_SIZES = (1_437, 360)", f"DIGITS_SIZES = {sizes}")
         (package / "data.py").write_text(after, encoding="utf-8")
         run_here(program, "--cluster", two_workers.address, folder=tmp_path)
-        assert lasting(tmp_path)["table"] == [{"sizes": list(sizes)}]
+        assert lasting(tmp_path)["table"] == 8 * [{"sizes": list(sizes)}]
 
 
 # --- workers that come and go ---

@@ -52,7 +52,7 @@ def task(images, labels, monkeypatch):
 def test_on_a_line_are_the_metrics_of_the_networks_there(pair, monkeypatch):
     model, first, second, images, labels = pair
     data, settings = task(images, labels, monkeypatch)
-    middle = ENDS[0] + 10
+    middle = ENDS[0] + 5
     assert ALPHAS[middle] == 0.5
     sets = {"train": (images[:40], labels[:40]), "test": (images[60:], labels[60:])}
     for start, end in zip(first, second):

@@ -14,9 +14,22 @@ from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 VISIBLE = re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL)
-BLOCKS = [line.partition("#")[0].strip()
-          for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-          for line in block.splitlines()]
+
+
+def commands_of(block):
+    """The commands of a block for sh; one whose quotes span several lines is one command."""
+    commands, begun = [], ""
+    for line in block.splitlines():
+        begun += line.partition("#")[0].rstrip() + "\n"
+        if begun.count("'") % 2 == 0:
+            commands.append(begun.strip())
+            begun = ""
+    assert not begun, "a quote that never ends"
+    return commands
+
+
+BLOCKS = [command for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+          for command in commands_of(block)]
 INLINE = re.findall(r"`((?:python3?|make|sbatch|%run) [^`]+)`", VISIBLE)
 COMMANDS = sorted({command.replace("%run", "python") for command in BLOCKS + INLINE if command})
 
@@ -91,20 +104,29 @@ def test_the_smallest_experiment_runs_and_replots(tmp_path, run_here):
     assert sorted(path.name for path in folder.iterdir()) == [f"{name}.json", f"{name}.png"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the line is one for sh")
-def test_the_job_array_covers_the_nine_scripts(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="the lines are for sh")
+def test_the_slurm_job_starts_scheduler_workers_and_a_script_that_find_each_other(
+        tmp_path, run_here):
     command, = [shlex.split(command) for command in COMMANDS if command.startswith("sbatch")]
-    first, last = re.fullmatch(r"--array=(\d+)-(\d+)", command[1]).groups()
-    line = next(word for word in command if word.startswith("--wrap=")).removeprefix("--wrap=")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.write_text("#!/bin/sh\necho $1\n")
-    python.chmod(0o755)
-    for script in SCRIPTS:
-        (tmp_path / script).touch()
-    started = [run(["sh", "-c", line], tmp_path, SLURM_ARRAY_TASK_ID=str(task)).stdout.strip()
-               for task in range(int(first), int(last) + 1)]
-    assert started == sorted(SCRIPTS)
+    lines = next(word for word in command if word.startswith("--wrap=")).removeprefix("--wrap=")
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    for name in ("dask", "python", "hostname", "srun"):  # what they do is to say how they started
+        program = binaries / name
+        text = {"hostname": "echo node7", "srun": 'exec "$@"'}.get(name, f'echo "{name} $*"')
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    started = run(["sh", "-c", lines], tmp_path, PATH=f"{binaries}{os.pathsep}{os.environ['PATH']}")
+    assert started.returncode == 0, started.stderr
+    # Two of them are in the background: their order is left to chance.
+    scheduler, = [line for line in started.stdout.splitlines() if "scheduler" in line]
+    worker, = [line for line in started.stdout.splitlines() if "worker" in line]
+    script, = [line for line in started.stdout.splitlines() if line.startswith("python")]
+    assert scheduler == "dask scheduler"
+    assert worker.startswith("dask worker node7:8786 --nthreads 1 ")
+    _, name, *flags = script.split()
+    assert name in SCRIPTS and flags[-2:] == ["--cluster", "node7:8786"]
+    run_here(ROOT / name, *flags, "--help", folder=tmp_path)  # refuses flags that it does not know
 
 
 def test_every_link_leads_somewhere():
