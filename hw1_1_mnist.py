@@ -11,10 +11,10 @@ in that width alone. They are trained on MNIST and, by the same code, on scikit-
 from functools import partial
 
 from common.command_line import Flag, main, positive_integer, positive_number
-from common.data import dataset_title, load_dataset
+from common.data import dataset_title, first_images, load_dataset
 from common.evaluation import evaluate_sets
 from common.models import cnn, cnn_hidden_width, parameter_count
-from common.pieces import Piece, join_runs, run_pieces
+from common.pieces import Piece, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -95,8 +95,7 @@ def train_model(data, name, run_number, epochs, settings):
     Returns {measure: values (1, epochs + 1)}.
     """
     model = build_model(name, run_number, settings)
-    images = data.train_images[: settings.train_size]
-    labels = data.train_labels[: settings.train_size]
+    images, labels = first_images(data, settings.train_size)
     labels_of_runs = expand_to_runs(labels, model)  # (1, images): train asks for each run's own
     sets = {
         "train": (images[:MEASURED_TRAIN_IMAGES], labels[:MEASURED_TRAIN_IMAGES]),
@@ -113,8 +112,7 @@ def train_model(data, name, run_number, epochs, settings):
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, [run_number], "order"),
           optimizer=partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY), record=record)
-    return {measure: torch.stack(values, dim=1).cpu().numpy()
-            for measure, values in records.items()}
+    return to_arrays({measure: torch.stack(values, dim=1) for measure, values in records.items()})
 
 
 def list_pieces(data, epochs, settings):
@@ -186,15 +184,14 @@ def run(settings):
     for dataset, epochs in epochs_of_dataset.items():
         datasets[dataset] = load_dataset(dataset, settings.data_dir, settings.device)
         pieces |= list_pieces(datasets[dataset], epochs, settings)
-    trained = run_pieces(pieces, settings)  # {(task, network, run): what train_model returns}
+    trained = join_groups(run_pieces(pieces, settings))  # {(task, network): history of all runs}
 
     table, histories, final_accuracies = [], {}, {}
     for dataset, epochs in epochs_of_dataset.items():
         task = dataset_title(dataset)
         histories[task], final_accuracies[task] = {}, {}
         for name in MODELS:
-            history = join_runs([trained[task, name, run_number]
-                                 for run_number in range(settings.runs)])
+            history = trained[task, name]
             table.append(summarize_model(name, history, datasets[dataset], epochs, settings))
             histories[task][name] = history
             final_accuracies[task][name] = history["test_accuracy"][:, -1]

@@ -12,7 +12,7 @@ from common.command_line import Flag, main, positive_integer
 from common.data import grid, sinc, square_wave, triangle_wave
 from common.evaluation import predict
 from common.models import mlp, mlp_widths, parameter_count
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, total_cost
+from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, total_cost
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -55,7 +55,6 @@ RECORDS = 100  # times that the error is recorded in a training, about
 # Outputs near 1 are rounded by 6e-8 in float32, so that training errors below 1e-14 cannot be told
 # apart. They are set to it.
 SMALLEST_MSE = 1e-14
-
 RUNS_TOGETHER = 15  # of each function, in one stack
 # What a training step costs is about proportional to the hidden units of all networks in the stack,
 # and never less than what this many units cost.
@@ -155,7 +154,10 @@ def group_functions(depth, function_names):
 
 
 def selection_pieces(settings):
-    """The trainings that choose learning rates: {("selection", depth, rate, functions): Piece}."""
+    """The trainings that choose learning rates.
+
+    Returns {("selection", depth, rate, functions, first run): Piece}.
+    """
     runs = min(SELECTION_RUNS, settings.runs)
     run_numbers = range(FIRST_SELECTION_RUN, FIRST_SELECTION_RUN + runs)
     epochs = max(round(SELECTION_FRACTION * settings.epochs), 1)
@@ -163,9 +165,10 @@ def selection_pieces(settings):
     for depth in DEPTHS:
         for names in group_functions(depth, FUNCTIONS):
             for learning_rate in LEARNING_RATES:
-                pieces["selection", depth, learning_rate, tuple(names)] = make_piece(
-                    f"selection, {depth} hidden", mlp_widths(depth, PARAMETERS), names,
-                    run_numbers, learning_rate, epochs, settings)
+                key = ("selection", depth, learning_rate, tuple(names), FIRST_SELECTION_RUN)
+                pieces[key] = make_piece(f"selection, {depth} hidden",
+                                         mlp_widths(depth, PARAMETERS), names, run_numbers,
+                                         learning_rate, epochs, settings)
     return pieces
 
 
@@ -203,18 +206,10 @@ def reported_pieces(learning_rates, settings):
     return pieces
 
 
-def join_groups(trained):
-    """The results of all groups of runs, {(..., first run): result}, as one: {(...): result}."""
-    groups = {}
-    for (*key, _), result in trained.items():
-        groups.setdefault(tuple(key), []).append(result)
-    return {key: join_runs(results) for key, results in groups.items()}
-
-
 def choose_learning_rates(trained):
     """The best learning rate of each depth for each function: {depth: {function: rate}}.
 
-    trained are the results of selection_pieces, among others.
+    trained are the joined results of selection_pieces, among others.
     """
     final_errors = {depth: {rate: {} for rate in LEARNING_RATES} for depth in DEPTHS}
     for key, result in trained.items():
@@ -273,8 +268,8 @@ def count_parameters(widths):
 def summarize_earlier_report(trained, settings):
     """The networks of the earlier report: the rows of its table, and all final errors.
 
-    trained are the joined results of earlier_pieces. The final errors are {function: {model: errors
-    (runs,)}}.
+    trained are the joined results of earlier_pieces, among others. The final errors are {function:
+    {model: errors (runs,)}}.
     """
     rows, final_errors = [], {name: {} for name in EARLIER_FUNCTIONS}
     for model, widths in EARLIER_REPORT.items():
@@ -312,7 +307,7 @@ def run(settings):
     # Which functions share a stack is known only later, and makes little difference.
     usual_rates = {depth: dict.fromkeys(FUNCTIONS, LEARNING_RATES[0]) for depth in DEPTHS}
     later_cost = total_cost(reported_pieces(usual_rates, settings))
-    first_trained = run_pieces(first_pieces, settings, later_cost)
+    first_trained = join_groups(run_pieces(first_pieces, settings, later_cost))
     learning_rates = choose_learning_rates(first_trained)
     trained = join_groups(run_pieces(reported_pieces(learning_rates, settings), settings))
 
@@ -330,8 +325,7 @@ def run(settings):
             fits[name][depth] = outputs[median_run, ::CURVE_STEP]
     table.sort(key=lambda row: (list(FUNCTIONS).index(row["function"]), row["depth"]))
 
-    earlier = {key: result for key, result in first_trained.items() if key[0] == "earlier"}
-    earlier_table, earlier_errors = summarize_earlier_report(join_groups(earlier), settings)
+    earlier_table, earlier_errors = summarize_earlier_report(first_trained, settings)
     x = grid(TEST_POINTS)
     truth = {name: function(x)[::CURVE_STEP, 0] for name, function in FUNCTIONS.items()}
     return {

@@ -13,11 +13,11 @@ from math import ceil
 from typing import NamedTuple
 
 from common.command_line import Flag, UsageError, main, positive_integer, positive_number
-from common.data import dataset_title, grid, load_dataset, sinc
+from common.data import dataset_title, first_images, grid, load_dataset, sinc
 from common.derivatives import loss_and_gradient_of_model
 from common.models import mlp, mlp_widths
 from common.parameters import flatten
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
+from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     GREY,
@@ -142,8 +142,8 @@ def observe(model, inputs, targets, loss_function, steps, **training):
 
     train(model, inputs, targets_of_runs, loss_function, probe=probe, probe_steps=steps.tolist(),
           **training)
-    return {name: torch.stack(values, dim=1).clamp(min=SMALLEST).cpu().numpy()
-            for name, values in records.items()}
+    return to_arrays({name: torch.stack(values, dim=1).clamp(min=SMALLEST)
+                      for name, values in records.items()})
 
 
 def observe_on_function(name, run_numbers, steps, settings):
@@ -160,8 +160,7 @@ def observe_on_function(name, run_numbers, steps, settings):
 def observe_on_images(data, name, run_numbers, steps, settings):
     """observe some runs of one of IMAGE_NETWORKS on mini-batches of images."""
     network = IMAGE_NETWORKS[name]
-    images = data.train_images[: settings.train_size]
-    labels = data.train_labels[: settings.train_size]
+    images, labels = first_images(data, settings.train_size)
     return observe(build_model(network, run_numbers, settings), images, labels, cross_entropy,
                    steps, epochs=settings.epochs, learning_rate=settings.lr,
                    cosine=network.cosine, batch_size=settings.batch_size,
@@ -182,11 +181,7 @@ def observe_all(function_steps, image_steps, data, settings):
             pieces[name, runs[0]] = Piece(
                 f"{dataset_title(data.name)}, {name}, runs {runs}", observe_on_images,
                 (name, runs, image_steps, settings), steps, STEP_COSTS[name], data)
-    observed = run_pieces(pieces, settings)
-    groups = {}  # of each network
-    for (name, _), records in observed.items():
-        groups.setdefault(name, []).append(records)
-    return {name: join_runs(groups_of_network) for name, groups_of_network in groups.items()}
+    return join_groups(run_pieces(pieces, settings))
 
 
 # --- summing up: steps are (records,), loss and norm of one network (R, records) ---

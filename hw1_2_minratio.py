@@ -27,7 +27,7 @@ from common.derivatives import loss_at
 from common.evaluation import predict
 from common.models import mlp, parameter_count
 from common.parameters import parameter_vectors, unflatten
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     GREY,
@@ -195,11 +195,6 @@ def is_constant(model, points, x, y):
     outputs = predict(model, x, unflatten(points, model))  # (K, N, 1)
     variation = (outputs.amax(1) - outputs.amin(1)).flatten()
     return variation < CONSTANT * (y.max() - y.min())
-
-
-def to_arrays(tensors):
-    """A dict of tensors as a dict of NumPy arrays."""
-    return {name: values.cpu().numpy() for name, values in tensors.items()}
 
 
 # --- summing up: attempts and found are dicts of arrays, see find_all ---

@@ -11,7 +11,7 @@ al. 2018, arXiv:1712.09913) and along straight lines (Goodfellow et al. 2015, ar
 """
 
 from common.command_line import Flag, main, positive_integer, positive_number
-from common.data import load_dataset
+from common.data import first_images, load_dataset
 from common.evaluation import evaluate, predict
 from common.models import cnn
 from common.parameters import (
@@ -94,11 +94,6 @@ def build_model(run_number, settings):
 # --- training ---
 
 
-def training_set(data, settings):
-    """The images (N, ...) and labels (N,) that the networks are trained on."""
-    return data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
-
-
 def train_model(data, run_number, settings):
     """Trains one run and records it every few epochs.
 
@@ -107,7 +102,7 @@ def train_model(data, run_number, settings):
     images at the end (1, test images)}, arrays whose first dimension is the run.
     """
     model = build_model(run_number, settings)
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     labels_of_runs = expand_to_runs(labels, model)  # (1, images): train asks for each run's own
     epochs, weights, losses, accuracies = [], [], [], []
 
@@ -146,7 +141,7 @@ def train_all(data, later_cost, settings):
 
 def measure_losses(data, vectors, settings):
     """The training loss of networks with these parameters (n, P), on the first images: (n,)."""
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     model = build_model(0, settings)  # for its structure: other parameters replace its own
     losses = []
     for group in vectors.split(NETWORKS_AT_ONCE):

@@ -11,12 +11,19 @@ without changing its function, and its sharpness is measured again.
 
 
 from common.command_line import Flag, main, positive_integer
-from common.data import load_dataset
+from common.data import first_images, load_dataset
 from common.derivatives import curvature, epsilon_sharpness, largest_eigenvalue, loss_at
 from common.evaluation import evaluate_sets, predict
 from common.models import mlp
 from common.parameters import barrier, interpolate, parameter_vectors, rescale, unflatten
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, total_cost
+from common.pieces import (
+    Piece,
+    groups_of_runs,
+    join_groups,
+    run_pieces,
+    to_arrays,
+    total_cost,
+)
 from common.plotting import (
     COLORS,
     GREY,
@@ -79,11 +86,6 @@ def build_model(run_numbers, settings):
 # --- training ---
 
 
-def training_set(data, settings):
-    """The images (N, ...) and labels (N,) that the networks are trained on."""
-    return data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
-
-
 def train_model(data, run_numbers, options, settings):
     """Trains some runs with the batch size and learning rate of options.
 
@@ -91,7 +93,7 @@ def train_model(data, run_numbers, options, settings):
     its data order from the same seed.
     """
     model = build_model(run_numbers, settings)
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     labels_of_runs = expand_to_runs(labels, model)  # (runs, N); images are shared by all runs
     train(model, images, labels_of_runs, cross_entropy, epochs=settings.epochs,
           learning_rate=options["learning_rate"], batch_size=options["batch_size"],
@@ -111,12 +113,9 @@ def train_all(options_by_training, data, later_cost, settings):
             pieces[training, runs[0]] = Piece(f"training, {training}, runs {runs}", train_model,
                                               (runs, options, settings), steps,
                                               options["batch_size"], data)
-    trained = run_pieces(pieces, settings, later_cost)
-    solutions = {}
-    for training in options_by_training:
-        groups = [result for (key, _), result in trained.items() if key == training]
-        solutions[training] = torch.from_numpy(join_runs(groups)["solutions"])
-    return solutions
+    trained = join_groups(run_pieces(pieces, settings, later_cost))
+    return {training: torch.from_numpy(result["solutions"])
+            for training, result in trained.items()}
 
 
 def pair_solutions(base, changed, initialization):
@@ -135,15 +134,13 @@ def pair_solutions(base, changed, initialization):
 
 def measure_networks(data, vectors, settings):
     """Loss and accuracy of networks (n, P) on both sets of images: {"train_loss": (n,), ...}."""
-    sets = {"train": training_set(data, settings), "test": (data.test_images, data.test_labels)}
+    sets = {
+        "train": first_images(data, settings.train_size),
+        "test": (data.test_images, data.test_labels),
+    }
     # A model for its structure: the parameters replace its own, however many networks they are of.
     model = build_model([0], settings)
     return to_arrays(evaluate_sets(model, sets, unflatten(vectors.to(settings.device), model)))
-
-
-def to_arrays(tensors):
-    """A dict of tensors as a dict of NumPy arrays."""
-    return {name: values.cpu().numpy() for name, values in tensors.items()}
 
 
 def measure_line(data, first, second, settings):
@@ -155,7 +152,7 @@ def measure_line(data, first, second, settings):
     networks = interpolate(first, second, ALPHAS)  # (alphas, P), evaluated as one stack
     values = {name: by_alpha[np.newaxis]
               for name, by_alpha in measure_networks(data, networks, settings).items()}
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     # In float64, because curvature is a small difference of large sums.
     loss = loss_at(build_model([0], settings), images.double(), labels, cross_entropy)
     direction = second.double() - first.double()
@@ -167,7 +164,7 @@ def measure_line(data, first, second, settings):
 
 def measure_solutions(data, vectors, settings):
     """Loss, accuracy, sharpness in two measures, and norm of each solution (R, P): {name: (R,)}."""
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     # In float64 like curvature: sharpness is a small difference of large sums too.
     loss = loss_at(build_model([0], settings), images[: settings.sharpness_images].double(),
                    labels[: settings.sharpness_images], cross_entropy)
@@ -200,8 +197,8 @@ def measure_rescaled(data, vectors, scale, settings):
 def measuring_pieces(solutions, data, settings):
     """All measurements as pieces of work.
 
-    solutions are {training: (runs + 1, P)}. The keys are ("line", comparison, initialization, run),
-    ("solutions", training, first run) and ("scale", scale, first run).
+    solutions are {training: (runs + 1, P)}. The keys of the pieces are ("line", comparison,
+    initialization, run), ("solutions", training, first run) and ("scale", scale, first run).
     """
     pieces = {}
     for comparison in CHANGES:
@@ -231,15 +228,14 @@ def cost_of_measuring(settings):
     return total_cost(measuring_pieces(no_solutions, None, settings))
 
 
-# --- summing up: measured are the results of measuring_pieces ---
+# --- summing up: measured are the joined results of measuring_pieces ---
 
 
 def summarize_solutions(measured, options_by_training):
     """Rows: mean loss, accuracy, sharpness and norm of the solutions of every training."""
     rows = []
     for training, options in options_by_training.items():
-        groups = [values for key, values in measured.items() if key[:2] == ("solutions", training)]
-        values = join_runs(groups)
+        values = measured["solutions", training]
         rows.append(options | {"runs": len(values["train_loss"])} | mean_columns(values))
     return rows
 
@@ -248,8 +244,7 @@ def summarize_rescaled(measured):
     """A row for each of SCALES, and {measure: (scales, runs)} of the two measures of sharpness."""
     rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
     for scale in SCALES:
-        groups = [values for key, values in measured.items() if key[:2] == ("scale", scale)]
-        values = join_runs(groups)
+        values = dict(measured["scale", scale])
         largest_output_change = values.pop("output_change").max()
         rows.append({
             "scale": scale,
@@ -292,11 +287,10 @@ def summarize_lines(measured, comparison, changed_options, settings):
     """
     end_rows, barrier_rows, curves = [], [], {}
     for initialization in INITIALIZATIONS:
-        groups = [values for key, values in measured.items()
-                  if key[:3] == ("line", comparison, initialization)]
-        lines = join_runs(groups)
+        lines = measured["line", comparison, initialization]
         curves[initialization] = {name: lines[name] for name in LINE_MEASURES}
-        key = {"comparison": comparison, "initialization": initialization, "runs": len(groups)}
+        key = {"comparison": comparison, "initialization": initialization,
+               "runs": len(lines["train_loss"])}
         # The most by which the training loss between the ends exceeds the straight line from its
         # value at one end to that at the other.
         barriers = mean_columns({"barrier": barrier(ALPHAS, lines["train_loss"])})
@@ -315,7 +309,7 @@ def run(settings):
     for comparison in CHANGES:
         options_by_training[comparison] = options_of_change(comparison, settings)
     solutions = train_all(options_by_training, data, cost_of_measuring(settings), settings)
-    measured = run_pieces(measuring_pieces(solutions, data, settings), settings)
+    measured = join_groups(run_pieces(measuring_pieces(solutions, data, settings), settings))
 
     end_rows, barrier_rows, curves = [], [], {"alpha": ALPHAS}
     for comparison in CHANGES:

@@ -15,7 +15,7 @@ from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import CLASSES, load_dataset, randomized_task
 from common.evaluation import evaluate_sets
 from common.models import mlp, parameter_count
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
+from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     GREY,
@@ -111,7 +111,7 @@ def train_model(data, width, networks, settings):
           order_generators=run_generators(settings.seed, run_numbers, "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM))
     sets = {"train": (images, labels), "test": (test_images, data.test_labels)}
-    return {name: values.cpu().numpy() for name, values in evaluate_sets(model, sets).items()}
+    return to_arrays(evaluate_sets(model, sets))
 
 
 def train_all_widths(data, settings):
@@ -129,11 +129,10 @@ def train_all_widths(data, settings):
             pieces[width, group[0]] = Piece(f"{width} hidden units, {name_networks(group)}",
                                             train_model, (width, group, settings), steps,
                                             step_cost, data)
-    trained = run_pieces(pieces, settings)
+    trained = join_groups(run_pieces(pieces, settings))
     measures = {name: [] for name in MEASURES}
     for width in WIDTHS:
-        groups = [result for (key, _), result in trained.items() if key == width]
-        for name, values in join_runs(groups).items():
+        for name, values in trained[width].items():
             # In the list of networks, the runs of the first fraction come first.
             measures[name].append(values.reshape(len(FRACTIONS), settings.runs))
     return {name: np.stack(by_width, axis=2) for name, by_width in measures.items()}

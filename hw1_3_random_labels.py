@@ -15,7 +15,7 @@ from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import CLASSES, load_dataset, randomized_task
 from common.evaluation import evaluate, predict
 from common.models import mlp, parameter_count
-from common.pieces import Piece, run_pieces
+from common.pieces import Piece, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -102,7 +102,7 @@ def train_model(data, fraction, run_number, settings):
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, [run_number], "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record)
-    return {name: torch.cat(values).cpu().numpy() for name, values in records.items()}
+    return to_arrays({name: torch.cat(values) for name, values in records.items()})
 
 
 def train_all(data, settings):

@@ -10,12 +10,12 @@ comparison mixes under-training with whatever the batch size does by itself; the
 """
 
 from common.command_line import Flag, main, positive_integer, positive_number
-from common.data import load_dataset
+from common.data import first_images, load_dataset
 from common.derivatives import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_at
 from common.evaluation import evaluate, evaluate_sets
 from common.models import mlp
 from common.parameters import parameter_vectors, unflatten
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     GREY,
@@ -65,8 +65,7 @@ BATCH_SIZES = tuple(2**power for power in range(4, 14))
 WIDTHS = [784, 64, 10]
 # So many runs share a stack; with batches above this size they would gain nothing from it.
 RUNS_TOGETHER, LARGEST_SHARED_BATCH = 5, 64
-# The usual costs of a training, one on a single image being 1: large batches need up to ten times
-# as many epochs to reach the target loss, small ones cost more per image.
+# A step costs a network about as much as its images and this many more.
 SMALLEST_STEP_COST = 64
 EPSILON = 1e-3  # size of the box of the ε-sharpness, as in Keskar et al. 2017
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
@@ -88,11 +87,6 @@ def build_model(run_numbers, settings):
 
 
 # --- training ---
-
-
-def training_set(data, settings):
-    """The images (N, ...) and labels (N,) that the networks are trained on."""
-    return data.train_images[: settings.train_size], data.train_labels[: settings.train_size]
 
 
 class Snapshots:
@@ -125,7 +119,7 @@ class Snapshots:
 def train_model(data, batch_size, run_numbers, settings):
     """Trains some runs of one batch size; returns the model and {regime: Snapshots}."""
     model = build_model(run_numbers, settings)
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     labels_of_runs = expand_to_runs(labels, model)  # (R, N); images are shared by all runs
     snapshots = {regime: Snapshots(model) for regime in REGIMES}
 
@@ -151,7 +145,7 @@ def train_model(data, batch_size, run_numbers, settings):
 
 def measure_networks(data, model, vectors, settings):
     """Every quantity of networks (R, P): {name: (R,)}."""
-    images, labels = training_set(data, settings)
+    images, labels = first_images(data, settings.train_size)
     parameters = unflatten(vectors, model)
     sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
     values = evaluate_sets(model, sets, parameters)
@@ -168,7 +162,7 @@ def measure_networks(data, model, vectors, settings):
     loss_function = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
     values["sharpness"] = epsilon_sharpness(loss_function, vectors.double(), EPSILON)
     values["largest_eigenvalue"] = largest_eigenvalue(loss_function, vectors.double())
-    return {name: by_run.cpu().numpy() for name, by_run in values.items()}
+    return to_arrays(values)
 
 
 def train_and_measure(data, batch_size, run_numbers, settings):
@@ -194,20 +188,22 @@ def measure_all(batch_sizes, data, settings):
     for batch_size in batch_sizes:
         runs_together = RUNS_TOGETHER if batch_size <= LARGEST_SHARED_BATCH else 1
         for runs in groups_of_runs(range(settings.runs), runs_together):
-            # Small batches reach the target loss within settings.epochs.
-            usual_epochs = min(settings.epochs + batch_size // 32, longest)
-            pieces[batch_size, runs[0]] = Piece(
-                f"batch size {batch_size}, runs {runs}", train_and_measure,
-                (batch_size, runs, settings),
-                count_steps(settings.train_size, usual_epochs, batch_size),
-                len(runs) * (SMALLEST_STEP_COST + batch_size), data)
+            # An estimate: the larger the batches, the more epochs until the target loss is reached.
+            epochs = min(settings.epochs + batch_size // 32, longest)
+            steps = count_steps(settings.train_size, epochs, batch_size)
+            step_cost = len(runs) * (SMALLEST_STEP_COST + batch_size)
+            pieces[batch_size, runs[0]] = Piece(f"batch size {batch_size}, runs {runs}",
+                                                train_and_measure, (batch_size, runs, settings),
+                                                steps, step_cost, data)
     measured = run_pieces(pieces, settings)
-    return {batch_size: join_groups([result for (size, _), result in measured.items()
-                                     if size == batch_size])
-            for batch_size in batch_sizes}
+    groups = {}  # of each batch size
+    for (batch_size, _), result in measured.items():
+        groups.setdefault(batch_size, []).append(result)
+    return {batch_size: join_regimes(groups_of_size)
+            for batch_size, groups_of_size in groups.items()}
 
 
-def join_groups(groups):
+def join_regimes(groups):
     """The results of train_and_measure of all groups of runs of one batch size as one.
 
     The quantities of a regime are missing where a run has not met its condition: averaging the

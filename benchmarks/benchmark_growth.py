@@ -14,7 +14,7 @@ import hw1_1_simulate
 from benchmarks.timing import measure_operations, time_in_turns
 from benchmarks.workloads import stack_training
 from common.command_line import Flag, main, positive_integer
-from common.data import grid, load_dataset, sinc
+from common.data import first_images, grid, load_dataset, sinc
 from common.models import cnn, cnn_hidden_width, mlp, mlp_widths, parameter_count
 from common.plotting import COLORS, MARKERS, draw_runs, legend_below, new_figure
 from common.statistics import quartile_columns
@@ -101,11 +101,6 @@ def function_training(runs, steps, device):
     model = mlp(widths, run_generators(0, runs, "initialization")).to(device)
     x = grid(BATCH_SIZE, device)
     return stack_training(model, x, sinc(x), mean_squared_error, steps)
-
-
-def first_images(data, count):
-    """The first training images and their labels, at most count."""
-    return data.train_images[:count], data.train_labels[:count]
 
 
 # --- measuring ---

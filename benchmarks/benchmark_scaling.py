@@ -4,8 +4,8 @@ Every script is run with one and with two jobs in turn: the three longest of the
 on settings that take a minute, the others once, on shorter ones. Their time is what they store:
 without the import of their libraries, with the start of their workers.
 For more cores than this machine has, the report's time is computed: the seconds of all pieces of
-work, as the report's own results store them, are put on the cores in the order in which joblib
-starts them, and what a script does before, between and after is added.
+work, as the report's own results store them, are put on the cores, the longest first, and what a
+script does before, between and after is added.
 
 From the project's folder, on a machine with nothing else to do:
 
@@ -38,6 +38,7 @@ FLAGS = {
 PROJECT = Path(__file__).resolve().parent.parent
 JOBS = (1, 2)
 LONGEST = ("hw1_1_simulate.py", "hw1_1_mnist.py", "hw1_3_sensitivity.py")
+# Settings with which the longest take about a minute with one job, the others less.
 FLAGS_OF_SCRIPT = {
     "hw1_1_simulate.py": ["--epochs=3500"],
     "hw1_1_mnist.py": ["--epochs=1"],
@@ -129,7 +130,7 @@ def run_python(command):
 
 
 def schedule(piece_seconds, cores):
-    """The seconds until all pieces have ended, each begun, in their order, on the next free core.
+    """The seconds until all pieces have ended, the longest begun first, each on the next free core.
 
     piece_seconds are those of one call of run_pieces, {name: seconds}.
     """

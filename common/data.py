@@ -63,6 +63,11 @@ class Dataset(NamedTuple):
     test_labels: torch.Tensor
 
 
+def first_images(data, count):
+    """The first training images of a Dataset and their labels, at most count."""
+    return data.train_images[:count], data.train_labels[:count]
+
+
 def dataset_title(name):
     """What figures and tables call a set of images."""
     return "digits (8×8)" if name == "digits" else TITLES[name]

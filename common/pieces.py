@@ -96,6 +96,23 @@ def join_runs(groups):
     return {name: np.concatenate([group[name] for group in groups]) for name in groups[0]}
 
 
+def join_groups(results):
+    """The results {(..., first run): {name: values}} of all groups of runs as one: {(...): ...}.
+
+    Where one part of the key is left, that part alone is the new key.
+    """
+    groups = {}
+    for (*parts, _), result in results.items():
+        key = parts[0] if len(parts) == 1 else tuple(parts)
+        groups.setdefault(key, []).append(result)
+    return {key: join_runs(groups_of_key) for key, groups_of_key in groups.items()}
+
+
+def to_arrays(tensors):
+    """A dict of tensors on any device as a dict of NumPy arrays, which a piece can return."""
+    return {name: values.cpu().numpy() for name, values in tensors.items()}
+
+
 # --- in the script ---
 
 

@@ -102,8 +102,7 @@ def set_place(name, start, before, share):
 class ProgressLine:
     """One line that says how much of a script's work is done and how long the rest will take.
 
-    Work is counted in any unit, the same for all of it. There is no line where stderr is no
-    terminal.
+    There is no line where stderr is no terminal.
     """
 
     def __init__(self, title):

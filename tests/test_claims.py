@@ -27,6 +27,7 @@ from common.data import Dataset
 from common.evaluation import evaluate
 from common.models import cnn, mlp
 from common.parameters import parameter_vectors
+from common.pieces import join_groups
 from common.results import png_of, read_results
 from common.training import cross_entropy, mean_squared_error, run_generators, train
 
@@ -148,10 +149,10 @@ def test_all_results_belong_to_their_network_function_and_run(monkeypatch):
 def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
     settings = simulate_settings()
     pieces = hw1_1_simulate.selection_pieces(settings)
-    tried = [(depth, rate, name) for _, depth, rate, names in pieces for name in names]
+    tried = [(depth, rate, name) for _, depth, rate, names, _ in pieces for name in names]
     assert sorted(tried) == sorted(itertools.product(
         hw1_1_simulate.DEPTHS, hw1_1_simulate.LEARNING_RATES, hw1_1_simulate.FUNCTIONS))
-    for (_, depth, rate, names), piece in pieces.items():
+    for (_, depth, rate, names, _), piece in pieces.items():
         widths, functions, runs, learning_rate, epochs, _ = piece.arguments
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
         assert epochs == piece.steps == 3  # a quarter
@@ -998,11 +999,10 @@ def test_lines_of_one_kind_are_summed_up_together():
             ("train_loss", "train_accuracy", "test_loss", "test_accuracy"))}
         measured["line", comparison, initialization, run] = curves | {
             "curvature_at_0": np.array([hump]), "curvature_at_1": np.array([2 * hump])}
-    measured["solutions", "base", 0] = measured["scale", 1.0] = None
     settings = SimpleNamespace(epochs=1, train_size=128)
     changed = {"batch_size": 64, "learning_rate": 1e-2}
-    ends, barriers, curves = hw1_3_flatness.summarize_lines(measured, "learning_rate", changed,
-                                                            settings)
+    ends, barriers, curves = hw1_3_flatness.summarize_lines(join_groups(measured), "learning_rate",
+                                                            changed, settings)
     assert barriers == [
         {"comparison": "learning_rate", "initialization": initialization, "runs": 2,
          "barrier": pytest.approx(mean), "barrier_ci95": half_width(mean - 0.5, mean + 0.5)}
@@ -1026,9 +1026,9 @@ def test_the_solutions_of_a_training_are_summed_up_over_all_groups_of_runs():
         return {"train_loss": np.array(losses), "weight_norm": 2 * np.array(losses)}
 
     measured = {("solutions", "base", 0): group(1.0, 2.0), ("solutions", "base", 2): group(6.0),
-                ("solutions", "batch_size", 0): group(7.0, 9.0), ("scale", 1.0): group(99.0)}
+                ("solutions", "batch_size", 0): group(7.0, 9.0), ("scale", 1.0, 0): group(99.0)}
     base, changed = hw1_3_flatness.summarize_solutions(
-        measured, {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}})
+        join_groups(measured), {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}})
     assert base == {"batch_size": 64, "runs": 3, "train_loss": 3,
                     "train_loss_ci95": half_width(1, 2, 6), "weight_norm": 6,
                     "weight_norm_ci95": half_width(2, 4, 12)}
@@ -1129,13 +1129,13 @@ def test_a_regime_has_its_quantities_where_the_runs_of_all_groups_have_met_its_c
     reached = {"equal_epochs": group(5, 6), "equal_loss": group(2, 3)}
     also_reached = {"equal_epochs": group(7), "equal_loss": group(4)}
     missed = {"equal_epochs": group(7), "equal_loss": group(-1)}
-    joined = hw1_3_sensitivity.join_groups([reached, also_reached])
+    joined = hw1_3_sensitivity.join_regimes([reached, also_reached])
     assert {regime: {name: by_run.tolist() for name, by_run in values.items()}
             for regime, values in joined.items()} == {
         "equal_epochs": {"epochs": [5, 6, 7], "test_loss": [50, 60, 70]},
         "equal_loss": {"epochs": [2, 3, 4], "test_loss": [20, 30, 40]}}
     for groups, epochs in (([reached, missed], [2, 3, -1]), ([missed, reached], [-1, 2, 3])):
-        joined = hw1_3_sensitivity.join_groups(groups)
+        joined = hw1_3_sensitivity.join_regimes(groups)
         assert list(joined["equal_loss"]) == ["epochs"]
         assert joined["equal_loss"]["epochs"].tolist() == epochs
         assert sorted(joined["equal_epochs"]["test_loss"].tolist()) == [50, 60, 70]

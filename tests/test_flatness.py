@@ -9,6 +9,7 @@ from common.derivatives import curvature, largest_eigenvalue, loss_at
 from common.evaluation import evaluate, predict
 from common.models import mlp
 from common.parameters import flatten, interpolate, parameter_vectors, rescale, unflatten
+from common.pieces import join_groups
 from common.training import cross_entropy, run_generators, train
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_the_rescaled_solutions_are_measured_scale_by_scale(pair, monkeypatch):
     measured = {("scale", scale, run):
                 experiment.measure_rescaled(data, first[[run]], scale, settings)
                 for scale in (1.0, 4.0) for run in range(2)}
-    rows, curves = experiment.summarize_rescaled(measured)
+    rows, curves = experiment.summarize_rescaled(join_groups(measured))
     assert [(row["scale"], row["runs"]) for row in rows] == [(1, 2), (4, 2)]
     # powers of two change no digit of the function, yet the norm and the sharpness of its weights
     assert [row["largest_output_change"].item() for row in rows] == [0, 0]
@@ -166,8 +167,8 @@ def test_the_largest_change_of_an_output_is_that_of_all_runs(monkeypatch):
              "largest_eigenvalue": np.array([4.0, 5.0]), "sharpness": np.array([7.0, 8.0])}
     second = {"train_loss": np.array([3.0]), "output_change": np.array([0.0]),
               "largest_eigenvalue": np.array([9.0]), "sharpness": np.array([9.0])}
-    (row,), curves = experiment.summarize_rescaled({
-        ("scale", 1.0, 0): first, ("scale", 1.0, 2): second, ("scale", 4.0, 0): None})
+    (row,), curves = experiment.summarize_rescaled(join_groups({
+        ("scale", 1.0, 0): first, ("scale", 1.0, 2): second, ("scale", 4.0, 0): second}))
     assert (row["runs"], row["largest_output_change"]) == (3, 0.2)
     assert (row["train_loss"], row["largest_eigenvalue"], row["sharpness"]) == (2, 6, 8)
     assert [by_run.tolist() for by_run in curves["sharpness"]] == [[7, 8, 9]]

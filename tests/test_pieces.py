@@ -14,7 +14,15 @@ from types import SimpleNamespace
 from common.data import Dataset
 from common.models import mlp
 from common.parameters import parameter_vectors
-from common.pieces import Piece, PieceFailed, groups_of_runs, join_runs, run_pieces, some_names
+from common.pieces import (
+    Piece,
+    PieceFailed,
+    groups_of_runs,
+    join_groups,
+    join_runs,
+    run_pieces,
+    some_names,
+)
 from common.results import WriteError
 from common.training import Diverged, cross_entropy, run_generators, train
 
@@ -151,6 +159,16 @@ def test_groups_of_runs_hold_every_run_once_and_are_joined_in_order():
     assert groups_of_runs([7, 9], 5) == [[7, 9]]
     groups = [{"loss": np.full((len(runs), 2), runs[0])} for runs in groups_of_runs(range(5), 2)]
     assert join_runs(groups)["loss"].tolist() == [[0, 0], [0, 0], [2, 2], [2, 2], [4, 4]]
+
+
+def test_groups_are_joined_by_all_of_their_key_but_the_first_run():
+    joined = join_groups({("a", 1, 0): {"loss": np.array([1, 2])},
+                          ("b", 1, 0): {"loss": np.array([7])},
+                          ("a", 1, 2): {"loss": np.array([3])}})
+    assert {key: values["loss"].tolist() for key, values in joined.items()} == {
+        ("a", 1): [1, 2, 3], ("b", 1): [7]}
+    alone = join_groups({("a", 0): {"loss": np.array([1])}, ("a", 1): {"loss": np.array([2])}})
+    assert list(alone) == ["a"] and alone["a"]["loss"].tolist() == [1, 2]
 
 
 # --- data ---
