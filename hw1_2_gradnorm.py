@@ -29,7 +29,13 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import interval_columns, ratio_columns, spearman
+from common.statistics import (
+    correlation_columns,
+    interval_columns,
+    range_columns,
+    ratio_columns,
+    spearman,
+)
 from common.training import (
     count_steps,
     cross_entropy,
@@ -42,6 +48,7 @@ from common.training import (
 import numpy as np
 import scipy
 import torch
+from torch import nn
 
 # --- settings ---
 
@@ -87,13 +94,19 @@ FUNCTION_TASK = "sinc"
 FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 3
 # What a training step costs, one of "1-hidden" being 1; on images with what is recorded.
 STEP_COSTS = {"1-hidden": 1.0, "4-hidden": 0.8, "7-hidden": 1.0, "4-hidden-cosine": 0.8,
-              "3-hidden": 2.8, "3-hidden-cosine": 2.8}
-# Steps at which loss and gradient are recorded; rounding to whole steps merges the first few.
-FUNCTION_RECORDS, IMAGE_RECORDS = 400, 100
+              "3-hidden": 2.3, "3-hidden-cosine": 2.3}
+# Steps at which loss and gradient are recorded; rounding to whole steps merges the first few. On
+# images each record costs as much as an epoch.
+FUNCTION_RECORDS, IMAGE_RECORDS = 400, 60
 CHECKS = 100  # times that a training on the function is checked for divergence
 FEWEST_STEPS = 4  # of a training: two in the early phase (see early_records), two in the late one
 EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
+# One record late in training is noisy. What stands for the end of the early phase is the mean over
+# this fraction of its steps, and what stands for the end of training, over that of all steps.
+EARLY_END, END = 0.5, 0.1
+STALLED = 10  # a run has stalled if its final loss is more than so many times that of the best run
 SMOOTHED = 9  # records in the running median that smooths a loss before its slope is taken
+DRAWN_SMOOTHED = 25  # the same for the norms in the figure, which on the function swing by decades
 SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that logarithms exist
 
 
@@ -113,12 +126,17 @@ def build_model(network, run_numbers, settings):
 
 
 def record_steps(total, count):
-    """Step 0 and up to count steps from 1 to the last, evenly spaced in logarithm: (records,)."""
+    """Step 0 and up to count others until the last: (records,).
+
+    Half of them are evenly spaced in logarithm, as the figure's axis is. The others are evenly
+    spaced, so that means over the second half of training and over its end are of many records.
+    """
     if total < FEWEST_STEPS:
         raise UsageError(f"a training of {total} steps is too short to follow; raise --steps or "
                          "--epochs")
-    spaced = np.geomspace(1, total - 1, count).round().astype(int)
-    return np.unique([0, *spaced])
+    in_logarithm = np.geomspace(1, total - 1, count // 2)
+    evenly = np.linspace(0, total - 1, count // 2 + 1)
+    return np.unique(np.concatenate([in_logarithm, evenly]).round().astype(int))
 
 
 def observe(model, inputs, targets, loss_function, steps, **training):
@@ -126,10 +144,11 @@ def observe(model, inputs, targets, loss_function, steps, **training):
 
     inputs (N, ...) and targets (N, ...) are the whole training set; training are further arguments
     of train. Returns {"loss", "norm" of its gradient, "batch_norm" of the mini-batch's gradient},
-    (R, records) each.
+    (R, records) each, and {"initial_dead_units", "dead_units"}, before and after training, (R,).
     """
     targets_of_runs = expand_to_runs(targets, model)  # (R, N, ...): train asks for each run's own
     records = {"loss": [], "norm": [], "batch_norm": []}
+    initial_dead_units = dead_units(model, inputs)
 
     def probe(step):  # train calls it when the gradient of the batch is known
         batch_gradient = flatten({name: parameter.grad
@@ -142,8 +161,22 @@ def observe(model, inputs, targets, loss_function, steps, **training):
 
     train(model, inputs, targets_of_runs, loss_function, probe=probe, probe_steps=steps.tolist(),
           **training)
-    return to_arrays({name: torch.stack(values, dim=1).clamp(min=SMALLEST)
-                      for name, values in records.items()})
+    curves = {name: torch.stack(values, dim=1).clamp(min=SMALLEST)
+              for name, values in records.items()}
+    return to_arrays({**curves, "initial_dead_units": initial_dead_units,
+                      "dead_units": dead_units(model, inputs)})
+
+
+@torch.no_grad()
+def dead_units(model, inputs):
+    """The fraction of hidden units whose ReLU is 0 on all inputs (N, ...), in each run: (R,)."""
+    values = inputs.unsqueeze(0)  # all runs share them
+    dead = []
+    for layer in model:
+        values = layer(values)
+        if isinstance(layer, nn.ReLU):
+            dead.append((values == 0).all(dim=1))  # (R, units)
+    return torch.cat(dead, dim=1).double().mean(dim=1)
 
 
 def observe_on_function(name, run_numbers, steps, settings):
@@ -187,16 +220,26 @@ def observe_all(function_steps, image_steps, data, settings):
 # --- summing up: steps are (records,), loss and norm of one network (R, records) ---
 
 
-def summarize_network(steps, loss, norm):
-    """Columns of the table: medians over the runs."""
+def summarize_network(steps, records):
+    """Columns of the table: medians and ranges over the runs; records is what observe returns.
+
+    Final values are geometric means over the last records of each run.
+    """
+    loss, norm = records["loss"], records["norm"]
+    last = last_records(steps)
+    final_loss = scipy.stats.gmean(loss[:, last], axis=1)
+    final_norm = scipy.stats.gmean(norm[:, last], axis=1)
     return {
         "runs": len(loss),
         "steps": int(steps[-1]) + 1,
         "initial_loss": np.median(loss[:, 0]),
-        "final_loss": np.median(loss[:, -1]),
+        **range_columns("final_loss", final_loss),
+        "stalled_runs": (final_loss > STALLED * final_loss.min()).sum(),
+        "initial_dead_units": np.median(records["initial_dead_units"]),
+        **range_columns("dead_units", records["dead_units"]),
         "initial_gradient_norm": np.median(norm[:, 0]),
         "peak_gradient_norm": np.median(norm.max(1)),
-        "final_gradient_norm": np.median(norm[:, -1]),
+        "final_gradient_norm": np.median(final_norm),
     }
 
 
@@ -204,6 +247,17 @@ def early_records(steps):
     """Which records lie in the early phase, (records,): those of the steps 0 and 1 at least."""
     total_steps = steps[-1] + 1
     return steps < max(EARLY * total_steps, 2)
+
+
+def last_early_records(steps):
+    """Which records lie at the end of the early phase, (records,): its last one at least."""
+    early = early_records(steps)
+    return early & (steps >= (1 - EARLY_END) * steps[early][-1])
+
+
+def last_records(steps):
+    """Which records lie at the end of training, (records,): the last one at least."""
+    return steps >= (1 - END) * steps[-1]
 
 
 def loss_speed(steps, loss):
@@ -218,8 +272,20 @@ def loss_speed(steps, loss):
 
 
 def rank_correlations(loss, norm):
-    """The rank correlation of loss and norm in each run: a list of R numbers."""
+    """The rank correlation of loss and norm in each run: a list of R numbers.
+
+    NaN where one of them never varies.
+    """
     return [spearman(run_loss, run_norm) for run_loss, run_norm in zip(loss, norm)]
+
+
+def change_correlations(loss, norm):
+    """The rank correlation of their relative changes from record to record: a list of R numbers.
+
+    Two curves with a trend are correlated, whatever else they do, because both follow the time.
+    Their changes need not be.
+    """
+    return rank_correlations(np.diff(np.log(loss)), np.diff(np.log(norm)))
 
 
 def loss_fell_norm_rose(loss, norm):
@@ -239,21 +305,23 @@ def drops_over_plateaus(values, speed):
     slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
     quarter = ceil(values.shape[1] / 4)
     plateaus, drops = slowest_first[:, :quarter], slowest_first[:, -quarter:]
-    return scipy.stats.gmean(drops, axis=1) / scipy.stats.gmean(plateaus, axis=1)
+    return mean_ratio(drops, plateaus)
 
 
 def summarize_phase(loss, norm, batch_norm, speed):
     """Columns for one phase of training: how loss and norm go together in its records.
 
-    Drops and plateaus are compared by the relative norm ‖∇L‖ / L, which is ‖∇ log L‖. The norm
-    itself tends to shrink with the loss in time, so that it would mostly compare early records with
-    late ones.
+    The unit of all intervals is the run. Drops and plateaus are compared by the relative norm
+    ‖∇L‖ / L, which is ‖∇ log L‖. The norm itself tends to shrink with the loss in time, so that it
+    would mostly compare early records with late ones.
     """
     relative_norm = drops_over_plateaus(norm / loss, speed)
-    batch_over_full = scipy.stats.gmean(batch_norm / norm, axis=1)
+    batch_over_full = mean_ratio(batch_norm, norm)
+    records = loss.shape[1]
     return {
-        "records": loss.shape[1],
-        **interval_columns("rank_correlation", rank_correlations(loss, norm), limit=1),
+        "records": records,
+        **correlation_columns("level_correlation", rank_correlations(loss, norm), records),
+        **correlation_columns("change_correlation", change_correlations(loss, norm), records - 1),
         **interval_columns("loss_fell_norm_rose", loss_fell_norm_rose(loss, norm)),
         **ratio_columns("drops_over_plateaus_relative_norm", relative_norm),
         **ratio_columns("batch_over_full_norm", batch_over_full),
@@ -276,23 +344,30 @@ def summarize_phases(steps, loss, norm, batch_norm):
 def second_half_ratios(steps, values, control_values=None):
     """How loss or norm, values (R, records), change in the second half: {quantity: ratios (R,)}.
 
-    It is the second half of the steps; of the records, which lie dense at first, it has few.
+    All means are geometric.
 
     - second_half_q95_over_q05: how much they vary there, the 95 % quantile over the 5 % quantile.
-    - second_half_over_last_early: their geometric mean there over the last early value.
-    - cosine_over_constant_final: the last value over that of control_values, the same runs at a
-      constant learning rate; only where these are given.
+    - second_half_over_last_early: their mean there over that at the end of the early phase.
+    - cosine_over_constant_end: their mean at the end of training over that of control_values; only
+      where these are given. They belong to a constant learning rate. The ratio is paired: run k of
+      both has the same initial weights and the same data order.
     """
     second_half = values[:, steps >= steps[-1] / 2]
     low, high = np.quantile(second_half, (0.05, 0.95), axis=1)
-    last_early = values[:, early_records(steps)][:, -1]
+    last_early = values[:, last_early_records(steps)]
     ratios = {
         "second_half_q95_over_q05": high / low,
-        "second_half_over_last_early": scipy.stats.gmean(second_half, axis=1) / last_early,
+        "second_half_over_last_early": mean_ratio(second_half, last_early),
     }
     if control_values is not None:
-        ratios["cosine_over_constant_final"] = values[:, -1] / control_values[:, -1]
+        last = last_records(steps)
+        ratios["cosine_over_constant_end"] = mean_ratio(values[:, last], control_values[:, last])
     return ratios
+
+
+def mean_ratio(values, others):
+    """The geometric mean of each run's values (R, n) over that of its others (R, m): (R,)."""
+    return scipy.stats.gmean(values, axis=1) / scipy.stats.gmean(others, axis=1)
 
 
 def summarize_second_half(curves_of_task, name):
@@ -327,16 +402,18 @@ def run(settings):
         task = FUNCTION_TASK if on_function else image_task
         steps = function_steps if on_function else image_steps
         loss, norm, batch_norm = records["loss"], records["norm"], records["batch_norm"]
-        curves[task][name] = {"steps": steps, "loss": loss, "norm": norm}
+        curves[task][name] = {"steps": steps, "loss": loss, "norm": norm,
+                              "dead_units": records["dead_units"]}
         columns = {"task": task, "model": name}
-        table.append(columns | summarize_network(steps, loss, norm))
+        table.append(columns | summarize_network(steps, records))
         phases += [columns | row for row in summarize_phases(steps, loss, norm, batch_norm)]
     for task, curves_of_task in curves.items():
         for name in curves_of_task:
             columns = {"task": task, "model": name}
             ratio_rows += [columns | row for row in summarize_second_half(curves_of_task, name)]
     return {
-        "constants": {"EARLY": EARLY, "PARAMETERS": PARAMETERS},
+        "constants": {"EARLY": EARLY, "EARLY_END": EARLY_END, "END": END, "STALLED": STALLED,
+                      "DRAWN_SMOOTHED": DRAWN_SMOOTHED, "PARAMETERS": PARAMETERS},
         "table": table,
         "phases": phases,
         "ratios": ratio_rows,
@@ -356,61 +433,91 @@ LOOKS = {
     "3-hidden": (COLORS[1], MARKERS[1], TRAIN),
     "3-hidden-cosine": (COLORS[5], MARKERS[5], DOTTED),
 }
-# The networks that the titles of the panels speak of, in the panels of the function and of the
-# images.
-LOSS_TITLE_NETWORKS = ("7-hidden", "3-hidden")
-NORM_TITLE_NETWORKS = ("4-hidden", "3-hidden")
+# The networks that the titles speak of, one of each task.
+TITLE_NETWORKS = ("7-hidden", "3-hidden")
 
 
 def plot(results):
     """Loss above norm, for the function on the left and for the images on the right."""
-    loss_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_loss")
-    norm_ratio = describe_ratio(results, "4-hidden", "second_half_q95_over_q05_norm")
-    title = (f"Sinc, 4 hidden layers, second half: loss varies {loss_ratio}-fold, its gradient's "
-             f"norm {norm_ratio}-fold")
-    figure, panels = new_figure(title, results, 2, 2, height=3.2)
+    figure, panels = new_figure(figure_title(results), results, 2, 2, height=3.2)
     for column, task in enumerate(results["curves"]):
-        draw_loss(panels[0, column], results, task, LOSS_TITLE_NETWORKS[column])
-        draw_norm(panels[1, column], results, task, NORM_TITLE_NETWORKS[column])
+        network = TITLE_NETWORKS[column]
+        window = results["constants"]["DRAWN_SMOOTHED"] if column == 0 else 1
+        draw_loss(panels[0, column], results, task, network)
+        draw_norm(panels[1, column], results, task, network, window)
     legend_below(figure, *panels[0], columns=3)
     return figure
 
 
+def figure_title(results):
+    """Whether loss and norm change together late in training, in one network of each task."""
+    rows = [find_row(results["phases"], model=network, phase="late") for network in TITLE_NETWORKS]
+    together = all(describe_relation(row, "change_correlation") == "together" for row in rows)
+    finding = "change together" if together else "need not change together"
+    correlations = ", ".join(f"{row['task']} {format_number(row['change_correlation'], '.2f')}"
+                             for row in rows)
+    return f"Late, loss and gradient norm {finding} ({correlations})"
+
+
+def describe_relation(row, name):
+    """In one word, what the correlation of this name in a row of the phases says."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if low is None:
+        return "unknown"  # it is undefined, or of a single run
+    if low > 0:
+        return "together"
+    return "opposed" if high < 0 else "unrelated"
+
+
 def describe_ratio(results, name, quantity):
-    """A ratio of one network for a title: two digits, or whole from 100 on."""
-    ratio = find_row(results["ratios"], model=name, quantity=quantity)["ratio"]
-    return format_number(ratio, ",.0f" if ratio >= 100 else ".2g")
+    """A stored ratio of one network for a title, where its interval leaves 1 out."""
+    row = find_row(results["ratios"], model=name, quantity=quantity)
+    low, high = row["ratio_low"], row["ratio_high"]
+    if low is None or low <= 1 <= high:
+        return "without a clear trend"
+    return f"× {format_number(row['ratio'], '.2g')}"
 
 
-def draw_curves(panel, results, task, key, label):
-    """Loss or norm (key) of every network of a task against the training step."""
+def draw_curves(panel, results, task, key, label, window=1):
+    """Loss or norm (key) of every network of a task against the training step.
+
+    Each run is smoothed by the running median of so many records as window says.
+    """
     for name, curves in results["curves"][task].items():
         color, marker, style = LOOKS[name]
         steps = np.array(curves["steps"]) + 1
-        draw_runs(panel, steps, curves[key], color, style, f"{task}: {name.replace('-', ' ')}",
+        smoothed = scipy.ndimage.median_filter(curves[key], (1, window), mode="nearest")
+        draw_runs(panel, steps, smoothed, color, style, f"{task}: {name.replace('-', ' ')}",
                   marker)
+    if window > 1:
+        label += f"\n(running median of {window} records)"
     early_end = results["constants"]["EARLY"] * steps[-1]  # steps count from 1 here
     panel.axvline(early_end, color=GREY, linewidth=1)
     panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
 
 
 def draw_loss(panel, results, task, network):
-    """The training loss; the title says how loss and norm of a network change late in training."""
+    """The training loss; the title says how loss and norm change from the early phase on."""
     draw_curves(panel, results, task, "loss", "training loss")
-    loss_ratio = describe_ratio(results, network, "second_half_over_last_early_loss")
-    norm_ratio = describe_ratio(results, network, "second_half_over_last_early_norm")
-    panel.set_title(f"{task}, {network}, second half: loss × {loss_ratio}, norm × {norm_ratio}")
+    loss_change = describe_ratio(results, network, "second_half_over_last_early_loss")
+    norm_change = describe_ratio(results, network, "second_half_over_last_early_norm")
+    panel.set_title(f"{task}, {network.replace('-', ' ')}, from early to the second half:\n"
+                    f"loss {loss_change}, norm {norm_change}")
 
 
-def draw_norm(panel, results, task, network):
+def draw_norm(panel, results, task, network, window):
     """The gradient's norm; the title says how it goes with the loss of one network."""
-    draw_curves(panel, results, task, "norm", "norm of the full gradient")
-    correlations = []
-    for phase in ("early", "late"):
-        row = find_row(results["phases"], model=network, phase=phase)
-        correlations.append(format_number(row["rank_correlation"], ".2f"))
-    early, late = correlations
-    panel.set_title(f"{task}, {network}: rank correlation {early} early, {late} late")
+    draw_curves(panel, results, task, "norm", "norm of the full gradient", window)
+    row = find_row(results["phases"], model=network, phase="late")
+    change = format_number(row["change_correlation"], ".2f")
+    level = format_number(row["level_correlation"], ".2f")
+    change_relation = describe_relation(row, "change_correlation")
+    level_relation = describe_relation(row, "level_correlation")
+    both_together = change_relation == level_relation == "together"
+    if both_together and row["level_correlation_high"] < row["change_correlation_low"]:
+        level_relation = "less so"
+    panel.set_title(f"{task}, {network.replace('-', ' ')}, late:\n"
+                    f"changes {change_relation} ({change}), levels {level_relation} ({level})")
 
 
 if __name__ == "__main__":

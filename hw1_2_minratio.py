@@ -3,7 +3,8 @@
 Networks of 33 parameters are trained on sin(5πx)/(5πx) and stopped at random moments. From there a
 search solves ∇L = 0, once for the plain mean squared error and once with an L2 term. Only points
 with ‖∇L‖ ≤ 1e-10 are accepted. Their minimal ratio is the fraction of positive Hessian eigenvalues,
-or of random neighbours with a higher loss.
+or of random neighbours with a higher loss. The plain loss has few such points, so that its ratio is
+also followed over all places where a search ended near one.
 
     python hw1_2_minratio.py              # the report's figure
     python hw1_2_minratio.py --quick      # a tour in seconds
@@ -16,10 +17,11 @@ from common.critical_points import (
     ITERATION_STEPS,
     STATIONARY,
     ZERO,
-    classify,
     find_critical_points,
+    higher_neighbours_of_all,
     measure_ends,
     number_distinct,
+    number_losses,
     random_directions,
 )
 from common.data import grid, sinc
@@ -42,6 +44,8 @@ from common.training import expand_to_runs, mean_squared_error, run_generators, 
 
 import numpy as np
 import torch
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator
 from torch import nn
 
 # --- settings ---
@@ -65,8 +69,12 @@ ACCEPTED = 1e-10  # largest norm of an accepted gradient
 # Hessian H is almost zero, so that no Newton step can make it smaller. Then ‖H∇‖ / (‖H‖ ‖∇‖), with
 # the Frobenius norm of H, is small. We call this number "flatness" and the point flat up to the
 # value below. For a gradient of random direction it is 1/√33 = 0.17 (root mean square, 33
-# parameters).
-FLAT = 0.1
+# parameters): a flat point is far below that.
+FLAT = 0.01
+# Where a search ended is nearly critical up to this norm of the gradient, and how much the answer
+# depends on this choice, the others show.
+NEARLY_CRITICAL = 1e-4
+TOLERANCES = (1e-3, NEARLY_CRITICAL, 1e-5, 1e-6, 1e-8, ACCEPTED)
 RUNS_TOGETHER = 50  # attempts in one stack; two of them take as long as one of a hundred
 # A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
@@ -128,16 +136,16 @@ def find_and_measure(objective, run_numbers, settings):
     - "kernel_fraction" (R,): the fraction of ‖∇‖² in the near-kernel of H, which is spanned by its
       eigenvectors with eigenvalues of almost zero;
     - "kernel_dimensions" (R,): the fraction of all eigenvectors that these are;
+    - "eigenvalues" (R, P) of the Hessian;
+    - "signature" (R, 3): how many of them are positive, zero and negative;
+    - "minimal_ratio" (R,): the fraction of positive ones;
+    - "constant" (R,): whether the network predicts the same everywhere;
     - "accepted" (R,): whether the gradient vanishes.
 
     `found` describes the K accepted points by all of these but the last, and by
 
-    - "eigenvalues" (K, P) of the Hessian;
-    - "signature" (K, 3): how many of them are positive, zero and negative;
-    - "minimal_ratio" (K,): the fraction of positive ones;
     - "sampled_ratios" (K, radii): the fraction of random neighbours with a higher loss;
-    - "sampled_ratio" (K,): the one at RADIUS;
-    - "constant" (K,): whether the network predicts the same everywhere.
+    - "sampled_ratio" (K,): the one at RADIUS.
     """
     x = grid(DATA_POINTS, settings.device, torch.float64)
     y = sinc(x)
@@ -149,6 +157,7 @@ def find_and_measure(objective, run_numbers, settings):
     ends = find_critical_points(loss_function, starts, settings.iterations)
 
     attempts = measure_ends(loss_function, ends)
+    attempts["constant"] = is_constant(model, ends, x, y)
     accepted = attempts["gradient_norm"] <= ACCEPTED
     found = {name: values[accepted] for name, values in attempts.items()}
     attempts["accepted"] = accepted
@@ -157,17 +166,15 @@ def find_and_measure(objective, run_numbers, settings):
     accepted_runs = [run_numbers[place] for place in accepted.nonzero().flatten().tolist()]
     directions = [random_directions(settings.neighbours, points.shape[1], generator)
                   for generator in run_generators(settings.seed, accepted_runs, "probe")]
-    found.update(classify(loss_function, points, directions, RADII))
+    found["sampled_ratios"] = higher_neighbours_of_all(loss_function, points, directions, RADII)
     found["sampled_ratio"] = found["sampled_ratios"][:, RADII.index(RADIUS)]
-    found["constant"] = is_constant(model, points, x, y)
     return to_arrays(attempts), to_arrays(found)
 
 
 def find_all(settings):
     """find_and_measure all attempts, cut into pieces of work: {objective: (attempts, found)}.
 
-    found gets one more entry, "point" (K,): the rank of the loss among all points of the objective.
-    Points that were found twice have the same rank.
+    Both get two more entries, (R,) and (K,): see number_points.
     """
     pieces = {}
     steps = settings.epochs + ITERATION_STEPS * settings.iterations
@@ -182,9 +189,19 @@ def find_all(settings):
         groups = [result for (key, _), result in measured.items() if key == objective]
         attempts = join_runs([attempts for attempts, _ in groups])
         found = join_runs([found for _, found in groups])
-        found["point"] = number_distinct(torch.as_tensor(found["loss"])).numpy()
-        joined[objective] = attempts, found
+        joined[objective] = attempts | number_points(attempts), found | number_points(found)
     return joined
+
+
+def number_points(points):
+    """Which points, attempts or found, are the same: two arrays, each with a number for each point.
+
+    "point" is the number of the point: those that were found twice have the same. "loss_rank" is
+    that of the loss, the same for losses that rounding alone tells apart. Both rise with the loss.
+    """
+    losses, eigenvalues = torch.as_tensor(points["loss"]), torch.as_tensor(points["eigenvalues"])
+    return to_arrays({"point": number_distinct(losses, eigenvalues),
+                      "loss_rank": number_losses(losses)})
 
 
 def is_constant(model, points, x, y):
@@ -273,21 +290,37 @@ def summarize_eigenvalues(eigenvalues):
 
 
 def summarize_correlations(found):
-    """Rows: the rank correlation of both minimal ratios with the loss, in three sets of points."""
-    sets_of_points = {
-        "all": np.arange(len(found["point"])),
-        "distinct": distinct_points(found),
-        "varying": varying_points(found),
-    }
+    """Rows: the rank correlation of both minimal ratios with the loss, in two sets of points."""
+    sets_of_points = {"distinct": distinct_points(found), "varying": varying_points(found)}
     ratios = {"eigenvalues": found["minimal_ratio"], "neighbours": found["sampled_ratio"]}
     rows = []
     for set_name, chosen in sets_of_points.items():
         for ratio_name, ratio in ratios.items():
-            # The ranks of the losses rather than the losses: they have the same order, but are
-            # equal where rounding alone tells two losses apart.
-            correlation = correlation_columns(found["point"][chosen], ratio[chosen])
             rows.append({"points": set_name, "ratio": ratio_name, "count": len(chosen),
-                         **correlation})
+                         **ratio_and_loss_columns(ratio[chosen], found["loss_rank"][chosen])})
+    return rows
+
+
+def summarize_tolerances(attempts):
+    """Rows: the correlation over the ends of all searches whose gradient is small enough.
+
+    The unit is the search: each starts from a training of its own. Ends that coincide count once.
+    Constant predictors share one high loss and could carry a correlation by themselves, so that it
+    is given without them too.
+    """
+    rows = []
+    for tolerance in TOLERANCES:
+        small_enough = attempts["gradient_norm"] <= tolerance
+        ends = {name: values[small_enough] for name, values in attempts.items()}
+        sets_of_ends = {"distinct": distinct_points(ends), "varying": varying_points(ends)}
+        for set_name, chosen in sets_of_ends.items():
+            rows.append({
+                "tolerance": tolerance,
+                "points": set_name,
+                "ends": small_enough.sum(),
+                "count": len(chosen),
+                **ratio_and_loss_columns(ends["minimal_ratio"][chosen], ends["loss_rank"][chosen]),
+            })
     return rows
 
 
@@ -305,7 +338,7 @@ def summarize_radii(found):
             "sampled_ratio_mean": mean_or_none(sampled),
             "sampled_ratio_lowest": sampled.min(initial=1),
             "difference_mean": mean_or_none(abs(sampled - exact)),
-            **correlation_columns(found["point"][distinct], sampled),
+            **ratio_and_loss_columns(sampled, found["loss_rank"][distinct]),
         })
     return rows
 
@@ -329,10 +362,16 @@ def choose_spectra(found):
             for k in varying[positions]]
 
 
-def correlation_columns(x, y):
-    """Spearman's rank correlation of x and y (n,) with its interval, as columns of a row."""
-    rho, low, high = spearman_ci95(x, y)
-    return {"spearman": rho, "spearman_low": low, "spearman_high": high}
+def ratio_and_loss_columns(ratio, loss_rank):
+    """Columns: how a ratio goes with the rank of the loss, both (n,), over distinct points.
+
+    The unit is the point, see spearman_ci95. "differing" counts the points whose ratio is not the
+    most common one: where they are few, there is nothing to correlate.
+    """
+    _, counts = np.unique(ratio, return_counts=True)
+    rho, low, high = spearman_ci95(loss_rank, ratio)
+    return {"differing": len(ratio) - counts.max(initial=0), "spearman": rho, "spearman_low": low,
+            "spearman_high": high}
 
 
 def mean_or_none(values):
@@ -344,21 +383,25 @@ def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     results = {
         "constants": {"WIDTHS": WIDTHS, "POINTS": DATA_POINTS, "WEIGHT_DECAY": WEIGHT_DECAY,
-                      "ACCEPTED": ACCEPTED, "FLAT": FLAT, "RADIUS": RADIUS},
-        "table": [], "search": [], "correlations": [], "radius_sweep": [], "points": [],
-        "curves": {},
+                      "ACCEPTED": ACCEPTED, "NEARLY_CRITICAL": NEARLY_CRITICAL, "FLAT": FLAT,
+                      "RADIUS": RADIUS},
+        "table": [], "search": [], "correlations": [], "tolerances": [], "radius_sweep": [],
+        "points": [], "curves": {},
     }
     for objective, (attempts, found) in find_all(settings).items():
         rows_by_part = {
             "table": [summarize_attempts(attempts, found)],
             "search": [summarize_search(attempts, found)],
             "correlations": summarize_correlations(found),
+            "tolerances": summarize_tolerances(attempts),
             "radius_sweep": summarize_radii(found),
             "points": list_points(found),
         }
         for part, rows in rows_by_part.items():
             results[part] += [{"objective": objective, **row} for row in rows]
         results["curves"][objective] = {
+            "loss": attempts["loss"],
+            "minimal_ratio": attempts["minimal_ratio"],
             "gradient_norm": attempts["gradient_norm"],
             "flatness": attempts["flatness"],
             "spectra": choose_spectra(found),
@@ -368,60 +411,86 @@ def run(settings):
 
 # --- drawing ---
 
-# The correlations in the titles are those of the regularized objective, over points that are
-# counted once; the panels show every point as often as it was found.
+# The correlations in the titles are over points that are counted once; the panels show every point
+# as often as it was found.
+COLOR_MAP = "viridis_r"  # of the gradient's norm: the smaller, the lighter
 
 
 def plot(results):
-    """The ratio against the loss, twice; then spectra of eigenvalues, and where searches ended."""
-    row = find_correlation(results, "distinct", "eigenvalues")
-    rho, low, high = (format_number(row[name], ".2f")
-                      for name in ("spearman", "spearman_low", "spearman_high"))
-    title = (f"Minimal ratio and loss at {row['count']} distinct critical points: rank correlation "
-             f"{rho} ({low} to {high})")
-    figure, panels = new_figure(title, results, 2, 2, height=3.2)
-    draw_varying_points(panels[0, 0], results)
-    draw_all_points(panels[0, 1], results)
+    """The ratio against the plain and the regularized loss; spectra; where searches ended."""
+    figure, panels = new_figure(figure_title(results), results, 2, 2, height=3.2)
+    draw_plain_ends(figure, panels[0, 0], results)
+    draw_points(panels[0, 1], results)
     draw_spectra(panels[1, 0], results)
     draw_search(panels[1, 1], results)
-    legend_below(figure, panels[0, 0], panels[0, 1], panels[1, 0], columns=3)
+    legend_below(figure, panels[0, 1], panels[1, 0], panels[1, 1], columns=3)
     return figure
 
 
-def find_correlation(results, set_name, ratio_name):
-    """The stored correlation of the regularized objective over a set of points, see
-    summarize_correlations."""
-    return find_row(results["correlations"], objective="regularized", points=set_name,
+def figure_title(results):
+    """Whether a lower loss goes with more positive eigenvalues, for both objectives."""
+    rows = [find_tolerance(results), find_correlation(results, "eigenvalues")]
+    plain, regularized = [describe_correlation(row) for row in rows]
+    if all(row["spearman_high"] is not None and row["spearman_high"] < 0 for row in rows):
+        finding = "The lower the loss, the more positive eigenvalues"
+    else:
+        finding = "Loss and share of positive eigenvalues"
+    return f"{finding}: {plain} (plain), {regularized} (L2 term)"
+
+
+def find_tolerance(results):
+    """The stored correlation over the plain searches' nearly critical, not constant ends."""
+    return find_row(results["tolerances"], objective="plain", points="varying",
+                    tolerance=results["constants"]["NEARLY_CRITICAL"])
+
+
+def find_correlation(results, ratio_name):
+    """The stored correlation over the distinct points of the regularized objective."""
+    return find_row(results["correlations"], objective="regularized", points="distinct",
                     ratio=ratio_name)
 
 
-def draw_varying_points(panel, results):
-    """Both ratios of the points that are not constant, against their loss."""
-    points = [row for row in results["points"]
-              if row["objective"] == "regularized" and not row["constant"]]
+def describe_correlation(row):
+    """The rank correlation of a stored row for a title, in words where there is none."""
+    if row["spearman"] is None:
+        return "nothing to correlate"
+    return format_number(row["spearman"], ".2f")
+
+
+def draw_plain_ends(figure, panel, results):
+    """The ratio against the plain loss, wherever a search ended with a small gradient."""
+    curves = results["curves"]["plain"]
+    norms = np.array(curves["gradient_norm"])
+    tolerance, accepted = (results["constants"][name] for name in ("NEARLY_CRITICAL", "ACCEPTED"))
+    near = norms <= tolerance
+    ends = panel.scatter(np.array(curves["loss"])[near], np.array(curves["minimal_ratio"])[near],
+                         c=norms[near].clip(min=accepted), norm=LogNorm(accepted, tolerance),
+                         cmap=COLOR_MAP, s=14)
+    figure.colorbar(ends, ax=panel, label="norm of the gradient", extend="min")
+    row = find_tolerance(results)
+    panel.set(xscale="log", xlabel="plain loss", ylabel="fraction of positive eigenvalues",
+              title=f"Plain loss, {row['count']} ends that are not constant: "
+                    f"{describe_correlation(row)}\n(rank correlation where ‖∇L‖ ≤ {tolerance:g})")
+
+
+def draw_points(panel, results):
+    """Both ratios of all accepted points of the regularized objective against their loss."""
+    points = [row for row in results["points"] if row["objective"] == "regularized"]
     losses = [row["loss"] for row in points]
     radius = results["constants"]["RADIUS"]
     panel.plot(losses, [row["minimal_ratio"] for row in points], "o", color=COLORS[1], alpha=0.6,
                label="fraction of positive eigenvalues")
     panel.plot(losses, [row["sampled_ratio"] for row in points], "D", color=COLORS[1], alpha=0.6,
                markerfacecolor="none", label=f"fraction of higher neighbours at radius {radius}")
-    by_eigenvalues = find_correlation(results, "varying", "eigenvalues")["spearman"]
-    by_neighbours = find_correlation(results, "varying", "neighbours")["spearman"]
-    panel.set(title=f"Not constant: by eigenvalues {format_number(by_eigenvalues, '.2f')}, "
-                    f"by neighbours {format_number(by_neighbours, '.2f')}",
-              xlabel="loss (L2 term included)", ylabel="minimal ratio")
-
-
-def draw_all_points(panel, results):
-    """The fraction of positive eigenvalues of all accepted points of both objectives."""
-    for objective, color, marker in zip(results["curves"], COLORS, ("x", "o")):
-        points = [row for row in results["points"] if row["objective"] == objective]
-        panel.plot([row["loss"] for row in points], [row["minimal_ratio"] for row in points],
-                   marker, color=color, alpha=0.6, label=f"{objective} loss")
-    rho = format_number(find_correlation(results, "distinct", "eigenvalues")["spearman"], ".2f")
-    panel.set(title=f"Constant predictors included: by eigenvalues {rho}",
-              xlabel="loss (circles: L2 term included)",
-              ylabel="fraction of positive eigenvalues")
+    row, neighbours = (find_correlation(results, name) for name in ("eigenvalues", "neighbours"))
+    by_eigenvalues, by_neighbours = describe_correlation(row), describe_correlation(neighbours)
+    panel.set(title=f"L2 term, {row['count']} critical points: {by_eigenvalues}\n"
+                    f"(neighbours: {by_neighbours})",
+              xscale="log", xlabel="loss (L2 term included)", ylabel="minimal ratio")
+    # The losses span less than a decade, in which a logarithmic axis labels too much or nothing.
+    panel.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    panel.xaxis.set_minor_formatter("{x:g}")
+    panel.xaxis.set_major_formatter("{x:g}")
 
 
 def draw_spectra(panel, results):
@@ -440,9 +509,10 @@ def draw_spectra(panel, results):
 
 def draw_search(panel, results):
     """Gradient norm and flatness where every search ended."""
-    for curves, color, marker in zip(results["curves"].values(), COLORS, ("x", "o")):
+    for objective, color, marker in zip(results["curves"], COLORS, ("x", "o")):
+        curves = results["curves"][objective]
         panel.loglog(curves["gradient_norm"], curves["flatness"], marker, color=color, alpha=0.5,
-                     markersize=4)
+                     markersize=4, label=f"searches on the {objective} loss")
     panel.axvline(results["constants"]["ACCEPTED"], color=GREY, linewidth=1)
     counts = ", ".join(f"{row['accepted']} {row['objective']}" for row in results["table"])
     panel.set(title=f"Accepted, left of the line: {counts}",

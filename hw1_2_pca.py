@@ -2,8 +2,8 @@
 
 Eight networks are trained from different initializations, and their weights are recorded every
 three epochs. One principal component analysis (PCA) of all recorded weights gives the picture. The
-same analysis of random walks shows what it would look like without training (Antognini &
-Sohl-Dickstein 2018, arXiv:1806.08805). The loss is then measured on the plane of one path (Li et
+same analysis of 200 sets of random walks shows what it would look like without training (Antognini
+& Sohl-Dickstein 2018, arXiv:1806.08805). The loss is then measured on the plane of one path (Li et
 al. 2018, arXiv:1712.09913) and along straight lines (Goodfellow et al. 2015, arXiv:1412.6544).
 
     python hw1_2_pca.py              # the report's figure
@@ -22,7 +22,7 @@ from common.parameters import (
     permuted_copies,
     unflatten,
 )
-from common.pieces import Piece, join_runs, run_pieces
+from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -33,7 +33,7 @@ from common.plotting import (
     new_figure,
 )
 from common.progress import advance
-from common.statistics import mean_over_pairs
+from common.statistics import is_significant, mean_over_pairs, range_columns
 from common.training import (
     count_steps,
     cross_entropy,
@@ -41,7 +41,7 @@ from common.training import (
     run_generators,
     train,
 )
-from common.trajectory import fit_plane, on_plane, project, random_walks
+from common.trajectory import explained_variance, fit_plane, on_plane, project, random_walks
 
 import matplotlib
 import numpy as np
@@ -71,6 +71,10 @@ ONE_LAYER = 3  # the layer that is shown alone, counted from 0: the second linea
 RECORD_EVERY = 3  # epochs between two checkpoints
 SURFACE_SIZE = 21  # points along each side of the error surface
 MARGIN = 0.3  # around the path on the error surface, as a fraction of the path's extent
+CONTROL_WALKS = 200  # sets of random walks that the trainings are compared with
+WALKS_IN_PIECE = 25  # of them, in one piece of work
+WALK_COST = 10  # of one of them: the training steps that take as long, about
+ROUNDING = 1e-9  # fractions of variance that differ by less count as equal
 ALPHAS = np.linspace(0, 1, 11)  # points of a straight line
 NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
 GROUPS_IN_PIECE = 5  # of so many networks each, in one piece of work
@@ -178,61 +182,73 @@ def cost_of_losses(settings):
     return GROUP_COST * networks / NETWORKS_AT_ONCE
 
 
-# --- measuring: paths are weights (R, checkpoints, P) of R trainings ---
+# --- random walks ---
 
 
-def measure_plane(paths, walks):
-    """How much of the variance of paths, and of random walks as their control, lies in a plane.
+def draw_walks(paths, layer_paths, walk_number, settings):
+    """One control walk: (R, checkpoints, P) like paths, and (R, checkpoints, p) like layer_paths.
 
-    Each of the two has a PCA of its own. Returns the fractions of variance in the first and second
-    component as a dict of columns, and paths and walks on their planes (R, checkpoints, 2).
+    A control walk is a set of as many random walks as there are trainings. They start where the
+    paths start and take steps of the same lengths in random directions. Every run of every control
+    walk draws from a generator of its own.
     """
-    path_pca, walk_pca = fit_plane(paths), fit_plane(walks)
-    columns = {}
-    columns["explained_variance_1"], columns["explained_variance_2"] = (
-        path_pca.explained_variance_ratio_)
-    columns["control_explained_variance_1"], columns["control_explained_variance_2"] = (
-        walk_pca.explained_variance_ratio_)
-    return columns, project(path_pca, paths), project(walk_pca, walks)
+    numbers = [run + settings.runs * walk_number for run in range(settings.runs)]
+    generators = run_generators(settings.seed, numbers, "probe")
+    return random_walks(paths, generators), random_walks(layer_paths, generators)
 
 
-def measure_views(paths, model, settings):
-    """Looks at the trainings in three ways: all weights, one layer, and each path minus its start.
+def cost_of_walks():
+    """What measure_all_walks will cost."""
+    return CONTROL_WALKS * WALK_COST
 
-    The control of each view is as many random walks, which start where the paths start and take
-    steps of the same lengths in random directions. Returns the rows of the table, and paths and
-    walks on their planes, {view: (R, checkpoints, 2)} each.
+
+def measure_walks(paths, layer_paths, walk_numbers, settings):
+    """measure_views of the control walks of these numbers, their number as first dimension."""
+    shares = {}
+    for walk_number in walk_numbers:
+        walks, layer_walks = draw_walks(paths, layer_paths, walk_number, settings)
+        for view, values in measure_views(walks, layer_walks).items():
+            shares.setdefault(view, []).append(values)
+        advance()
+    return {view: np.stack(values) for view, values in shares.items()}
+
+
+def measure_all_walks(paths, layer_paths, later_cost, settings):
+    """measure_walks of all control walks, cut into pieces of work.
+
+    Returns {view: (walks, 2)}, of each run by itself {"own-path": (walks, R, 2)}.
     """
-    views = {
-        "whole-model": paths,
-        "one-layer": one_layer(paths, model, ONE_LAYER),
-        "from-start": paths - paths[:, :1],  # not drawn
-    }
-    rows, paths_on_planes, walks_on_planes = [], {}, {}
-    for view, vectors in views.items():
-        walks = random_walks(vectors, run_generators(settings.seed, settings.runs, "probe"))
-        columns, paths_on_planes[view], walks_on_planes[view] = measure_plane(vectors, walks)
-        rows.append({"view": view, **describe_paths(vectors), **columns})
-    return rows, paths_on_planes, walks_on_planes
+    pieces = {}
+    for numbers in groups_of_runs(range(CONTROL_WALKS), WALKS_IN_PIECE):
+        pieces[numbers[0]] = Piece(f"control walks {numbers[0]} to {numbers[-1]}", measure_walks,
+                                   (paths, layer_paths, numbers, settings), len(numbers), WALK_COST)
+    return join_runs(list(run_pieces(pieces, settings, later_cost).values()))
 
 
-def describe_paths(paths):
-    """The sizes of paths, as columns of a row."""
-    runs, checkpoints, dimensions = paths.shape
-    return {"runs": runs, "records": checkpoints, "dimensions": dimensions}
+# --- measuring: paths are weights (R, checkpoints, P) of R trainings, or random walks ---
 
 
-def measure_own_planes(paths, settings):
-    """measure_plane of each path by itself: {column: values (R,)}."""
-    generators = run_generators(settings.seed, settings.runs, "probe")
-    values = {}
-    for run_index, generator in enumerate(generators):
-        path = paths[run_index : run_index + 1]  # (1, checkpoints, P)
-        walk = random_walks(path, [generator])
-        columns, _, _ = measure_plane(path, walk)
-        for column, value in columns.items():
-            values.setdefault(column, []).append(value)
-    return values
+def look_at(paths, layer_paths):
+    """Paths in three views: all weights, those of one layer, and all weights minus the start's."""
+    return {"whole-model": paths, "one-layer": layer_paths, "from-start": paths - paths[:, :1]}
+
+
+def measure_views(paths, layer_paths):
+    """The fractions of variance in components 1 and 2 of every view: {view: (2,)}.
+
+    All paths together have one PCA. In a fourth view each has a PCA of its own: {"own-path":
+    (R, 2)}.
+    """
+    shares = {view: explained_variance(vectors.flatten(0, 1)).numpy()
+              for view, vectors in look_at(paths, layer_paths).items()}
+    shares["own-path"] = np.stack([explained_variance(path).numpy() for path in paths])
+    return shares
+
+
+def place_on_planes(paths, layer_paths):
+    """The paths of each view on the plane of their PCA: {view: (R, checkpoints, 2)}."""
+    return {view: project(fit_plane(vectors), vectors)
+            for view, vectors in look_at(paths, layer_paths).items()}
 
 
 def place_surface(path):
@@ -274,20 +290,6 @@ def place_lines(paths, copies):
     return lines
 
 
-def summarize_lines(lines, losses):
-    """Rows: the distance between the ends of lines, see place_lines, and the barrier between them.
-
-    losses are {line: (lines, alphas)}. The barrier is the most by which the loss exceeds the linear
-    interpolation of the losses at the two ends.
-    """
-    rows = []
-    for name, (first, second, pairs) in lines.items():
-        distances = (first - second).norm(dim=1)
-        rows.append(summarize(f"{name}-distance", distances, pairs))
-        rows.append(summarize(f"{name}-barrier", barrier(ALPHAS, losses[name]), pairs))
-    return rows
-
-
 def measure_pairs(paths, predictions):
     """Rows: how far each two runs are apart at the start, and how often they disagree at the end.
 
@@ -304,6 +306,110 @@ def measure_pairs(paths, predictions):
 
 
 # --- summing up ---
+
+
+def monte_carlo_p_value(value, controls):
+    """How often a control (n,) is at least as far from the controls' median as value: two-sided.
+
+    value counts as one more control, so that the smallest p-value is 1 / (n + 1).
+    """
+    median = np.median(controls)
+    as_far = abs(controls - median) >= abs(value - median) - ROUNDING
+    return (as_far.sum() + 1) / (len(controls) + 1)
+
+
+def compare_with_walks(shares, walk_shares):
+    """Columns: fractions of variance (2,) of paths against those of control walks (walks, 2).
+
+    The sampled unit is the control walk. The fractions in component 1, in component 2 and in both
+    have the mean of the control walks beside them, and the range of their central 95 %. The p-value
+    is that of the sum, see monte_carlo_p_value.
+    """
+    path_values = [*shares, shares.sum()]
+    walk_values = [*walk_shares.T, walk_shares.sum(1)]
+    columns = {}
+    for name, of_paths, of_walks in zip(("1", "2", "sum"), path_values, walk_values):
+        low, high = np.quantile(of_walks, (0.025, 0.975))
+        columns[f"explained_variance_{name}"] = of_paths
+        columns[f"control_explained_variance_{name}_mean"] = of_walks.mean()
+        columns[f"control_explained_variance_{name}_low"] = low
+        columns[f"control_explained_variance_{name}_high"] = high
+    columns["control_walks"] = len(walk_shares)
+    columns["p_value"] = monte_carlo_p_value(path_values[-1], walk_values[-1])
+    return columns
+
+
+def share_of_orthogonal_starts(runs):
+    """The fraction of variance in each component of starts of one length, orthogonal to each other.
+
+    Random starts in many dimensions are nearly that. When centred, R of them span R − 1 dimensions
+    and vary equally in each. None for a single run.
+    """
+    return 1 / (runs - 1) if runs > 1 else None
+
+
+def summarize_views(paths, layer_paths, shares, walk_shares):
+    """Rows: how much of the variance of every view lies in a plane, and how much by chance.
+
+    shares and walk_shares are measure_views of the paths and of all control walks. "own-path" has
+    means over the runs, of the paths and of each control walk. "orthogonal_starts" is what the
+    starts alone give, None where they are taken away.
+    """
+    rows = []
+    for view, vectors in look_at(paths, layer_paths).items():
+        of_starts = share_of_orthogonal_starts(len(paths)) if view != "from-start" else None
+        rows.append({"view": view, **describe_paths(vectors),
+                     **compare_with_walks(shares[view], walk_shares[view]),
+                     "orthogonal_starts": of_starts})
+    own_path = compare_with_walks(shares["own-path"].mean(0), walk_shares["own-path"].mean(1))
+    rows.append({"view": "own-path", **describe_paths(paths), **own_path,
+                 "orthogonal_starts": None})
+    return rows
+
+
+def describe_paths(paths):
+    """The sizes of paths, as columns of a row."""
+    runs, checkpoints, dimensions = paths.shape
+    return {"runs": runs, "records": checkpoints, "dimensions": dimensions}
+
+
+def summarize_own_paths(shares, walk_shares):
+    """Rows: the path of each run by itself, (R, 2), against its own random walks (walks, R, 2)."""
+    rows = []
+    for run_index, run_shares in enumerate(shares):
+        rows.append({"run": run_index,
+                     **compare_with_walks(run_shares, walk_shares[:, run_index])})
+    return rows
+
+
+def summarize_lines(lines, losses):
+    """Rows of the distances between the ends of lines, see place_lines, and rows of the barriers.
+
+    losses are {line: (lines, alphas)}. The barrier is the most by which the loss exceeds the linear
+    interpolation of the losses at the two ends. It cannot be negative, so it has a range and no
+    t-interval; the lines between the ends of each two runs share runs.
+    """
+    distances, barriers = [], []
+    for name, (first, second, pairs) in lines.items():
+        distances.append(summarize(f"{name}-distance", (first - second).norm(dim=1), pairs))
+        barriers.append({"line": name, "lines": len(pairs),
+                         **range_columns("barrier", barrier(ALPHAS, losses[name]).numpy())})
+    return distances, barriers
+
+
+def summarize_surface(surface, end_loss):
+    """Columns: the lowest loss of a surface, and whether it lies beyond the path's end.
+
+    end_loss is the loss of the path's end. "lowest_position" is measured along the straight line
+    from the path's start, where it is 0, to its end, where it is 1.
+    """
+    losses = np.asarray(surface["loss"])
+    y_index, x_index = np.unravel_index(losses.argmin(), losses.shape)
+    lowest = np.array([surface["x"][x_index], surface["y"][y_index]])
+    start, end = surface["path"][0], surface["path"][-1]
+    position = (lowest - start) @ (end - start) / np.square(end - start).sum()
+    return {"end_loss": end_loss, "lowest_loss": losses.min(), "lowest_position": position,
+            "lowest_beyond_end": bool(position > 1 and losses.min() < end_loss)}
 
 
 def own_pairs(runs):
@@ -336,15 +442,15 @@ def summarize(quantity, values, pairs):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    history = train_all(data, cost_of_losses(settings), settings)
+    history = train_all(data, cost_of_walks() + cost_of_losses(settings), settings)
     paths = torch.from_numpy(history["paths"])
     predictions = torch.from_numpy(history["predictions"])
     model = build_model(0, settings).cpu()  # for its structure
+    layer_paths = one_layer(paths, model, ONE_LAYER)
 
-    table, paths_on_planes, walks_on_planes = measure_views(paths, model, settings)
-    own_planes = measure_own_planes(paths, settings)
-    own_means = {column: np.mean(values) for column, values in own_planes.items()}
-    table.append({"view": "own-path", **describe_paths(paths), **own_means})
+    shares = measure_views(paths, layer_paths)
+    walk_shares = measure_all_walks(paths, layer_paths, cost_of_losses(settings), settings)
+    drawn_walk = draw_walks(paths, layer_paths, 0, settings)[0][0]  # of the first run
 
     copy_generator = run_generators(settings.seed, 1, "probe")[0]  # one order for all runs
     lines = place_lines(paths, permuted_copies(paths[:, -1], model, copy_generator))
@@ -355,23 +461,30 @@ def run(settings):
     losses = measure_all_losses(networks, data, settings)
     surface["loss"] = losses["surface"]
     line_losses = {name: losses[name] for name in lines}
+    end_loss = line_losses["start-to-end"][0, -1]  # of the run whose surface it is
+    surface_row |= summarize_surface(surface, end_loss)
 
-    summaries = measure_pairs(paths, predictions) + summarize_lines(lines, line_losses)
+    distances, barriers = summarize_lines(lines, line_losses)
+    summaries = measure_pairs(paths, predictions) + distances
     values_of_runs = {
         "start_loss": history["loss"][:, 0],
         "end_loss": history["loss"][:, -1],
         "train_accuracy": history["accuracy"][:, -1],
         "test_accuracy": (predictions == data.test_labels.cpu()).double().mean(1),
     }
-    for column, values in own_planes.items():
-        values_of_runs[f"own-path-{column}"] = values
+    values_of_runs["own-path-explained_variance_1"] = shares["own-path"][:, 0]
+    values_of_runs["own-path-explained_variance_2"] = shares["own-path"][:, 1]
+    values_of_runs["own-path-explained_variance_sum"] = shares["own-path"].sum(1)
     for quantity, values in values_of_runs.items():
         summaries.append(summarize(quantity, values, own_pairs(settings.runs)))
 
     return {
-        "constants": {"RECORD_EVERY": RECORD_EVERY, "ALPHAS": ALPHAS},
-        "table": table,
+        "constants": {"RECORD_EVERY": RECORD_EVERY, "ALPHAS": ALPHAS,
+                      "CONTROL_WALKS": CONTROL_WALKS},
+        "table": summarize_views(paths, layer_paths, shares, walk_shares),
+        "own_paths": summarize_own_paths(shares["own-path"], walk_shares["own-path"]),
         "differences": summaries,
+        "barriers": barriers,
         "surface": [surface_row],
         "curves": {
             "epochs": history["epochs"][0],  # the same for all runs
@@ -379,8 +492,8 @@ def run(settings):
             "accuracy": history["accuracy"],
             "surface": surface,
             "lines": line_losses,
-            "paths": paths_on_planes,
-            "walks": walks_on_planes,
+            "paths": place_on_planes(paths, layer_paths),
+            "walk": project(fit_plane(drawn_walk), drawn_walk),
         },
     }
 
@@ -391,26 +504,24 @@ COLOR_MAP = "viridis"  # of losses
 
 
 def plot(results):
-    """Trainings beside random walks, twice; then the straight lines and the surface of one path."""
-    rows = {row["view"]: row for row in results["table"]}
-    training, walk = sum(variances(rows["own-path"])), sum(variances(rows["own-path"], "control_"))
-    title = (f"A plane holds {training:.0%} of one training's path, but also {walk:.0%} of a "
-             "random walk's")
-    figure, panels = new_figure(title, results, 3, 2, height=2.8)
+    """Trainings in three views, one path beside a random walk, lines, and the surface of the path.
+
+    All but the walk have the colours of the training loss.
+    """
+    own_path = find_row(results["table"], view="own-path")
+    title = (f"A plane holds {own_path['explained_variance_sum']:.0%} of one training's path, but "
+             f"also {own_path['control_explained_variance_sum_mean']:.0%} of a random walk's")
+    figure, panels = new_figure(title, results, 3, 2, height=3.0)
     scale = loss_scale(results)
-    losses = np.array(results["curves"]["loss"])
-    for (paths_panel, walks_panel), view in zip(panels, ("whole-model", "one-layer")):
-        name = view.replace("-", " ")
-        draw_paths(paths_panel, results["curves"]["paths"][view], variances(rows[view]),
-                   f"Trainings, {name}", losses, scale)
-        draw_paths(walks_panel, results["curves"]["walks"][view], variances(rows[view], "control_"),
-                   f"Random walks, {name}")
-    lines_panel, surface_panel = panels[2]
-    draw_lines(lines_panel, results)
-    contours = draw_surface(surface_panel, results, scale)
+    draw_view(panels[0, 0], results, "whole-model", "Whole model", scale)
+    draw_view(panels[0, 1], results, "one-layer", "One layer", scale)
+    draw_view(panels[1, 0], results, "from-start", "Paths from their starts", scale)
+    draw_own_plane(panels[1, 1], results, scale)
+    draw_lines(panels[2, 0], results)
+    contours = draw_surface(panels[2, 1], results, scale)
     figure.colorbar(contours, ax=panels[:, 1], format="%.2g", label="training loss (nats)",
                     aspect=50)
-    legend_below(figure, lines_panel)
+    legend_below(figure, panels[2, 0])
     return figure
 
 
@@ -421,13 +532,40 @@ def loss_scale(results):
     return LogNorm(losses[losses > 0].min(), losses.max())
 
 
-def variances(row, prefix=""):
-    """The fractions of variance in the first and the second component."""
-    return row[f"{prefix}explained_variance_1"], row[f"{prefix}explained_variance_2"]
+def draw_view(panel, results, view, name, scale):
+    """The paths of all trainings in one view, and whether random walks vary as much in a plane."""
+    row = find_row(results["table"], view=view)
+    draw_paths(panel, results["curves"]["paths"][view], results["curves"]["loss"], scale)
+    share, of_walks = row["explained_variance_sum"], row["control_explained_variance_sum_mean"]
+    finding = "as much as of random walks"
+    if is_significant(row["p_value"]):
+        finding = f"{'more' if share > of_walks else 'less'} than of random walks"
+    panel.set(title=f"{name}: {share:.1%} of the variance,\n{finding} ({of_walks:.1%})")
+    label_components(panel, row)
 
 
-def draw_paths(panel, paths, explained, title, losses=None, scale=None):
-    """The paths (R, checkpoints, 2) of all runs, with a square at the start and points elsewhere.
+def label_components(panel, row):
+    """The axes of a plane and the fractions of variance along them."""
+    panel.set(xlabel=f"component 1: {row['explained_variance_1']:.1%} of variance",
+              ylabel=f"component 2: {row['explained_variance_2']:.1%}")
+
+
+def draw_own_plane(panel, results, scale):
+    """One training's path in its own plane, and one of its random walks in the walk's own plane."""
+    row = find_row(results["own_paths"], run=0)
+    path = np.array(results["curves"]["surface"]["path"])
+    walk = np.array(results["curves"]["walk"])
+    walk = walk * np.sign(path[0] * walk[0])  # a component's sign is free: both start on one side
+    draw_paths(panel, [walk], linestyle=":", label="random walk")
+    draw_paths(panel, [path], results["curves"]["loss"][:1], scale, label="training")
+    panel.set(title=f"One training: {row['explained_variance_sum']:.0%} in its own plane,\n"
+                    f"random walks: {row['control_explained_variance_sum_mean']:.0%} in theirs",
+              xlabel="component 1", ylabel="component 2")
+    panel.legend()
+
+
+def draw_paths(panel, paths, losses=None, scale=None, linestyle="-", label=None):
+    """Paths (R, checkpoints, 2), with a square at the start and points elsewhere.
 
     The marks have the colours of their losses (R, checkpoints) on the scale, or are white.
     """
@@ -439,36 +577,38 @@ def draw_paths(panel, paths, explained, title, losses=None, scale=None):
         else:
             shown_losses = np.clip(losses[run_index], scale.vmin, scale.vmax)
             colors = matplotlib.colormaps[COLOR_MAP](scale(shown_losses))
-        panel.plot(x, y, color="black", linewidth=0.7, zorder=1)
+        panel.plot(x, y, linestyle, color="black", linewidth=0.7, zorder=1, label=label)
         panel.scatter(x[1:], y[1:], marker="o", c=colors[1:], **style)
         panel.scatter(x[:1], y[:1], marker="s", c=colors[:1], **style)
-    first, second = explained
-    panel.set(title=f"{title}: {first + second:.0%} of the variance",
-              xlabel=f"component 1: {first:.1%} of variance", ylabel=f"component 2: {second:.1%}")
 
 
 def draw_lines(panel, results):
     """The training loss along straight lines between networks."""
-    titles = []
+    others = {"end-to-copy": "a permuted copy", "end-to-end": "another training"}
+    barriers = []
     for (name, losses), color, marker in zip(results["curves"]["lines"].items(), COLORS, MARKERS):
         words = name.replace("-", " ").replace("copy", "permuted copy")
         draw_runs(panel, results["constants"]["ALPHAS"], losses, color, TRAIN, f"line from {words}",
                   marker)
-        if name != "start-to-end":  # the title is about the others
-            row = find_row(results["differences"], quantity=f"{name}-barrier")
-            titles.append(f"{words} {row['mean']:.2f}")
-    panel.set(title=f"Barriers: {', '.join(titles)} nats", xlabel="position on the line",
-              ylabel="training loss (nats)", yscale="log")
+        if name in others:
+            row = find_row(results["barriers"], line=name)
+            barriers.append(f"{row['barrier_median']:.1f} to {others[name]}")
+    panel.set(title=f"Median barrier in nats from an end:\n{', '.join(barriers)}",
+              xlabel="position on the line", ylabel="training loss (nats)", yscale="log")
 
 
 def draw_surface(panel, results, scale):
     """The training loss on the plane of one path, and the path; returns the contours."""
-    surface = results["curves"]["surface"]
+    surface, row = results["curves"]["surface"], results["surface"][0]
     levels = np.geomspace(scale.vmin, scale.vmax, 16)
     losses = np.clip(surface["loss"], scale.vmin, scale.vmax)
     contours = panel.contourf(surface["x"], surface["y"], losses, levels, norm=scale,
                               cmap=COLOR_MAP)
-    draw_paths(panel, [surface["path"]], variances(results["surface"][0]), "Plane of one training")
+    draw_paths(panel, [surface["path"]])
+    where = "beyond" if row["lowest_beyond_end"] else "not beyond"
+    panel.set(title="Of one training's path only the end lies on this\n"
+                    f"surface; the lowest loss is {where} the end")
+    label_components(panel, row)
     return contours
 
 

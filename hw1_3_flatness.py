@@ -3,7 +3,9 @@
 Two pairs of trainings, each differing in one thing: batch size 64 against 1,024, and learning rate
 1e-3 against 1e-2. Loss and accuracy are measured along θ(α) = (1 − α) θ₁ + α θ₂, for pairs that
 start from one initialization and for pairs that start from two. Then one solution is rescaled
-without changing its function, and its sharpness is measured again.
+without changing its function, and its sharpness is measured again. Cross-entropy bends less where a
+network is more confident, so every measure of flatness stands beside the training loss, the norm of
+the weights and the uncertainty of the same networks.
 
     python hw1_3_flatness.py              # the report's figure
     python hw1_3_flatness.py --quick      # a tour in seconds
@@ -34,7 +36,7 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import mean_columns
+from common.statistics import range_columns
 from common.training import (
     count_steps,
     cross_entropy,
@@ -68,6 +70,8 @@ RUNS_TOGETHER = 3  # in one stack
 # What the pieces of work cost, a training step on an image of every network in a stack being 1.
 LINE_COST, SOLUTIONS_COST = 60_000, 65_000
 LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+# What is given beside the curvature at the ends of a line, in addition to LINE_MEASURES.
+END_MEASURES = ("weight_norm", "uncertainty")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
 
@@ -119,10 +123,14 @@ def train_all(options_by_training, data, later_cost, settings):
 
 
 def pair_solutions(base, changed, initialization):
-    """The two ends of each line, (runs, P) twice, from solutions (runs + 1, P) of two trainings.
+    """The two ends of each line, (runs, ...) twice, from values (runs + 1, ...) of two trainings.
 
-    Run k of the base meets run k, which started from the same weights, or run k + 1, which did not,
-    and which saw the images in another order as well.
+    The values are the solutions or what was measured of them. Run k of the base meets run k of the
+    other training, which started from the same weights and saw the images in the same order, or run
+    k + 1, which did neither. The sampled unit is the pair. Within one kind of lines no two pairs
+    share a solution. Pairs of the same initialization are independent of each other. Those of
+    different ones are not quite: run k + 1 of the other training ends pair k, and run k + 1 of the
+    base, from the same initialization and with the same order, begins pair k + 1.
     """
     if initialization == "same":
         return base[:-1], changed[:-1]
@@ -141,6 +149,22 @@ def measure_networks(data, vectors, settings):
     # A model for its structure: the parameters replace its own, however many networks they are of.
     model = build_model([0], settings)
     return to_arrays(evaluate_sets(model, sets, unflatten(vectors.to(settings.device), model)))
+
+
+def measure_uncertainty(data, vectors, settings):
+    """How unsure networks (R, P) are of their own predictions, from 0 to 1/4: (R,).
+
+    It is the mean of p (1 − p) over the training images, where p is the probability of the
+    predicted class: the variance of an answer that is right with probability p. The second
+    derivative of cross-entropy by the output of that class is the same p (1 − p), so that an unsure
+    network has a curved loss, and a confident one a flat loss.
+    """
+    images, _ = first_images(data, settings.train_size)
+    model = build_model([0], settings)
+    logits = predict(model, images, unflatten(vectors.to(settings.device), model))
+    # In float64, because 1 − p is small where the network is confident.
+    highest = logits.double().softmax(2).amax(2)  # (R, N)
+    return (highest * (1 - highest)).mean(1)
 
 
 def measure_line(data, first, second, settings):
@@ -163,7 +187,10 @@ def measure_line(data, first, second, settings):
 
 
 def measure_solutions(data, vectors, settings):
-    """Loss, accuracy, sharpness in two measures, and norm of each solution (R, P): {name: (R,)}."""
+    """Measures each solution (R, P): {name: (R,)}.
+
+    They are loss, accuracy, sharpness in two measures, norm, and uncertainty.
+    """
     images, labels = first_images(data, settings.train_size)
     # In float64 like curvature: sharpness is a small difference of large sums too.
     loss = loss_at(build_model([0], settings), images[: settings.sharpness_images].double(),
@@ -173,6 +200,7 @@ def measure_solutions(data, vectors, settings):
         "largest_eigenvalue": largest_eigenvalue(loss, precise),
         "sharpness": epsilon_sharpness(loss, precise),
         "weight_norm": vectors.norm(dim=1),
+        "uncertainty": measure_uncertainty(data, vectors, settings),
     }
     return measure_networks(data, vectors, settings) | to_arrays(measured)
 
@@ -231,17 +259,28 @@ def cost_of_measuring(settings):
 # --- summing up: measured are the joined results of measuring_pieces ---
 
 
+def summarize_values(values):
+    """Columns: median, lowest and highest of all values {name: (runs,)}, none of them negative."""
+    columns = {}
+    for name, of_runs in values.items():
+        columns |= range_columns(name, of_runs)
+    return columns
+
+
 def summarize_solutions(measured, options_by_training):
-    """Rows: mean loss, accuracy, sharpness and norm of the solutions of every training."""
+    """Rows: all measures of the solutions of every training; the sampled unit is the run."""
     rows = []
     for training, options in options_by_training.items():
         values = measured["solutions", training]
-        rows.append(options | {"runs": len(values["train_loss"])} | mean_columns(values))
+        rows.append(options | {"runs": len(values["train_loss"])} | summarize_values(values))
     return rows
 
 
 def summarize_rescaled(measured):
-    """A row for each of SCALES, and {measure: (scales, runs)} of the two measures of sharpness."""
+    """A row for each of SCALES, and {measure: (scales, runs)} of the two measures of sharpness.
+
+    The sampled unit is the run: a solution of the base, the same ones at every scale.
+    """
     rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
     for scale in SCALES:
         values = dict(measured["scale", scale])
@@ -249,7 +288,7 @@ def summarize_rescaled(measured):
         rows.append({
             "scale": scale,
             "runs": len(values["train_loss"]),
-            **mean_columns(values),
+            **summarize_values(values),
             "largest_output_change": largest_output_change,
         })
         for name, curve in curves.items():
@@ -257,18 +296,31 @@ def summarize_rescaled(measured):
     return rows, curves
 
 
-def summarize_end(alpha_index, lines, options, comparison, settings):
-    """Columns for one end of the lines: its training, and means over the lines there.
+def measures_of_ends(measured, comparison, initialization):
+    """END_MEASURES of the solutions at both ends of the lines: {name: (pairs,)} twice."""
+    first, second = {}, {}
+    for name in END_MEASURES:
+        base = measured["solutions", "base"][name]
+        changed = measured["solutions", comparison][name]
+        first[name], second[name] = pair_solutions(base, changed, initialization)
+    return first, second
 
-    alpha_index is AT_0 or AT_1, lines are what measure_line returns for all of them, and options
-    are those of the end's training.
+
+def summarize_end(alpha_index, lines, end_measures, options, comparison, settings):
+    """Columns for one end of the lines: its training, and what was measured there.
+
+    alpha_index is AT_0 or AT_1, lines are what measure_line returns for all of them, end_measures
+    are END_MEASURES {name: (pairs,)} of the solutions there, and options are those of the end's
+    training. The sampled unit is the pair, see pair_solutions.
     """
     columns = {"end": options[comparison]}
     columns["updates"] = count_steps(settings.train_size, settings.epochs, options["batch_size"])
     for name in LINE_MEASURES:
-        columns[name] = lines[name][:, alpha_index].mean()
+        columns[f"{name}_median"] = np.median(lines[name][:, alpha_index])
+    for name, values in end_measures.items():
+        columns[f"{name}_median"] = np.median(values)
     curvatures = lines["curvature_at_0" if alpha_index == AT_0 else "curvature_at_1"]
-    return columns | mean_columns({"curvature": curvatures})
+    return columns | range_columns("curvature", curvatures)
 
 
 def options_of_change(comparison, settings):
@@ -289,16 +341,17 @@ def summarize_lines(measured, comparison, changed_options, settings):
     for initialization in INITIALIZATIONS:
         lines = measured["line", comparison, initialization]
         curves[initialization] = {name: lines[name] for name in LINE_MEASURES}
-        key = {"comparison": comparison, "initialization": initialization,
-               "runs": len(lines["train_loss"])}
         # The most by which the training loss between the ends exceeds the straight line from its
         # value at one end to that at the other.
-        barriers = mean_columns({"barrier": barrier(ALPHAS, lines["train_loss"])})
-        barrier_rows.append(key | barriers)
+        barriers = barrier(ALPHAS, lines["train_loss"]).numpy()
+        key = {"comparison": comparison, "initialization": initialization, "pairs": len(barriers),
+               **range_columns("barrier", barriers)}
+        barrier_rows.append(key)
 
-        key["barrier"] = barriers["barrier"]
-        end_rows.append(key | summarize_end(AT_0, lines, BASE, comparison, settings))
-        end_rows.append(key | summarize_end(AT_1, lines, changed_options, comparison, settings))
+        at_0, at_1 = measures_of_ends(measured, comparison, initialization)
+        end_rows.append(key | summarize_end(AT_0, lines, at_0, BASE, comparison, settings))
+        end_rows.append(
+            key | summarize_end(AT_1, lines, at_1, changed_options, comparison, settings))
     return end_rows, barrier_rows, curves
 
 
@@ -334,13 +387,12 @@ def run(settings):
 def plot(results):
     """Loss above accuracy along lines, for both comparisons; below, sharpness after rescaling."""
     comparisons = list(results["constants"]["CHANGES"])
-    barriers = {}
-    for initialization in ("same", "different"):
-        numbers = [f"{find_barrier(results, name, initialization):.2g}" for name in comparisons]
-        barriers[initialization] = " and ".join(numbers)
-    title = (f"From one start barriers of {barriers['same']} nats, from two starts "
-             f"{barriers['different']}")
-    figure, panels = new_figure(title, results, 3, 2, height=2.7)
+    first = comparisons[0]
+    same = find_barriers(results, first, "same")["barrier_highest"]
+    different = find_barriers(results, first, "different")["barrier_lowest"]
+    title = (f"Between two {first.replace('_', ' ')}s no barrier is above {same:.2g} nats from one "
+             f"start, none below {different:.2g} from two")
+    figure, panels = new_figure(title, results, 3, 2, height=2.8)
     for column, comparison in enumerate(comparisons):
         draw_loss(panels[0, column], results, comparison)
         draw_accuracy(panels[1, column], results, comparison)
@@ -350,10 +402,9 @@ def plot(results):
     return figure
 
 
-def find_barrier(results, comparison, initialization):
-    """The mean barrier of these lines in nats."""
-    return find_row(results["comparisons"], comparison=comparison,
-                    initialization=initialization)["barrier"]
+def find_barriers(results, comparison, initialization):
+    """The stored row about the barriers of these lines, in nats."""
+    return find_row(results["comparisons"], comparison=comparison, initialization=initialization)
 
 
 def comparison_title(comparison):
@@ -368,11 +419,11 @@ def draw_loss(panel, results, comparison):
                                                        COLORS, MARKERS):
         draw_train_test(panel, alphas, values["train_loss"], values["test_loss"], color,
                         f"{initialization} initialization", marker)
-    same = find_barrier(results, comparison, "same")
-    different = find_barrier(results, comparison, "different")
+    same = find_barriers(results, comparison, "same")["barrier_median"]
+    different = find_barriers(results, comparison, "different")["barrier_median"]
     panel.set(yscale="log", ylabel="cross-entropy (nats)",
-              title=f"{comparison_title(comparison)}: barrier {same:.2g} from one start, "
-                    f"{different:.2g} from two")
+              title=f"{comparison_title(comparison)}: the median barrier is {same:.2g} nats\n"
+                    f"from one start, {different:.2g} from two")
     mark_ends(panel, results, comparison)
 
 
@@ -388,8 +439,8 @@ def draw_accuracy(panel, results, comparison):
         draw_train_test(panel, alphas, train_accuracies, test_accuracies, color, None, marker)
         lowest[initialization] = np.median(test_accuracies, axis=0)[between].min()
     panel.set(ylabel="accuracy (%)", ylim=(0, 101),
-              title=f"{comparison_title(comparison)}: test accuracy falls to {lowest['same']:.0f}% "
-                    f"and {lowest['different']:.0f}%")
+              title=f"{comparison_title(comparison)}: test accuracy falls to "
+                    f"{lowest['same']:.0f}%\nfrom one start, {lowest['different']:.0f}% from two")
     mark_ends(panel, results, comparison)
 
 
@@ -408,11 +459,10 @@ def draw_rescaling(panel, results, name, label, unit):
     scales = results["constants"]["SCALES"]
     draw_runs(panel, scales, np.transpose(results["curves"]["rescaling"][name]), COLORS[2],
               marker=MARKERS[2])
-    smallest = find_row(results["rescaling"], scale=scales[0])
-    unscaled = find_row(results["rescaling"], scale=1)
-    factor = f"{smallest[name] / unscaled[name]:,.0f}"
+    medians = {row["scale"]: row[f"{name}_median"] for row in results["rescaling"]}
+    factor = max(medians.values()) / medians[1]
     scale_names = [f"{scale:g}" if scale >= 1 else f"1/{1 / scale:g}" for scale in scales]
-    panel.set(title=f"One function, c = {scale_names[0]}: {label} × {factor}",
+    panel.set(title=f"One function, rescaled: {label} up to {factor:,.0f}-fold",
               xlabel="first layer times c, second divided by c", ylabel=label + unit,
               xscale="log", yscale="log")
     panel.set_xticks(scales, scale_names)

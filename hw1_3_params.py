@@ -3,7 +3,9 @@
 Networks of one hidden layer and 1 to 1,024 units, three decades of parameter counts, are trained on
 the same few images, with their true labels and with a fifth of them drawn at random. Classical
 statistics expects the test error to rise when networks become large enough to fit every training
-label. Double descent expects it to rise up to that size, and to fall again beyond.
+label. Double descent expects it to rise up to that size, and to fall again beyond. Belkin et al.
+2019 (arXiv:1812.11118) expect that size where the network has as many parameters as there are
+training labels times classes. They derive it for the squared loss; here it is cross-entropy.
 
     python hw1_3_params.py              # the report's figure
     python hw1_3_params.py --quick      # a tour in seconds
@@ -31,6 +33,7 @@ from common.statistics import (
     held_out_argmax,
     held_out_peak,
     mean_ci95,
+    mean_columns,
 )
 from common.training import (
     count_steps,
@@ -148,13 +151,13 @@ def name_networks(networks):
 
 
 def summarize_width(fraction, width, parameters, measures):
-    """One row of the table: means over the runs of {measure: (runs,)}."""
+    """One row of the table: means over the runs of {measure: (runs,)}; the unit is the run."""
     row = {"randomized": fraction, "width": width, "parameters": parameters,
            "runs": len(measures["test_loss"])}
     for name in MEASURES:
-        row[name] = measures[name].mean()
-    row["gap"] = (measures["test_loss"] - measures["train_loss"]).mean()
-    _, row["test_loss_ci95"] = mean_ci95(measures["test_loss"])
+        row[f"{name}_mean"] = measures[name].mean()
+    row["gap_mean"] = (measures["test_loss"] - measures["train_loss"]).mean()
+    _, row["test_loss_mean_ci95"] = mean_ci95(measures["test_loss"])
     return row
 
 
@@ -170,24 +173,22 @@ def summarize_threshold(train_accuracies, values, parameter_counts):
     """Columns: where the training labels are first fitted, with values there and at the end.
 
     values (runs, widths) are those of a test measure, and the end is the largest network. "change"
-    is the value at the end minus the value at the threshold. All columns about the threshold are
-    None where no network fits the labels.
+    is the value at the end minus the value at the threshold, run by run: equal numbers have equal
+    seeds. The unit is the run. All columns about the threshold are None where no network fits the
+    labels.
     """
     columns = {"largest_parameters": parameter_counts[-1]}
-    columns["at_largest"], columns["at_largest_ci95"] = mean_ci95(values[:, -1])
+    columns |= mean_columns({"at_largest_mean": values[:, -1]})
     threshold = interpolation_threshold(train_accuracies)
     if threshold is None:
-        for name in ("width", "parameters", "at_threshold", "at_threshold_ci95", "change",
-                     "change_ci95"):
-            columns[name] = None
-    else:
-        columns["width"] = WIDTHS[threshold]
-        columns["parameters"] = parameter_counts[threshold]
-        at_threshold = values[:, threshold]
-        columns["at_threshold"], columns["at_threshold_ci95"] = mean_ci95(at_threshold)
-        changes = values[:, -1] - at_threshold  # run by run: equal numbers have equal seeds
-        columns["change"], columns["change_ci95"] = mean_ci95(changes)
-    return columns
+        names = ("width", "parameters", "at_threshold_mean", "at_threshold_mean_ci95",
+                 "change_mean", "change_mean_ci95")
+        return columns | dict.fromkeys(names)
+    columns["width"] = WIDTHS[threshold]
+    columns["parameters"] = parameter_counts[threshold]
+    at_threshold = values[:, threshold]
+    return columns | mean_columns({"at_threshold_mean": at_threshold,
+                                   "change_mean": values[:, -1] - at_threshold})
 
 
 def summarize_upturn(values):
@@ -195,17 +196,18 @@ def summarize_upturn(values):
 
     For each run the lowest value is taken at the width where the mean of the other runs is lowest,
     because a run's own lowest value, picked from noise, would overstate the rise. "width" is where
-    the mean of all runs is lowest, which may be another one.
+    the mean of all runs is lowest, which may be another one. The unit is the run.
+    "beyond_interval" says whether the rise is above zero beyond its interval.
     """
     lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, these are lowest
     lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
-    rise, rise_ci95 = mean_ci95(values[:, -1] - lowest)
+    rises = values[:, -1] - lowest
     return {
         "width": WIDTHS[values.mean(0).argmin()],
-        "lowest": lowest.mean(),
-        "at_largest": values[:, -1].mean(),
-        "rise": rise,
-        "rise_ci95": rise_ci95,
+        "lowest_mean": lowest.mean(),
+        "at_largest_mean": values[:, -1].mean(),
+        **mean_columns({"rise_mean": rises}),
+        "beyond_interval": is_above_zero(rises),
     }
 
 
@@ -217,7 +219,7 @@ def summarize_peak(values, parameter_counts, widths_averaged):
     value, picked from noise, has a rise before it and a fall behind it even where there is no peak.
     The rise is the peak minus the lowest value before it, the fall the peak minus the lowest value
     after it. "beyond_intervals" says whether rise and fall are above zero beyond their intervals:
-    then the peak is clear.
+    then the peak is clear. The unit is the run.
     """
     # A moving average along the widths; at both ends the last width counts more than once.
     smooth = scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
@@ -229,9 +231,8 @@ def summarize_peak(values, parameter_counts, widths_averaged):
         "valley_before_parameters": parameter_counts[valley_before],
         "valley_after_parameters": parameter_counts[valley_after],
     }
-    columns["height"], columns["height_ci95"] = mean_ci95(smooth[:, peak])
-    columns["rise"], columns["rise_ci95"] = mean_ci95(rises)
-    columns["fall"], columns["fall_ci95"] = mean_ci95(falls)
+    columns |= mean_columns({"height_mean": smooth[:, peak], "rise_mean": rises,
+                             "fall_mean": falls})
     columns["beyond_intervals"] = is_above_zero(rises) and is_above_zero(falls)
     return columns
 
@@ -252,15 +253,21 @@ def summarize_widths(parameter_counts, measures):
     return rows
 
 
-def summarize_curves(parameter_counts, measures):
-    """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction."""
+def summarize_curves(parameter_counts, measures, train_size):
+    """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction.
+
+    The rows of the thresholds also have the number of training labels times that of classes, where
+    Belkin et al. 2019 expect the threshold of networks trained on the squared loss: to fit n labels
+    is then to fit n times K numbers, one for each class.
+    """
     thresholds, upturns, smoothed_peaks, unsmoothed_peaks = [], [], [], []
     for place, fraction in enumerate(FRACTIONS):
         train_accuracies = measures["train_accuracy"][place]
         for name in PEAK_MEASURES:
             values = measures[name][place]
             key = {"randomized": fraction, "measure": name}
-            thresholds.append(key | summarize_threshold(train_accuracies, values, parameter_counts))
+            thresholds.append(key | {"labels_times_classes": train_size * CLASSES}
+                              | summarize_threshold(train_accuracies, values, parameter_counts))
             upturns.append(key | summarize_upturn(values))
             peak = summarize_peak(values, parameter_counts, SMOOTHED)
             smoothed_peaks.append({"widths_averaged": SMOOTHED} | key | peak)
@@ -280,7 +287,8 @@ def run(settings):
     for name in MEASURES:
         curves[name] = dict(zip(FRACTIONS, measures[name]))
     measures["test_error"] = 1 - measures["test_accuracy"]
-    thresholds, upturns, peaks = summarize_curves(parameter_counts, measures)
+    thresholds, upturns, peaks = summarize_curves(parameter_counts, measures,
+                                                   settings.train_size)
     return {
         "constants": {"FRACTIONS": FRACTIONS, "WIDTHS": WIDTHS, "MOMENTUM": MOMENTUM,
                       "SMOOTHED": SMOOTHED, "FITTED": FITTED},
@@ -313,8 +321,13 @@ def plot(results):
     panels[1, 0].set(ylabel="1 − accuracy (%)")
     for panel in panels[1]:
         panel.set(xlabel="parameters")
-    legend_below(figure, *panels.flat, columns=6, train_test=True)
+    legend_below(figure, *panels.flat, train_test=True)
     return figure
+
+
+def name_labels(fraction):
+    """The training labels of which a fraction is random, in words."""
+    return f"{fraction:.0%} random labels" if fraction > 0 else "true labels"
 
 
 def find_peak_row(results, fraction, measure):
@@ -327,7 +340,7 @@ def draw_loss(panel, results, fraction, color, marker):
     """Training and test loss against the parameter count."""
     curves = results["curves"]
     draw_train_test(panel, curves["parameters"], curves["train_loss"][fraction],
-                    curves["test_loss"][fraction], color, f"{fraction:.0%} random labels", marker)
+                    curves["test_loss"][fraction], color, name_labels(fraction), marker)
     mark_threshold_and_peak(panel, results, fraction, "loss", factor=1)
 
 
@@ -337,29 +350,32 @@ def draw_error(panel, results, fraction, color, marker):
     train_errors = 100 * (1 - np.array(curves["train_accuracy"][fraction]))
     test_errors = 100 * (1 - np.array(curves["test_accuracy"][fraction]))
     draw_train_test(panel, curves["parameters"], train_errors, test_errors, color,
-                    f"{fraction:.0%} random labels", marker)
+                    name_labels(fraction), marker)
     mark_threshold_and_peak(panel, results, fraction, "error", factor=100)
 
 
 def mark_threshold_and_peak(panel, results, fraction, kind, factor):
-    """A line where the labels are first fitted, a star at a clear peak, and a title about the peak.
+    """Lines where the labels are first fitted and where that is expected, a star at a clear peak.
 
-    kind is loss or error; factor turns the stored numbers into those of the panel.
+    kind is loss or error; factor turns the stored numbers into those of the panel. The title says
+    whether the mean of the runs peaks, and whether it rises again at the end.
     """
     threshold_row = find_row(results["thresholds"], randomized=fraction, measure=f"test_{kind}")
+    panel.axvline(threshold_row["labels_times_classes"], color="black", linewidth=0.7,
+                  linestyle=":", label="labels × classes")
     if threshold_row["parameters"] is not None:
         panel.axvline(threshold_row["parameters"], color=GREY, linewidth=1,
                       label=f"first {results['constants']['FITTED']:.1%} fitted")
     peak_row = find_peak_row(results, fraction, f"test_{kind}")
-    verdict = "no clear peak"
+    finding = "has no clear peak"
     if peak_row["beyond_intervals"]:
-        verdict = f"peaks at {peak_row['parameters']:,}"
-        panel.plot(peak_row["parameters"], factor * peak_row["height"], marker="*", color="black",
-                   markersize=10, label="peak", linestyle="none")
-    end = threshold_row["at_largest"]
-    end_text = f"{end:.2f}" if kind == "loss" else f"{end:.1%}"
-    panel.set(xscale="log",
-              title=f"{fraction:.0%} random: test {kind} {verdict}, ends at {end_text}")
+        finding = f"peaks at {peak_row['parameters']:,} parameters"
+        panel.plot(peak_row["parameters"], factor * peak_row["height_mean"], marker="*",
+                   color="black", markersize=10, label="peak of the mean", linestyle="none")
+    if find_row(results["upturns"], randomized=fraction, measure=f"test_{kind}")["beyond_interval"]:
+        finding += ",\nand rises at the end"
+    labels = name_labels(fraction)
+    panel.set(xscale="log", title=f"{labels[0].upper()}{labels[1:]}: test {kind} {finding}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 One architecture is trained on the same images with none, a part or all of the labels drawn at
 random, once and for good, until it predicts 99.9 % of its training labels or time is up.
 The test set keeps its real labels. On training images with a randomized label we also count how
-often the network gives the true label: are patterns learned first?
+often the network gives the true label: are patterns learned first? With true and with random labels
+the training is repeated on fewer images: what does memorization cost as the set grows?
 
     python hw1_3_random_labels.py              # the report's figure
     python hw1_3_random_labels.py --quick      # a tour in seconds
@@ -15,7 +16,7 @@ from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import CLASSES, load_dataset, randomized_task
 from common.evaluation import evaluate, predict
 from common.models import mlp, parameter_count
-from common.pieces import Piece, run_pieces, to_arrays
+from common.pieces import Piece, run_pieces
 from common.plotting import (
     COLORS,
     MARKERS,
@@ -27,8 +28,21 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import first_reaching, held_out_argmax, mean_ci95, mean_columns
-from common.training import count_steps, cross_entropy, run_generators, train
+from common.statistics import (
+    held_out_argmax,
+    interval_columns,
+    mean_ci95,
+    mean_columns,
+    place_of_reaching,
+    ratio_columns,
+)
+from common.training import (
+    count_steps,
+    cross_entropy,
+    geometric_steps,
+    run_generators,
+    train,
+)
 
 import numpy as np
 import torch
@@ -46,15 +60,23 @@ FLAGS = {
                        help="training images, the first of the set"),
     "batch_size": Flag(positive_integer, 200, quick=100, at_most="train_size",
                        help="images per step"),
+    "hidden_width": Flag(positive_integer, 128, quick=128,
+                         help="units of the first hidden layer; more of them are needed to fit "
+                         "more than 10,000 random labels"),
 }
-FRACTIONS = (0, 0.25, 0.5, 0.75, 1)  # of the training labels that are randomized
-HIDDEN_WIDTHS = (128, 512)
+FRACTIONS = (0, 0.25, 0.5, 1)  # of the training labels that are randomized
+SECOND_HIDDEN_WIDTH = 512
+# Smaller training sets, the first images of the large one, on which the networks with true and with
+# random labels are trained too; those that are larger than the whole set are left out.
+SIZES = (1_000, 3_000, 10_000, 30_000)
 # SGD with momentum, because Adam at 1e-3 fitted only 96 to 98 % of random labels in 60 epochs when
 # it was tried. Its learning rate is constant, so that no schedule decides when the labels are
 # fitted.
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
-USUAL_EPOCHS = {0: 6, 0.25: 38, 0.5: 40, 0.75: 41, 1: 42}  # to fit each of FRACTIONS
+THRESHOLDS = (0.9, 0.95, 0.99, FITTED)  # training accuracies whose times are compared
+RECORD_RATIO = 1.15  # of a step at which the network is measured to the one before
+USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}  # to fit each of FRACTIONS of 10,000 labels
 
 
 # --- networks ---
@@ -67,73 +89,94 @@ USUAL_EPOCHS = {0: 6, 0.25: 38, 0.5: 40, 0.75: 41, 1: 42}  # to fit each of FRAC
 def build_model(pixels, run_number, settings):
     """A stack of one network, initialized from (seed, run_number), the same for every fraction."""
     generators = run_generators(settings.seed, [run_number], "initialization")
-    return mlp([pixels, *HIDDEN_WIDTHS, CLASSES], generators).to(settings.device)
+    widths = [pixels, settings.hidden_width, SECOND_HIDDEN_WIDTH, CLASSES]
+    return mlp(widths, generators).to(settings.device)
 
 
 # --- training and measuring ---
 
 
-def train_model(data, fraction, run_number, settings):
-    """Trains one run with a fraction of random labels, and measures it after every epoch.
+def train_model(data, fraction, run_number, train_size, settings):
+    """Trains one run on so many images with a fraction of random labels, and measures it.
 
     What one fraction randomizes, a larger one randomizes too, so that runs of equal number can be
     compared in pairs. A label that was drawn at random can be the true one by chance, as about one
     in ten is.
 
-    Returns {measure: values (epochs + 1,)}, with the epochs that the training took.
+    Returns {measure: values (records,)}, with the epochs at which it was measured: fractions of an
+    epoch too, each RECORD_RATIO times as late as the one before.
     """
     label_generators = run_generators(settings.seed, [run_number], "labels")
     images, test_images, labels, is_random = randomized_task(
-        data, settings.train_size, [fraction], label_generators)  # labels, is_random: (1, N)
-    true_labels = data.train_labels[: settings.train_size]
+        data, train_size, [fraction], label_generators)  # labels, is_random: (1, N)
+    true_labels = data.train_labels[:train_size]
     model = build_model(images[0].numel(), run_number, settings)
-    records = {}
+    steps_of_epoch = count_steps(train_size, 1, settings.batch_size)
+    last_step = settings.epochs * steps_of_epoch
+    records = {"epoch": []}
 
-    def record(epoch):  # train calls it before training and after every epoch
+    def measure(step):  # train calls it before the steps of probe_steps
         logits = predict(model, images)  # (1, N, classes)
         measures = measure_training(logits, labels, true_labels, is_random)
         test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
         measures["test_loss"], measures["test_accuracy"] = test_loss, test_accuracy
         for name, values in measures.items():
-            records.setdefault(name, []).append(values)  # (1,)
-        return bool(measures["train_accuracy"] >= FITTED)  # True ends the training
+            records.setdefault(name, []).append(values.item())
+        records["epoch"].append(step / steps_of_epoch)
+
+    def record(epoch):  # train calls it before training and after every epoch
+        step = epoch * steps_of_epoch
+        if step == last_step:
+            measure(step)
+        return step > 0 and records["train_accuracy"][-1] >= FITTED  # True ends the training
 
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, [run_number], "order"),
-          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record)
-    return to_arrays({name: torch.cat(values) for name, values in records.items()})
+          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record,
+          probe=measure, probe_steps=geometric_steps(last_step, RECORD_RATIO))
+    return {name: np.array(values) for name, values in records.items()}
 
 
 def train_all(data, settings):
-    """train_model of all runs at all fractions, each a piece of work.
+    """train_model of all runs at all fractions and sizes, each a piece of work.
 
-    Returns {fraction: {measure: values (runs, epochs + 1)}}, with the epochs of the longest run of
-    each fraction.
+    Returns {(train size, fraction): list of the runs' {measure: values (records,)}}.
     """
+    train_size = settings.train_size
+    tasks = [(train_size, fraction) for fraction in FRACTIONS]
+    for size in SIZES:
+        if size < train_size:
+            tasks += [(size, FRACTIONS[0]), (size, FRACTIONS[-1])]  # true and random labels
     pieces = {}
-    for fraction in FRACTIONS:
+    for size, fraction in tasks:
         epochs = min(USUAL_EPOCHS[fraction], settings.epochs)
-        steps = count_steps(settings.train_size, epochs, settings.batch_size)
+        steps = count_steps(size, epochs, settings.batch_size)
         for run_number in range(settings.runs):
-            pieces[fraction, run_number] = Piece(
-                f"{fraction:.0%} random labels, run {run_number}", train_model,
-                (fraction, run_number, settings), steps, data=data)
+            pieces[size, fraction, run_number] = Piece(
+                f"{size:,} images, {fraction:.0%} random labels, run {run_number}", train_model,
+                (fraction, run_number, size, settings), steps, data=data)
     trained = run_pieces(pieces, settings)
-    return {fraction: align_runs([trained[fraction, run] for run in range(settings.runs)])
-            for fraction in FRACTIONS}
+    runs_of_task = {}
+    for (size, fraction, _), result in trained.items():
+        runs_of_task.setdefault((size, fraction), []).append(result)
+    return runs_of_task
 
 
 def align_runs(runs):
-    """Runs {measure: values (epochs + 1,)} of various lengths as {measure: (runs, epochs + 1)}.
+    """Runs {measure: values (records,)} of various lengths as {measure: (runs, records)}.
 
-    A run that has fitted its labels has ended; its last values stand for the epochs that it lacks.
+    All of them are measured at the same epochs up to their end. A run that has fitted its labels
+    has ended; its last values stand for the records that it lacks. "epoch" stays (records,).
     """
-    longest = max(len(run["train_loss"]) for run in runs)
-    aligned = {}
-    for name in runs[0]:
-        rows = [np.pad(run[name], (0, longest - len(run[name])), mode="edge") for run in runs]
-        aligned[name] = np.stack(rows)
+    longest = max(runs, key=lambda run: len(run["epoch"]))
+    aligned = {"epoch": longest["epoch"]}
+    for name in longest:
+        if name != "epoch":
+            missing = [len(longest["epoch"]) - len(run["epoch"]) for run in runs]
+            rows = [np.pad(run[name], (0, count), mode="edge")
+                    for run, count in zip(runs, missing)]
+            aligned[name] = np.stack(rows)
     return aligned
 
 
@@ -153,63 +196,58 @@ def measure_training(logits, labels, true_labels, is_random):
     }
 
 
-# --- summing up ---
+# --- summing up: runs are lists of what train_model returns ---
 
 
-def first_fitted(accuracies):
-    """The number of epochs until training accuracies (epochs + 1,) reach FITTED, or None."""
-    return first_reaching(accuracies, FITTED)
+def epochs_to_reach(runs, threshold):
+    """The epochs until the training accuracy of each run first reaches a threshold: a list.
 
-
-def find_epochs_to_fit(history):
-    """first_fitted of {fraction: {"train_accuracy": (runs, epochs + 1)}}: {fraction: list}."""
-    epochs_to_fit = {}
-    for fraction, measures in history.items():
-        epochs_to_fit[fraction] = [first_fitted(accuracies)
-                                   for accuracies in measures["train_accuracy"]]
-    return epochs_to_fit
-
-
-def compare_fits(epochs_to_fit):
-    """Rows: how many runs of each fraction fit, and how long they take.
-
-    epochs_to_fit is {fraction: list of runs}, None for a run that does not fit. "slowdown" divides
-    the epochs of a run by those of the same run with true labels.
+    Between two records the accuracy is taken as straight. None for a run that never reaches it.
     """
-    epochs_with_true_labels = epochs_to_fit[0]
-    # A run that fits before training, at epoch 0, would mean a division by zero.
-    can_be_compared = None not in epochs_with_true_labels and 0 not in epochs_with_true_labels
+    return [place_of_reaching(run["epoch"], run["train_accuracy"], threshold) for run in runs]
+
+
+def compare_times(trained):
+    """Rows: how long each fraction of random labels takes to reach each of THRESHOLDS.
+
+    trained is what train_all returns. "slowdown" divides the epochs of a run by those of the same
+    run with true labels: run k of both has the same images, initialization and data order. The unit
+    of its interval is the run.
+    """
     rows = []
-    for fraction, epochs in epochs_to_fit.items():
-        row = {
-            "randomized": fraction,
-            "runs": len(epochs),
-            "runs_fitted": sum(epoch is not None for epoch in epochs),
-            "epochs_to_fit": None,
-            "epochs_ci95": None,
-            "slowdown": None,
-            "slowdown_ci95": None,
-        }
-        if None not in epochs:
-            row["epochs_to_fit"], row["epochs_ci95"] = mean_ci95(epochs)
-            if can_be_compared:
-                ratios = np.divide(epochs, epochs_with_true_labels)
-                row["slowdown"], row["slowdown_ci95"] = mean_ci95(ratios)
-        rows.append(row)
+    for (size, fraction), runs in trained.items():
+        for threshold in THRESHOLDS:
+            epochs = epochs_to_reach(runs, threshold)
+            true_epochs = epochs_to_reach(trained[size, FRACTIONS[0]], threshold)
+            row = {
+                "train_size": size,
+                "randomized": fraction,
+                "threshold": threshold,
+                "runs": len(epochs),
+                "runs_that_reach_it": sum(epoch is not None for epoch in epochs),
+                **dict.fromkeys(("epochs", "epochs_low", "epochs_high")),
+                **dict.fromkeys(("slowdown", "slowdown_low", "slowdown_high")),
+            }
+            if None not in epochs:
+                row |= interval_columns("epochs", epochs)
+                # A run at the threshold before training, at 0, would mean a division by zero.
+                if None not in true_epochs and 0 not in true_epochs and 0 not in epochs:
+                    row |= ratio_columns("slowdown", np.divide(epochs, true_epochs))
+            rows.append(row)
     return rows
 
 
-def summarize_fraction(fraction, measures, mean_epochs_to_fit, parameters, settings):
+def summarize_fraction(fraction, measures, parameters, settings):
     """One row of the table: means over the runs at the end.
 
-    measures are {name: (runs, epochs + 1)}.
+    measures are {name: (runs, records)}.
     """
     row = {
         "randomized": fraction,
         "runs": settings.runs,
         "train_size": settings.train_size,
         "parameters": parameters,
-        "epochs_to_fit": mean_epochs_to_fit,
+        "parameters_per_label": parameters / settings.train_size,
     }
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         row[name] = measures[name][:, -1].mean()
@@ -221,8 +259,8 @@ def summarize_peaks(fraction, measures):
     """Rows: the peak and the end of two accuracies (Arpit et al. 2017, arXiv:1706.05394).
 
     The accuracies are those on the test set and on the true labels of randomized examples; measures
-    are {name: (runs, epochs + 1)}. For each run the epoch of the peak is where the mean of the
-    other runs is highest: the highest of a run's own noisy values would overstate its peak.
+    are {name: (runs, records)}. For each run the record of the peak is where the mean of the other
+    runs is highest: the highest of a run's own noisy values would overstate its peak.
     """
     names = ["test_accuracy"]
     if fraction > 0:
@@ -230,14 +268,14 @@ def summarize_peaks(fraction, measures):
     rows = []
     for name in names:
         values = measures[name]
-        peak_epochs = held_out_argmax(values)  # (runs,)
+        peak_records = held_out_argmax(values)  # (runs,)
         every_run = np.arange(len(values))
-        peaks = values[every_run, peak_epochs]  # of run k the value at peak_epochs[k]
-        train_accuracy_at_peak = measures["train_accuracy"][every_run, peak_epochs]
+        peaks = values[every_run, peak_records]  # of run k the value at peak_records[k]
+        train_accuracy_at_peak = measures["train_accuracy"][every_run, peak_records]
         rows.append({
             "randomized": fraction,
             "measure": name,
-            "peak_epoch": peak_epochs.mean(),
+            "peak_epoch": measures["epoch"][peak_records].mean(),
             **mean_columns({"peak": peaks, "final": values[:, -1]}),
             "train_accuracy_at_peak": train_accuracy_at_peak.mean(),
         })
@@ -247,22 +285,20 @@ def summarize_peaks(fraction, measures):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
-    history = train_all(data, settings)
+    trained = train_all(data, settings)
     parameters = parameter_count(build_model(data.train_images[0].numel(), 0, settings))
-    epochs_to_fit = find_epochs_to_fit(history)
-    fits = compare_fits(epochs_to_fit)
-    table, peaks = [], []
-    curves = {"epochs_to_fit": epochs_to_fit}
-    for row, (fraction, measures) in zip(fits, history.items()):
-        table.append(summarize_fraction(fraction, measures, row["epochs_to_fit"], parameters,
-                                        settings))
+    table, peaks, curves = [], [], {}
+    for fraction in FRACTIONS:
+        measures = align_runs(trained[settings.train_size, fraction])
+        table.append(summarize_fraction(fraction, measures, parameters, settings))
         peaks += summarize_peaks(fraction, measures)
         for name, values in measures.items():
             curves.setdefault(name, {})[fraction] = values
     return {
-        "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED},
+        "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED,
+                      "THRESHOLDS": THRESHOLDS, "RECORD_RATIO": RECORD_RATIO},
         "table": table,
-        "fits": fits,
+        "times": compare_times(trained),
         "memorization": peaks,
         "curves": curves,
     }
@@ -272,88 +308,114 @@ def run(settings):
 
 
 def plot(results):
-    """Loss and accuracy against epochs; true labels of randomized images; epochs to fit."""
+    """Accuracy and true labels during training; the cost of random labels, in two ways."""
     table = results["table"]
-    fitted = sum(row["runs_fitted"] for row in results["fits"])
-    trained = sum(row["runs"] for row in results["fits"])
+    fits = [row for row in results["times"]
+            if row["train_size"] == results["settings"]["train_size"]
+            and row["threshold"] == results["constants"]["FITTED"]]
+    fitted = sum(row["runs_that_reach_it"] for row in fits)
+    trained = sum(row["runs"] for row in fits)
     title = (f"{fitted} of {trained} networks fit their labels; test accuracy "
              f"{table[0]['test_accuracy']:.0%} with true, {table[-1]['test_accuracy']:.0%} with "
              "random ones")
     figure, panels = new_figure(title, results, 2, 2, height=3.2)
-    draw_loss(panels[0, 0], results)
-    draw_accuracy(panels[0, 1], results)
-    draw_true_accuracy(panels[1, 0], results)
-    draw_epochs_to_fit(panels[1, 1], results)
-    legend_below(figure, panels[0, 0], columns=7, train_test=True)
+    draw_accuracy(panels[0, 0], results)
+    draw_true_accuracy(panels[0, 1], results)
+    draw_thresholds(panels[1, 0], results)
+    draw_sizes(panels[1, 1], results)
+    legend_below(figure, panels[0, 0], columns=6, train_test=True)
     return figure
 
 
-def draw_loss(panel, results):
-    """Training and test loss against epochs."""
-    table, curves = results["table"], results["curves"]
-    for row, color, marker in zip(table, COLORS, MARKERS):
-        train_losses = np.array(curves["train_loss"][row["randomized"]])
-        epochs = range(train_losses.shape[1])
-        draw_train_test(panel, epochs, train_losses, curves["test_loss"][row["randomized"]], color,
-                        f"{row['randomized']:.0%} random", marker)
-    true, random = table[0]["test_loss"], table[-1]["test_loss"]
-    panel.set(yscale="log", xlabel="epochs", ylabel="cross-entropy (nats)",
-              title=f"Test loss ends at {true:.2g} with true, {random:.2g} nats with random labels")
+def measured_epochs(results, fraction):
+    """The epochs at which the networks of a fraction were measured, without epoch 0: (records,).
+
+    The axis of epochs is logarithmic.
+    """
+    return np.array(results["curves"]["epoch"][fraction])[1:]
 
 
 def draw_accuracy(panel, results):
     """Training and test accuracy against epochs."""
     table, curves = results["table"], results["curves"]
-    lowest_at_end = []
     for row, color, marker in zip(table, COLORS, MARKERS):
-        train_accuracies = 100 * np.array(curves["train_accuracy"][row["randomized"]])
-        test_accuracies = 100 * np.array(curves["test_accuracy"][row["randomized"]])
-        epochs = range(train_accuracies.shape[1])
-        draw_train_test(panel, epochs, train_accuracies, test_accuracies, color, None, marker)
-        lowest_at_end.append(train_accuracies[:, -1].min())
-    panel.set(title=f"Training accuracy ends at {min(lowest_at_end):.2f}% or more", xlabel="epochs",
+        fraction = row["randomized"]
+        train_accuracies = 100 * np.array(curves["train_accuracy"][fraction])[:, 1:]
+        test_accuracies = 100 * np.array(curves["test_accuracy"][fraction])[:, 1:]
+        draw_train_test(panel, measured_epochs(results, fraction), train_accuracies,
+                        test_accuracies, color, f"{fraction:.0%} random", marker)
+    panel.set(xscale="log", title="All labels are learned, random ones too", xlabel="epochs",
               ylabel="accuracy (%)")
+    lowest_final_accuracy = min(row["train_accuracy"] for row in table)
+    if lowest_final_accuracy < results["constants"]["FITTED"]:
+        panel.set_title("Not all networks learn their labels")
 
 
 def draw_true_accuracy(panel, results):
     """How often randomized training images get their true label, against epochs."""
     for row, color, marker in zip(results["table"], COLORS, MARKERS):
-        if row["randomized"] > 0:
-            accuracies = 100 * np.array(results["curves"]["true_accuracy"][row["randomized"]])
-            draw_runs(panel, range(accuracies.shape[1]), accuracies, color, TRAIN, marker=marker)
+        fraction = row["randomized"]
+        if fraction > 0:
+            accuracies = 100 * np.array(results["curves"]["true_accuracy"][fraction])[:, 1:]
+            draw_runs(panel, measured_epochs(results, fraction), accuracies, color, TRAIN,
+                      marker=marker)
     fewest_random = results["table"][1]["randomized"]  # row 0 is that of true labels
     row = find_row(results["memorization"], randomized=fewest_random, measure="true_accuracy")
-    panel.set(title=f"{row['randomized']:.0%} random: {row['peak']:.0%} given their true label, "
-                    f"{row['final']:.0%} at the end",
-              xlabel="epochs", ylabel="predicted as their true class (%)")
+    panel.set(xscale="log", xlabel="epochs", ylabel="predicted as their true class (%)",
+              title=f"Of images with a random label {row['peak']:.0%} first get their true one\n"
+                    f"({row['randomized']:.0%} random; {row['final']:.0%} at the end)")
 
 
-def draw_epochs_to_fit(panel, results):
-    """The epoch at which each run fits its labels; open marks at the top where it never does."""
-    curves, fitted = results["curves"], results["constants"]["FITTED"]
-    last_epoch = results["settings"]["epochs"]
-    for (fraction, epochs), color, marker in zip(curves["epochs_to_fit"].items(), COLORS, MARKERS):
-        # Side by side, within two percentage points of the fraction.
-        places = 100 * fraction + np.linspace(-2, 2, len(epochs))
-        for place, epoch in zip(places, epochs):
-            if epoch is None:
-                panel.plot(place, last_epoch, marker, color=color, markerfacecolor="none",
-                           markersize=5)
-            else:
-                panel.plot(place, epoch, marker, color=color, markersize=5)
-    panel.set(title=describe_slowdown(results["fits"], last_epoch),
-              xlabel="randomized labels (%)", ylabel=f"epochs to fit {fitted:.1%}",
-              xticks=[100 * fraction for fraction in curves["epochs_to_fit"]], ylim=(0, None))
-
-
-def describe_slowdown(fits, last_epoch):
-    """What the last row of compare_fits, the highest fraction of random labels, says in words."""
-    row = fits[-1]
-    labels = f"{row['randomized']:.0%} random labels"
-    if row["slowdown"] is not None:
+def draw_thresholds(panel, results):
+    """The slowdown by random labels against the training accuracy that is asked for."""
+    thresholds = results["constants"]["THRESHOLDS"]
+    for table_row, color, marker in zip(results["table"], COLORS, MARKERS):
+        fraction = table_row["randomized"]
+        if fraction > 0:
+            rows = [row for row in results["times"] if row["randomized"] == fraction
+                    and row["train_size"] == results["settings"]["train_size"]]
+            draw_slowdowns(panel, range(len(rows)), rows, color, marker)
+    descriptions = []
+    for threshold in (thresholds[0], thresholds[-1]):
+        row = find_row(results["times"], train_size=results["settings"]["train_size"],
+                       randomized=1, threshold=threshold)
         slowdown = format_number(row["slowdown"], ".1f")
-        return f"{labels}: {slowdown} times the epochs of true ones"
-    return f"{labels}: {row['runs_fitted']} of {row['runs']} runs fit within {last_epoch} epochs"
+        descriptions.append(f"{slowdown} times to {threshold:.1%}")
+    panel.set(title="All labels random: epochs to fit part of them\n" + ", ".join(descriptions),
+              ylim=(0, None), xticks=range(len(thresholds)),
+              xticklabels=[f"{value:.1%}" for value in thresholds],
+              xlabel="training accuracy reached", ylabel="epochs, relative to true labels")
+
+
+def draw_sizes(panel, results):
+    """The slowdown by random labels alone against the number of training images."""
+    random_rows = [row for row in results["times"] if row["randomized"] == 1
+                   and row["threshold"] == results["constants"]["FITTED"]]
+    rows = sorted(random_rows, key=lambda row: row["train_size"])
+    sizes = [row["train_size"] for row in rows]
+    place = results["constants"]["FRACTIONS"].index(1)
+    draw_slowdowns(panel, sizes, rows, COLORS[place], MARKERS[place])
+    descriptions = []
+    for row in (rows[0], rows[-1])[: len(rows)]:
+        slowdown = format_number(row["slowdown"], ".1f")
+        descriptions.append(f"{slowdown} times with {row['train_size']:,} images")
+    panel.set(xscale="log", ylim=(0, None), xlabel="training images",
+              ylabel="epochs, relative to true labels",
+              title="All labels random: epochs to fit all of them\n" + ", ".join(descriptions))
+    panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    panel.minorticks_off()
+
+
+def draw_slowdowns(panel, places, rows, color, marker):
+    """The slowdowns of rows of compare_times, with their intervals, at places of the x axis."""
+    known = [(place, row) for place, row in zip(places, rows) if row["slowdown"] is not None]
+    places = [place for place, _ in known]
+    panel.plot(places, [row["slowdown"] for _, row in known], marker=marker, color=color,
+               markersize=5)
+    with_interval = [(place, row) for place, row in known if row["slowdown_low"] is not None]
+    panel.vlines([place for place, _ in with_interval],
+                 [row["slowdown_low"] for _, row in with_interval],
+                 [row["slowdown_high"] for _, row in with_interval], color=color, linewidth=1)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from common.derivatives import epsilon_sharpness, input_sensitivity, largest_eig
 from common.evaluation import evaluate, evaluate_sets
 from common.models import mlp
 from common.parameters import parameter_vectors, unflatten
-from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, to_arrays
+from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     GREY,
@@ -28,7 +28,13 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import mean_columns, spearman_clusters_ci95
+from common.statistics import (
+    correlation_columns,
+    correlation_within_groups,
+    mean_columns,
+    partial_spearman,
+    spearman,
+)
 from common.training import (
     count_steps,
     cross_entropy,
@@ -68,10 +74,15 @@ RUNS_TOGETHER, LARGEST_SHARED_BATCH = 5, 64
 # A step costs a network about as much as its images and this many more.
 SMALLEST_STEP_COST = 64
 EPSILON = 1e-3  # size of the box of the ε-sharpness, as in Keskar et al. 2017
+# The loss of the whole training set is measured after so many steps. Where it has fallen below the
+# target, the step is sought among those in between, and then the place between two steps, until the
+# loss differs from the target by less than a fraction LOSS_TOLERANCE.
+CHECK_EVERY = 32
+LOSS_TOLERANCE = 0.005
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
 # What might predict generalization, and what it might predict.
 MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "largest_eigenvalue")
-TARGETS = ("gap", "accuracy_gap", "test_loss")
+TARGETS = ("test_loss", "test_accuracy", "gap", "accuracy_gap")
 
 
 # --- networks ---
@@ -89,55 +100,88 @@ def build_model(run_numbers, settings):
 # --- training ---
 
 
-class Snapshots:
-    """The parameters of every run when it first met a condition.
+def find_target_loss(path, loss_function, target_loss):
+    """Where the training loss reaches the target on the path of one run: parameters (P,), steps.
 
-    vectors (R, P) holds them; of a run that has not met the condition it holds the initial
-    parameters. epochs (R,) holds the epochs at which the runs met it, −1 where one has not.
+    path (steps + 1, P) holds the parameters before and after each step. loss_function, (1, P) ->
+    (1,), is above the target at its beginning, unless the path is a single point, and not above it
+    at its end. The result may lie between two steps, on the straight line between their parameters.
     """
+    above, below = 0, len(path) - 1  # steps at which the loss is above and below the target
+    while below - above > 1:
+        middle = (above + below) // 2
+        if loss_function(path[middle : middle + 1]) > target_loss:
+            above = middle
+        else:
+            below = middle
 
-    def __init__(self, model):
-        self.vectors = parameter_vectors(model)
-        runs, device = len(self.vectors), self.vectors.device
-        self.epochs = torch.full((runs,), -1, device=device)
-
-    def take(self, model, epoch, condition):
-        """Keeps the parameters of runs that meet the condition (R,) for the first time."""
-        first_time = condition & (self.epochs < 0)
-        self.vectors[first_time] = parameter_vectors(model)[first_time]
-        self.epochs[first_time] = epoch
-
-    def count(self):
-        """The number of runs that have met the condition."""
-        return int((self.epochs >= 0).sum())
-
-    def complete(self):
-        """Whether all runs have met the condition."""
-        return self.count() == len(self.epochs)
+    start, step = path[above], path[below] - path[above]
+    low, high = 0.0, 1.0  # the same for fractions of the last step
+    while True:
+        reached = start + high * step
+        loss = loss_function(reached.unsqueeze(0))
+        if loss >= (1 - LOSS_TOLERANCE) * target_loss or high - low < 1e-6:
+            return reached, above + high * (below - above)
+        middle = (low + high) / 2
+        # The loss is continuous: it is the target somewhere between low and high.
+        while loss_function((start + middle * step).unsqueeze(0)) > target_loss:
+            low, middle = middle, (middle + high) / 2
+        high = middle
 
 
 def train_model(data, batch_size, run_numbers, settings):
-    """Trains some runs of one batch size; returns the model and {regime: Snapshots}."""
+    """Trains some runs of one batch size until both comparisons can be made.
+
+    Returns the model and {regime: (vectors, steps)}: the parameters (R, P) of every run where it
+    met the condition of the regime, and the training steps until then (R,), NaN for a run that has
+    not met it.
+    """
     model = build_model(run_numbers, settings)
     images, labels = first_images(data, settings.train_size)
     labels_of_runs = expand_to_runs(labels, model)  # (R, N); images are shared by all runs
-    snapshots = {regime: Snapshots(model) for regime in REGIMES}
+    steps_of_epoch = count_steps(settings.train_size, 1, batch_size)
+    last_epoch = max(settings.max_epochs, settings.epochs)  # long enough for both comparisons
+    runs = len(run_numbers)
+    vectors = {regime: parameter_vectors(model) for regime in REGIMES}
+    steps = {regime: np.full(runs, np.nan) for regime in REGIMES}
+    recent = []  # the parameters (R, P) after each step since the last check, and at that check
+
+    def training_loss(points):  # (n, P) -> (n,), over the whole training set
+        losses, _ = evaluate(model, images, labels, unflatten(points, model))
+        return losses
+
+    def seek_target_loss(step):
+        losses = training_loss(recent[-1])
+        for run in range(runs):
+            if losses[run] <= settings.target_loss and np.isnan(steps["equal_loss"][run]):
+                path = torch.stack([points[run] for points in recent])
+                reached, steps_on_path = find_target_loss(path, training_loss,
+                                                          settings.target_loss)
+                vectors["equal_loss"][run] = reached
+                steps["equal_loss"][run] = step - (len(path) - 1) + steps_on_path
+
+    def watch(step):  # train calls it before every step
+        if np.isnan(steps["equal_loss"]).any():
+            recent.append(parameter_vectors(model))
+            if step % CHECK_EVERY == 0:
+                seek_target_loss(step)
+                del recent[:-1]
 
     def record(epoch):  # train calls it before training and after every epoch
-        train_loss, _ = evaluate(model, images, labels)  # (R,)
-        all_runs = torch.ones_like(train_loss, dtype=torch.bool)
-        if epoch >= settings.epochs:
-            snapshots["equal_epochs"].take(model, epoch, all_runs)
-        snapshots["equal_loss"].take(model, epoch, train_loss <= settings.target_loss)
-        return all(taken.complete() for taken in snapshots.values())  # True ends the training
+        if epoch == settings.epochs:
+            vectors["equal_epochs"] = parameter_vectors(model)
+            steps["equal_epochs"][:] = epoch * steps_of_epoch
+        if epoch == last_epoch and np.isnan(steps["equal_loss"]).any():
+            recent.append(parameter_vectors(model))
+            seek_target_loss(epoch * steps_of_epoch)
+        return not any(np.isnan(values).any() for values in steps.values())  # True ends it
 
-    train(model, images, labels_of_runs, cross_entropy,
-          epochs=max(settings.max_epochs, settings.epochs),  # long enough for both comparisons
+    train(model, images, labels_of_runs, cross_entropy, epochs=last_epoch,
           learning_rate=settings.lr, batch_size=batch_size,
           order_generators=run_generators(settings.seed, run_numbers, "order"),
           cosine=False,  # a schedule would make the equal loss depend on max_epochs
-          record=record)
-    return model, snapshots
+          record=record, probe=watch, probe_steps=range(last_epoch * steps_of_epoch))
+    return model, {regime: (vectors[regime], steps[regime]) for regime in REGIMES}
 
 
 # --- measuring ---
@@ -166,23 +210,26 @@ def measure_networks(data, model, vectors, settings):
 
 
 def train_and_measure(data, batch_size, run_numbers, settings):
-    """Trains some runs of one batch size and measures their Snapshots.
+    """Trains some runs of one batch size and measures them in both regimes.
 
-    Returns {regime: {"epochs": (R,), quantity: (R,)}}. The quantities of a regime are missing where
-    one of the runs has not met its condition.
+    Returns {"regime quantity": (R,)}. All are NaN for a run that has not met the condition of the
+    regime.
     """
-    model, snapshots = train_model(data, batch_size, run_numbers, settings)
+    model, networks = train_model(data, batch_size, run_numbers, settings)
     measured = {}
-    for regime, taken in snapshots.items():
-        values = {"epochs": taken.epochs.cpu().numpy()}
-        if taken.complete():
-            values |= measure_networks(data, model, taken.vectors, settings)
-        measured[regime] = values
+    for regime, (vectors, steps) in networks.items():
+        values = measure_networks(data, model, vectors, settings)
+        values |= {"updates": steps, "batch_size": np.full(len(steps), float(batch_size))}
+        for name, by_run in values.items():
+            measured[f"{regime} {name}"] = np.where(np.isnan(steps), np.nan, by_run)
     return measured
 
 
 def measure_all(batch_sizes, data, settings):
-    """train_and_measure all runs, cut into pieces of work: {batch size: what it returns}."""
+    """train_and_measure all runs, cut into pieces of work.
+
+    Returns {regime: {quantity: (batch sizes, runs)}}.
+    """
     pieces = {}
     longest = max(settings.max_epochs, settings.epochs)
     for batch_size in batch_sizes:
@@ -195,30 +242,31 @@ def measure_all(batch_sizes, data, settings):
             pieces[batch_size, runs[0]] = Piece(f"batch size {batch_size}, runs {runs}",
                                                 train_and_measure, (batch_size, runs, settings),
                                                 steps, step_cost, data)
-    measured = run_pieces(pieces, settings)
-    groups = {}  # of each batch size
-    for (batch_size, _), result in measured.items():
-        groups.setdefault(batch_size, []).append(result)
-    return {batch_size: join_regimes(groups_of_size)
-            for batch_size, groups_of_size in groups.items()}
-
-
-def join_regimes(groups):
-    """The results of train_and_measure of all groups of runs of one batch size as one.
-
-    The quantities of a regime are missing where a run has not met its condition: averaging the
-    others would favour the easy runs.
-    """
-    joined = {}
+    measured = join_groups(run_pieces(pieces, settings))  # {batch size: {"regime quantity": (R,)}}
+    curves = {regime: {} for regime in REGIMES}
+    for values in measured.values():
+        for name, by_run in values.items():
+            regime, quantity = name.split()
+            curves[regime].setdefault(quantity, []).append(by_run)
     for regime in REGIMES:
-        epochs = np.concatenate([group[regime]["epochs"] for group in groups])
-        joined[regime] = {"epochs": epochs}
-        if (epochs >= 0).all():
-            joined[regime] = join_runs([group[regime] for group in groups])
-    return joined
+        curves[regime] = {name: np.stack(by_size) for name, by_size in curves[regime].items()}
+    return curves
 
 
-# --- summing up ---
+def drop_unfinished(curves):
+    """Only the batch sizes of which every run has met the condition of the regime.
+
+    Averaging over the others would favour the easy runs. curves are {regime: {quantity: (batch
+    sizes, runs)}}.
+    """
+    complete_curves = {}
+    for regime, values in curves.items():
+        complete = ~np.isnan(values["updates"]).any(1)  # (batch sizes,)
+        complete_curves[regime] = {name: by_size[complete] for name, by_size in values.items()}
+    return complete_curves
+
+
+# --- summing up: curves are {regime: {quantity: (batch sizes, runs)}} ---
 
 # The columns of mean_columns that the table keeps; *_ci95 is the half width of an interval.
 MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap",
@@ -226,58 +274,68 @@ MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_ac
                 "largest_eigenvalue")
 
 
-def complete_values(values, batch_size, settings):
-    """The quantities of all runs of one batch size in one regime, with batch size and updates.
+def summarize_batch_sizes(batch_sizes, curves):
+    """Rows: means over the runs of every batch size in both regimes.
 
-    None where a run has not met the condition.
-    """
-    if "test_loss" not in values:
-        return None
-    updates = [count_steps(settings.train_size, epochs, batch_size) for epochs in values["epochs"]]
-    quantities = {name: by_run for name, by_run in values.items() if name != "epochs"}
-    return quantities | {"batch_size": np.full(settings.runs, batch_size),
-                         "updates": np.array(updates)}
-
-
-def summarize_values(regime, batch_size, values, quantities):
-    """A row of the table: means over the runs of quantities {name: (R,)}, or None."""
-    row = {
-        "regime": regime,
-        "batch_size": batch_size,
-        "runs": len(values["epochs"]),
-        "reached": (values["epochs"] >= 0).sum(),
-    }
-    means = {} if quantities is None else mean_columns(quantities)
-    for column in MEAN_COLUMNS:
-        row[column] = means.get(column)
-    return row
-
-
-def summarize_correlations(curves):
-    """Rows: the rank correlation of every measure with every target in both regimes.
-
-    curves are {regime: {quantity: (batch sizes, runs)}}, a regime being empty where no batch size
-    reached it. The runs of one batch size resemble each other: the interval takes each batch size
-    as one unit.
+    They are None where a run has not met the condition. "reached" counts the runs that have.
     """
     rows = []
     for regime in REGIMES:
-        values = curves[regime]
+        for place, batch_size in enumerate(batch_sizes):
+            values = {name: by_size[place] for name, by_size in curves[regime].items()}
+            reached = ~np.isnan(values["updates"])
+            row = {
+                "regime": regime,
+                "batch_size": batch_size,
+                "runs": len(reached),
+                "reached": reached.sum(),
+            }
+            means = mean_columns(values) if reached.all() else {}
+            for column in MEAN_COLUMNS:
+                row[column] = means.get(column)
+            rows.append(row)
+    return rows
+
+
+def summarize_correlations(curves):
+    """Rows: how every measure goes with every target over the batch sizes, in both regimes.
+
+    curves have the complete batch sizes only. The batch sizes are fixed; what could have come out
+    otherwise are the runs, which are the unit of all intervals.
+
+    - "correlation": the rank correlation over the batch sizes, in each run by itself.
+    - "partial": the same at equal batch size, by the formula for partial correlations.
+    - "within": the correlation among the runs of one batch size, all batch sizes together.
+    """
+    rows = []
+    for regime in REGIMES:
+        values = {name: by_size.T for name, by_size in curves[regime].items()}  # (runs, sizes)
+        sizes = values["batch_size"].shape[1]
         for target in TARGETS:
             for measure in MEASURES:
-                rho, low, high = None, None, None
-                if values:  # at least one batch size is there
-                    rho, low, high = spearman_clusters_ci95(values[measure], values[target])
-                rows.append({
-                    "regime": regime,
-                    "target": target,
-                    "measure": measure,
-                    "batch_sizes": len(values.get(target, [])),
-                    "rho": rho,
-                    "rho_low": low,
-                    "rho_high": high,
-                })
+                row = {"regime": regime, "target": target, "measure": measure, "batch_sizes": sizes}
+                rows.append(row | correlate(values, measure, target))
     return rows
+
+
+def correlate(values, measure, target):
+    """The columns of summarize_correlations; values are {quantity: (runs, batch sizes)}."""
+    x, y, batch_size = values[measure], values[target], values["batch_size"]
+    sizes = x.shape[1]
+    if sizes < 2:
+        x = y = batch_size = np.ones_like(x[:, :1], shape=(len(x), 2))  # nothing to correlate
+    correlations, partial_correlations = [], []
+    for run in range(len(x)):
+        correlations.append(spearman(x[run], y[run]))
+        partial_correlations.append(partial_spearman(x[run], y[run], batch_size[run]))
+    within, within_low, within_high = correlation_within_groups(x, y)
+    return {
+        **correlation_columns("correlation", correlations, sizes),
+        **correlation_columns("partial", partial_correlations, sizes),
+        "within": within,
+        "within_low": within_low,
+        "within_high": within_high,
+    }
 
 
 def run(settings):
@@ -285,19 +343,12 @@ def run(settings):
     data = load_dataset(settings.dataset, settings.data_dir, settings.device)
     # Batch sizes beyond the training set become the whole set, once.
     batch_sizes = sorted({min(size, settings.train_size) for size in BATCH_SIZES})
-    measured = measure_all(batch_sizes, data, settings)
-    rows = {regime: [] for regime in REGIMES}
-    curves = {regime: {} for regime in REGIMES}
-    for batch_size, values_by_regime in measured.items():
-        for regime, values in values_by_regime.items():
-            quantities = complete_values(values, batch_size, settings)
-            rows[regime].append(summarize_values(regime, batch_size, values, quantities))
-            if quantities is not None:
-                for name, by_run in quantities.items():
-                    curves[regime].setdefault(name, []).append(by_run)  # (batch sizes, runs)
+    all_curves = measure_all(batch_sizes, data, settings)
+    curves = drop_unfinished(all_curves)
     return {
-        "constants": {"BATCH_SIZES": BATCH_SIZES, "EPSILON": EPSILON},
-        "table": rows["equal_epochs"] + rows["equal_loss"],
+        "constants": {"BATCH_SIZES": BATCH_SIZES, "EPSILON": EPSILON,
+                      "LOSS_TOLERANCE": LOSS_TOLERANCE, "CHECK_EVERY": CHECK_EVERY},
+        "table": summarize_batch_sizes(batch_sizes, all_curves),
         "correlations": summarize_correlations(curves),
         "curves": curves,
     }
@@ -311,16 +362,24 @@ MEASURE_LABELS = {"batch_size": "batch size", "sensitivity": "sensitivity", "jac
                   "sharpness": "ε-sharpness", "largest_eigenvalue": "eigenvalue"}
 
 
+# The three correlations of summarize_correlations, with their looks.
+CORRELATION_LOOKS = {
+    "correlation": ("over the batch sizes", COLORS[2], MARKERS[2]),
+    "partial": ("at equal batch size (partial)", COLORS[3], MARKERS[3]),
+    "within": ("among runs of one batch size", COLORS[4], MARKERS[4]),
+}
+
+
 def plot(results):
-    """Test loss, accuracy, sensitivity and sharpness against batch size; then correlations."""
+    """Correlations at equal loss; then losses, accuracies and measures by batch size."""
     figure, panels = new_figure(figure_title(results), results, 3, 2, height=2.7)
-    draw_test_loss(panels[0, 0], results)
-    draw_test_accuracy(panels[0, 1], results)
-    draw_sensitivity(panels[1, 0], results)
-    draw_sharpness(panels[1, 1], results)
-    draw_correlations(panels[2, 0], results, "test_loss")
-    draw_correlations(panels[2, 1], results, "accuracy_gap")
-    legend_below(figure, panels[0, 0], train_test=True)
+    draw_correlations(panels[0, 0], results, "test_loss")
+    draw_correlations(panels[0, 1], results, "test_accuracy")
+    draw_test_loss(panels[1, 0], results)
+    draw_test_accuracy(panels[1, 1], results)
+    draw_sensitivity(panels[2, 0], results)
+    draw_sharpness(panels[2, 1], results)
+    legend_below(figure, panels[0, 0], panels[1, 0], columns=4, train_test=True)
     return figure
 
 
@@ -330,7 +389,8 @@ def figure_title(results):
     for measure in ("sensitivity", "sharpness"):
         row = find_row(results["correlations"], regime="equal_loss", target="test_loss",
                        measure=measure)
-        correlations.append(f"{MEASURE_LABELS[measure]} {format_number(row['rho'], '.2f')}")
+        correlations.append(f"{MEASURE_LABELS[measure]} "
+                            f"{format_number(row['correlation'], '.2f')}")
     return f"Rank correlation with the test loss at equal training loss: {', '.join(correlations)}"
 
 
@@ -338,7 +398,7 @@ def curves_by_regime(results):
     """{regime: {quantity: (runs, batch sizes)}} of the regimes that any batch size reached."""
     curves = {}
     for regime, values in results["curves"].items():
-        if values:
+        if len(values["batch_size"]) > 0:
             curves[regime] = {name: np.transpose(value) for name, value in values.items()}
     return curves
 
@@ -410,25 +470,18 @@ def draw_measure(panel, results, measure):
 
 
 def draw_correlations(panel, results, target):
-    """The rank correlations of all measures with the target and their 95 % intervals."""
-    rows_of_regime = {}
-    for regime in REGIME_LABELS:
-        rows_of_regime[regime] = [row for row in results["correlations"]
-                                  if row["regime"] == regime and row["target"] == target]
-    for regime, shift in {"equal_epochs": -0.15, "equal_loss": 0.15}.items():  # side by side
-        rows = rows_of_regime[regime]
-        color, marker = REGIME_LOOKS[regime]
-        draw_ranges(panel, rows, np.arange(len(rows)) + shift, ("rho", "rho_low", "rho_high"),
-                    color, marker)
-    rows = rows_of_regime["equal_loss"]
-    strongest = max(rows, key=lambda row: abs(row["rho"] or 0))  # None where nothing was reached
+    """The three correlations of all measures with the target at equal loss, with intervals."""
+    rows = [row for row in results["correlations"]
+            if row["regime"] == "equal_loss" and row["target"] == target]
+    for shift, (name, (label, color, marker)) in zip((-0.22, 0, 0.22), CORRELATION_LOOKS.items()):
+        columns = (name, f"{name}_low", f"{name}_high")
+        draw_ranges(panel, rows, np.arange(len(rows)) + shift, columns, color, marker, label)
     panel.axvline(0, color=GREY, linewidth=1)
     panel.invert_yaxis()  # the first measure on top
-    panel.set(title=f"Strongest at equal loss: {MEASURE_LABELS[strongest['measure']]}, "
-                    f"{format_number(strongest['rho'], '.2f')}",
+    panel.set(title=f"At equal training loss, with the {target.replace('_', ' ')}",
               xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), yticks=range(len(rows)),
               yticklabels=[MEASURE_LABELS[row["measure"]] for row in rows],
-              xlabel=f"rank correlation with the {target.replace('_', ' ')}")
+              xlabel="correlation and 95 % interval")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,11 @@ KERNEL = 1e-4  # eigenvalues up to this fraction of the largest belong to the He
 STATIONARY = 1e-7
 ZERO = 1e-7  # eigenvalues count as zero up to this fraction of the largest
 ITERATION_STEPS = 15  # steps of a training that take as long as an iteration of the search, about
-DISTINCT = 1e-9  # losses closer than this are one point, found again or mirrored by a symmetry
+DISTINCT = 1e-9  # losses closer than this are equal
+# Spectra are equal whose eigenvalues differ by less than this fraction of the largest. Found again,
+# a point has the same to about 1e-8, as near as searches come to it; other points of the same loss,
+# such as those of a flat valley, differ by about 1e-2. This lies between.
+SAME_SPECTRUM = 1e-5
 
 
 # --- derivatives ---
@@ -124,15 +128,16 @@ def flatness(gradients, hessians):
     return products / sizes.clamp_min(1e-300)
 
 
-def kernel_fractions(gradients, hessians):
+def kernel_fractions(gradients, eigenvalues, eigenvectors):
     """How much of ∇ lies in the near-kernel of H, and how large that is: (R,) and (R,).
+
+    eigenvalues (R, P) and eigenvectors (R, P, P) of H are those of torch.linalg.eigh.
 
     The near-kernel is spanned by the eigenvectors with |λ| ≤ KERNEL · max |λ|. The first number is
     the fraction of ‖∇‖² in it, the second the fraction of all dimensions that it has. They are
     alike for a gradient of random direction; the first is 1 for a gradient that no Newton step can
     reduce.
     """
-    eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
     components = (eigenvectors.mT @ gradients.unsqueeze(2)).squeeze(2).square()
     largest = eigenvalues.abs().amax(1, keepdim=True)
     kernel = (eigenvalues.abs() <= KERNEL * largest).to(components)
@@ -141,15 +146,24 @@ def kernel_fractions(gradients, hessians):
 
 
 def measure_ends(loss, points):
-    """What tells critical from gradient-flat points (R, P): a dict of tensors (R,) by name."""
+    """What the loss is like at the points (R, P): a dict of tensors.
+
+    "eigenvalues" (R, P) of the Hessian, "signature" (R, 3), "minimal_ratio" (R,), the fraction of
+    positive eigenvalues, and what tells critical from gradient-flat points, (R,) each.
+    """
     gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
-    kernel_fraction, kernel_dimensions = kernel_fractions(gradients, hessians)
+    eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
+    kernel_fraction, kernel_dimensions = kernel_fractions(gradients, eigenvalues, eigenvectors)
+    counts = signature(eigenvalues)
     return {
         "loss": losses_at(loss, points),
         "gradient_norm": gradients.norm(dim=1),
         "flatness": flatness(gradients, hessians),
         "kernel_fraction": kernel_fraction,
         "kernel_dimensions": kernel_dimensions,
+        "eigenvalues": eigenvalues,
+        "signature": counts,
+        "minimal_ratio": counts[:, 0].double() / points.shape[1],
     }
 
 
@@ -191,7 +205,22 @@ def higher_neighbours(loss, point, hessian, directions, radii):
     return torch.stack(fractions)
 
 
-def number_distinct(losses):
+def higher_neighbours_of_all(loss, points, directions, radii):
+    """higher_neighbours of each of the points (R, P): (R, radii).
+
+    directions holds R tensors (M, P).
+    """
+    fractions = torch.zeros(len(points), len(radii)).to(points)
+    hessians = hessians_at(loss, points)
+    for row, (point, hessian, unit_vectors) in enumerate(zip(points, hessians, directions)):
+        fractions[row] = higher_neighbours(loss, point, hessian, unit_vectors.to(points), radii)
+    return fractions
+
+
+# --- which points are the same ---
+
+
+def number_losses(losses):
     """Numbers 1, 2, ... for losses (R,) in rising order; neighbours within DISTINCT share one."""
     values, order = losses.sort()
     starts_anew = torch.diff(values, prepend=values[:1]) > DISTINCT
@@ -200,22 +229,20 @@ def number_distinct(losses):
     return numbers
 
 
-def classify(loss, points, directions, radii):
-    """What kind of critical point each of the points (R, P) is: a dict of tensors.
+def number_distinct(losses, eigenvalues):
+    """Numbers 1, 2, ... for points by their losses (R,) and eigenvalues (R, P), by rising loss.
 
-    directions holds R tensors (M, P). Returns "eigenvalues" (R, P), "signature" (R, 3),
-    "minimal_ratio" (R,), the fraction of positive eigenvalues, and "sampled_ratios" (R, radii), the
-    fractions of higher neighbours.
+    Points of equal loss and equal spectrum share a number: they are one point, found again or
+    mirrored by a symmetry of the network, which changes neither.
     """
-    hessians = hessians_at(loss, points)
-    eigenvalues = torch.linalg.eigvalsh(hessians)
-    counts = signature(eigenvalues)
-    sampled = torch.zeros(len(points), len(radii)).to(points)
-    for row, (point, hessian, unit_vectors) in enumerate(zip(points, hessians, directions)):
-        sampled[row] = higher_neighbours(loss, point, hessian, unit_vectors.to(points), radii)
-    return {
-        "eigenvalues": eigenvalues,
-        "signature": counts,
-        "minimal_ratio": counts[:, 0].double() / points.shape[1],
-        "sampled_ratios": sampled,
-    }
+    loss_numbers = number_losses(losses)
+    spectra = eigenvalues.sort(dim=1).values
+    numbers = torch.zeros_like(loss_numbers)
+    for point in losses.argsort().tolist():
+        if numbers[point] > 0:
+            continue
+        differences = (spectra - spectra[point]).abs().amax(1)
+        same_spectrum = differences <= SAME_SPECTRUM * spectra[point].abs().max()
+        same_loss = loss_numbers == loss_numbers[point]
+        numbers[same_loss & same_spectrum & (numbers == 0)] = numbers.max() + 1
+    return numbers

@@ -68,6 +68,17 @@ def first_images(data, count):
     return data.train_images[:count], data.train_labels[:count]
 
 
+def hold_out(data, count):
+    """The same Dataset with its last training images, so many, in place of the test images.
+
+    For choices of settings, which must not see the test images.
+    """
+    return data._replace(train_images=data.train_images[:-count],
+                         train_labels=data.train_labels[:-count],
+                         test_images=data.train_images[-count:],
+                         test_labels=data.train_labels[-count:])
+
+
 def dataset_title(name):
     """What figures and tables call a set of images."""
     return "digits (8×8)" if name == "digits" else TITLES[name]

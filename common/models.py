@@ -207,6 +207,21 @@ def cnn_hidden_width(blocks, kernel, parameters):
     return width
 
 
+def cnn_multiplications(blocks, kernel, hidden_width, image_size=28, classes=10):
+    """Multiplications that a CNN with one hidden linear layer needs for one image.
+
+    For blocks and kernel see cnn. Zeros of the padding are multiplied too; biases and pools count
+    nothing.
+    """
+    count, channels, size = 0, 1, image_size
+    for block in blocks:
+        for out_channels in block:
+            count += size**2 * kernel**2 * channels * out_channels
+            channels = out_channels
+        size //= 2
+    return count + channels * size**2 * hidden_width + hidden_width * classes
+
+
 def check_parameters(count, target):
     """Raises ValueError unless count is within a fraction TOLERANCE of target.
 

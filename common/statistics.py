@@ -1,12 +1,19 @@
 """Intervals and tests for repeated runs.
 
-Every function that makes columns returns part of a table's row.
+Every docstring says which unit was sampled: what would come out otherwise if the experiment were
+repeated with another seed. Nearly always that is the run. Only units that are independent of each
+other make an interval honest. Every function that makes columns returns part of a table's row.
 """
+
+from itertools import combinations
 
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a second that no start waits for
 
 FEWEST_POINTS = 10  # of which a bootstrap is worth drawing
+RESAMPLES = 1_000  # of every bootstrap
+# A bootstrap shows no interval where more than this fraction of its resamples are undefined.
+MOST_UNDEFINED = 0.05
 SIGNIFICANCE = 0.05  # a p-value below it counts as a difference
 
 
@@ -15,11 +22,15 @@ def is_significant(p_value):
     return p_value is not None and p_value < SIGNIFICANCE
 
 
-# --- means and medians over runs ---
+# --- means, medians and ranges over runs: the unit is the run ---
 
 
 def mean_ci95(values):
-    """Mean over the runs (axis 0) and half width of its 95 % t-interval, None for a single run."""
+    """Mean over the runs (axis 0) and half width of its 95 % t-interval, None for a single run.
+
+    The unit is the run. The interval holds what it promises for values that scatter about
+    symmetrically. It may reach below zero for values that cannot: range_columns is for those.
+    """
     values = np.asarray(values, dtype=float)
     runs = len(values)
     if runs < 2:
@@ -29,26 +40,31 @@ def mean_ci95(values):
 
 
 def mean_columns(values):
-    """Means over runs of {name: (R,)} and their 95 % half widths: columns name and name_ci95."""
+    """Means over runs of {name: (R,)} and their 95 % half widths: columns name and name_ci95.
+
+    The unit is the run, see mean_ci95.
+    """
     columns = {}
     for name, runs in values.items():
         columns[name], columns[f"{name}_ci95"] = mean_ci95(runs)
     return columns
 
 
-def interval_columns(name, values, limit=np.inf):
-    """Mean over runs (R,) with its 95 % t-interval, cut at ± limit: name, name_low, name_high."""
+def interval_columns(name, values):
+    """Mean over runs (R,) with its 95 % t-interval: columns name, name_low and name_high.
+
+    The unit is the run, see mean_ci95.
+    """
     mean, half_width = mean_ci95(values)
     if half_width is None:
         return {name: mean, f"{name}_low": None, f"{name}_high": None}
-    return {name: mean, f"{name}_low": max(mean - half_width, -limit),
-            f"{name}_high": min(mean + half_width, limit)}
+    return {name: mean, f"{name}_low": mean - half_width, f"{name}_high": mean + half_width}
 
 
 def ratio_columns(name, ratios):
     """Geometric mean of ratios (R,) with the 95 % t-interval of their logarithms.
 
-    The columns are those of interval_columns.
+    The unit is the run. The columns are those of interval_columns.
     """
     columns = {}
     for column, logarithm in interval_columns(name, np.log(ratios)).items():
@@ -62,22 +78,23 @@ def quartile_columns(name, values):
     return {f"{name}_median": median, f"{name}_q25": first_quartile, f"{name}_q75": third_quartile}
 
 
-def median_ci95(values):
-    """Median of runs (R,) and its exact 95 % interval between order statistics: median, low, high.
+def range_columns(name, values):
+    """Median of the runs (R,), the lowest and the highest: name_median, name_lowest, name_highest.
 
-    An end is None where so few runs have none (fewer than six). See scipy.stats.quantile_test.
+    They suit quantities that cannot be negative, such as barriers, and few runs: they describe the
+    runs at hand, and promise nothing about others.
     """
-    interval = scipy.stats.quantile_test(values, p=0.5).confidence_interval(0.95)
-    low, high = (None if np.isnan(end) else end for end in interval)
-    return np.median(values), low, high
+    return {f"{name}_median": np.median(values), f"{name}_lowest": np.min(values),
+            f"{name}_highest": np.max(values)}
 
 
 def mean_over_pairs(values, pairs):
     """Mean of values (n,) that belong to pairs of runs (n, 2), and its 95 % jackknife half width.
 
-    Pairs that share a run are not independent. The jackknife leaves out one run with all its pairs
-    at a time and treats the pseudo-values as the runs' own (Tukey 1958). Every run 0 … R − 1 must
-    belong to equally many pairs. The half width is None for fewer than three runs.
+    The unit is the run: pairs that share a run are not independent. The jackknife leaves out one
+    run with all its pairs at a time and treats the pseudo-values as the runs' own (Tukey 1958).
+    Every run 0 … R − 1 must belong to equally many pairs. The half width is None for fewer than
+    three runs.
     """
     values, pairs = np.asarray(values, dtype=float), np.asarray(pairs)
     runs = pairs.max() + 1
@@ -92,110 +109,209 @@ def mean_over_pairs(values, pairs):
 
 
 def spearman(x, y):
-    """Spearman's rank correlation of x and y (n,), 0 where one never varies and thus shows none."""
+    """Spearman's rank correlation of x and y (n,), NaN where one of them never varies."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return 0.0
+        return np.nan
     return scipy.stats.spearmanr(x, y).statistic
+
+
+def partial_spearman(x, y, given):
+    """Spearman's rank correlation of x and y (n,) at equal ranks of `given` (n,).
+
+    It is what is left of their correlation when `given` is known. NaN where one of the three never
+    varies, or where one of x and y follows from `given`.
+    """
+    of_x_and_y, of_x, of_y = spearman(x, y), spearman(x, given), spearman(y, given)
+    unexplained = np.sqrt((1 - of_x**2) * (1 - of_y**2))
+    if np.isnan(unexplained) or unexplained < 1e-6:  # about √ε of float64: rounding alone is left
+        return np.nan
+    return (of_x_and_y - of_x * of_y) / unexplained
+
+
+def correlation_columns(name, correlations, points):
+    """Typical correlation of runs (R,), each over so many points: name, name_low, name_high.
+
+    The unit is the run. Mean and 95 % t-interval are taken of Fisher's z = artanh(correlation),
+    whose scatter is alike at all correlations, and turned back. All are None where the correlation
+    of a run is undefined, the ends also for a single run.
+    """
+    names = (name, f"{name}_low", f"{name}_high")
+    if np.isnan(correlations).any():
+        return dict.fromkeys(names)
+    mean, half_width = mean_ci95(fisher_z(correlations, points))
+    if half_width is None:
+        return dict(zip(names, (np.tanh(mean), None, None)))
+    return dict(zip(names, np.tanh([mean, mean - half_width, mean + half_width])))
+
+
+def fisher_z(correlations, points):
+    """artanh of rank correlations over so many points, finite for those of ±1 too.
+
+    They are moved inward to the middle between 1 and the highest rank correlation below it, which
+    is 1 − 6 / (n³ − n).
+    """
+    highest = 1 - 3 / (points**3 - points)
+    return np.arctanh(np.clip(correlations, -highest, highest))
 
 
 def spearman_ci95(x, y):
     """Spearman's rank correlation of x and y (n,) with its 95 % bootstrap interval: rho, low, high.
 
-    The interval is that of percentiles. None where x or y never varies, or for fewer than
-    FEWEST_POINTS.
-    """
-    if len(x) < FEWEST_POINTS or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None, None, None
-    bootstrap = scipy.stats.bootstrap((x, y), spearman, paired=True, vectorized=False,
-                                      n_resamples=1000, method="percentile", random_state=0)
-    interval = bootstrap.confidence_interval
-    return float(spearman(x, y)), float(interval.low), float(interval.high)
-
-
-def spearman_clusters_ci95(x, y, resamples=1000):
-    """Spearman's rank correlation over all members of x and y (clusters, members): rho, low, high.
-
-    Members of a cluster are not independent, so the bootstrap draws whole clusters (Field & Welsh
-    2007, J. R. Stat. Soc. B 69). Its standard error is taken of Fisher's z = artanh(rho), where the
-    t-interval cannot leave ±1. None where x or y never varies, or where there is one cluster only.
+    The unit is the point: points must be independent of each other, and none may be counted twice.
+    The interval is that of percentiles. All are None for fewer than FEWEST_POINTS, where x or y
+    never varies, and where that holds for more than a fraction MOST_UNDEFINED of the resamples: so
+    few points then carry the correlation that there is nothing to correlate.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    clusters = np.arange(len(x))
-    z = _fisher_z(x, y, clusters[np.newaxis])[0]
-    if np.isnan(z) or len(clusters) < 2:
+    if len(x) < FEWEST_POINTS:
         return None, None, None
-    draws = np.random.default_rng(0).choice(clusters, (resamples, len(clusters)))
-    standard_error = np.nanstd(_fisher_z(x, y, draws))  # a draw of a single cluster may not vary
-    half_width = scipy.stats.t.ppf(0.975, len(clusters) - 1) * standard_error
-    return tuple(float(np.tanh(end)) for end in (z, z - half_width, z + half_width))
+    draws = np.random.default_rng(0).integers(0, len(x), (RESAMPLES, len(x)))
+    correlations = spearman_of_rows(x[draws], y[draws])
+    undefined = np.isnan(correlations)
+    if undefined.mean() > MOST_UNDEFINED:
+        return None, None, None
+    low, high = np.quantile(correlations[~undefined], (0.025, 0.975))
+    return float(spearman(x, y)), float(low), float(high)
 
 
-def _fisher_z(x, y, draws):
-    """artanh of the rank correlation over the clusters of each of the draws (draws, clusters)."""
-    x_ranks = scipy.stats.rankdata(x[draws].reshape(len(draws), -1), axis=1)
-    y_ranks = scipy.stats.rankdata(y[draws].reshape(len(draws), -1), axis=1)
+def spearman_of_rows(x, y):
+    """spearman of every row of x and y (rows, n): (rows,)."""
+    x_ranks, y_ranks = scipy.stats.rankdata(x, axis=1), scipy.stats.rankdata(y, axis=1)
     x_ranks = x_ranks - x_ranks.mean(1, keepdims=True)
     y_ranks = y_ranks - y_ranks.mean(1, keepdims=True)
     scale = np.sqrt((x_ranks**2).sum(1) * (y_ranks**2).sum(1))
-    undefined = np.full(len(draws), np.nan)
-    rho = np.divide((x_ranks * y_ranks).sum(1), scale, out=undefined, where=scale > 0)
-    return np.arctanh(rho.clip(-0.9999, 0.9999))  # finite for perfect order too
+    undefined = np.full(len(x), np.nan)
+    return np.divide((x_ranks * y_ranks).sum(1), scale, out=undefined, where=scale > 0)
 
 
-# --- comparing models ---
+def correlation_within_groups(x, y):
+    """The correlation of x and y (runs, groups) within the groups: r, low, high.
+
+    What tells a run from the others of its group is its value minus the mean of the group, divided
+    by their standard deviation. Pearson's correlation of these numbers, over all groups, is one
+    that no difference between groups can explain. The unit is the run, because run k may share
+    something in all groups. The 95 % interval is the jackknife's over runs, of Fisher's z. None
+    where x or y never varies within a group; the ends also for fewer than four runs.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    runs = len(x)
+    z = z_within_groups(x, y)
+    if np.isnan(z):
+        return None, None, None
+    if runs < 4:
+        return float(np.tanh(z)), None, None
+    z_without_run = np.array([z_within_groups(np.delete(x, run, 0), np.delete(y, run, 0))
+                              for run in range(runs)])
+    _, half_width = mean_ci95(runs * z - (runs - 1) * z_without_run)  # of the pseudo-values
+    return tuple(float(np.tanh(end)) for end in (z, z - half_width, z + half_width))
+
+
+def z_within_groups(x, y):
+    """Fisher's z of correlation_within_groups; NaN where there is none."""
+    varies = (np.ptp(x, axis=0) > 0) & (np.ptp(y, axis=0) > 0)  # groups in which both vary
+    if not varies.any():
+        return np.nan
+    scores = []
+    for values in (x[:, varies], y[:, varies]):
+        scores.append((values - values.mean(0)) / values.std(0))
+    correlation = np.mean(scores[0] * scores[1])  # the mean square of the scores is 1
+    return np.arctanh(np.clip(correlation, -0.9999, 0.9999))  # finite for a perfect order too
+
+
+# --- comparing models: all pairs, so that no choice of a best one precedes the test ---
 
 
 def holm(p_values):
-    """Holm's adjustment (1979) of p-values for several hypotheses at once, in the order given."""
-    p_values = np.asarray(p_values, dtype=float)
-    order = np.argsort(p_values)
-    factors = np.arange(len(p_values), 0, -1)  # the smallest p-value counts for all hypotheses
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.maximum.accumulate(p_values[order] * factors).clip(max=1)
-    return adjusted.tolist()
+    """Holm's adjustment (1979) of p-values for several hypotheses at once, in the order given.
 
-
-def compare_to_best(values, center, test):
-    """The best of several models against each other one, over paired runs.
-
-    values maps each model to its runs, larger being better. center (such as np.mean) picks the
-    best, test (such as scipy.stats.ttest_rel) compares two. Returns the best model and a list of
-    (other model, differences of the runs, p-value), the p-values adjusted by Holm for the number of
-    comparisons, None where there is nothing to test: one run only, or one difference in all runs.
+    None, which stands for no test, stays None and does not count.
     """
-    best = max(values, key=lambda model: center(values[model]))
-    others = [model for model in values if model != best]
-    differences = {other: np.asarray(values[best]) - np.asarray(values[other]) for other in others}
-    testable = [other for other in others
-                if len(differences[other]) > 1 and np.ptp(differences[other]) > 0]
-    p_values = holm([test(values[best], values[other]).pvalue for other in testable])
-    p_value_of = dict(zip(testable, p_values))
-    return best, [(other, differences[other], p_value_of.get(other)) for other in others]
+    tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
+    order = sorted(tested, key=lambda place: p_values[place])
+    adjusted, highest = [None] * len(p_values), 0.0
+    for position, place in enumerate(order):
+        factor = len(order) - position  # the smallest p-value counts for all hypotheses
+        highest = max(highest, min(1.0, factor * p_values[place]))
+        adjusted[place] = float(highest)
+    return adjusted
+
+
+def compare_accuracies(accuracies):
+    """Rows: each two of several models, {model: accuracies (R,)}, the better one first.
+
+    The unit is the run. Runs are paired: run k of every model must share something with run k of
+    the others, such as the order of the data. The difference of the means comes with the half width
+    of its 95 % t-interval; the p-values of the paired t-tests are Holm's over all pairs of models,
+    None where all runs differ by the same, or for a single run.
+    """
+    rows = []
+    for first, second in combinations(accuracies, 2):
+        better, worse = sorted((first, second), key=lambda model: -np.mean(accuracies[model]))
+        differences = np.asarray(accuracies[better]) - np.asarray(accuracies[worse])
+        difference, half_width = mean_ci95(differences)
+        p_value = None
+        if len(differences) > 1 and np.ptp(differences) > 0:
+            p_value = scipy.stats.ttest_1samp(differences, 0).pvalue
+        rows.append({
+            "better": better,
+            "worse": worse,
+            "runs": len(differences),
+            "accuracy_difference": difference,
+            "difference_ci95": half_width,
+            "p_value": p_value,
+        })
+    return adjust_p_values(rows)
 
 
 def compare_errors(errors):
-    """The model of lowest median error against each other one, over paired runs: a row for each.
+    """Rows: each two of several models, {model: errors (R,)}, the one of the lower median first.
 
-    errors maps each model to the errors of its runs. They span decades, so Wilcoxon's signed-rank
-    test, whose p-value is Holm's, and the median ratio with its interval are taken of their
-    logarithms. "wins" counts the runs in which the best model has the lower error.
+    The unit is the run. Runs are not paired: those of two models share nothing but the number of
+    their seed. The test is Mann and Whitney's on the ranks, because errors span decades; its
+    p-values are Holm's over all pairs of models, None for a single run. "chance_of_lower_error" is
+    the fraction of all pairs of runs in which the better model has the lower error, ties counting
+    half. "median_ratio" divides the median of the worse model by that of the better one; its 95 %
+    interval is the bootstrap's of percentiles, which resamples the two models independently, None
+    for fewer than FEWEST_POINTS runs.
     """
-    accuracies = {model: -np.log10(values) for model, values in errors.items()}
-    best, comparisons = compare_to_best(accuracies, np.median, scipy.stats.wilcoxon)
     rows = []
-    for other, differences, p_value in comparisons:
-        ratio, low, high = (None if logarithm is None else 10**logarithm
-                            for logarithm in median_ci95(differences))
+    for first, second in combinations(errors, 2):
+        better, worse = sorted((first, second), key=lambda model: np.median(errors[model]))
+        low_errors, high_errors = np.asarray(errors[better]), np.asarray(errors[worse])
+        enough = min(len(low_errors), len(high_errors)) > 1
+        test = scipy.stats.mannwhitneyu(low_errors, high_errors)
+        pairs = len(low_errors) * len(high_errors)
+        low, high = median_ratio_interval(low_errors, high_errors)
         rows.append({
-            "best": best,
-            "against": other,
-            "runs": len(differences),
-            "wins": int((differences > 0).sum()),
-            "median_error_ratio": ratio,
+            "better": better,
+            "worse": worse,
+            "runs": len(low_errors),
+            "chance_of_lower_error": 1 - test.statistic / pairs,
+            "median_ratio": np.median(high_errors) / np.median(low_errors),
             "ratio_low": low,
             "ratio_high": high,
-            "p_value": p_value,
+            "p_value": test.pvalue if enough else None,
         })
+    return adjust_p_values(rows)
+
+
+def median_ratio_interval(low_errors, high_errors):
+    """The 95 % bootstrap interval of the ratio of two medians, see compare_errors: low, high."""
+    if min(len(low_errors), len(high_errors)) < FEWEST_POINTS:
+        return None, None
+    random = np.random.default_rng(0)
+    medians = []
+    for errors in (low_errors, high_errors):
+        draws = random.integers(0, len(errors), (RESAMPLES, len(errors)))
+        medians.append(np.median(errors[draws], axis=1))
+    low, high = np.quantile(medians[1] / medians[0], (0.025, 0.975))
+    return float(low), float(high)
+
+
+def adjust_p_values(rows):
+    """The same rows with Holm's p-values."""
+    for row, p_value in zip(rows, holm([row["p_value"] for row in rows])):
+        row["p_value"] = p_value
     return rows
 
 
@@ -206,6 +322,20 @@ def first_reaching(curve, threshold):
     """The index of the first point of a curve (points,) that is at least threshold, or None."""
     reached = np.flatnonzero(np.asarray(curve) >= threshold)
     return int(reached[0]) if len(reached) else None
+
+
+def place_of_reaching(places, curve, threshold):
+    """Where a curve (points,) at places (points,) first reaches the threshold, or None.
+
+    Between two points the curve is taken as straight.
+    """
+    index = first_reaching(curve, threshold)
+    if index is None:
+        return None
+    if index == 0:
+        return float(places[0])
+    ends = slice(index - 1, index + 1)
+    return float(np.interp(threshold, curve[ends], places[ends]))
 
 
 # --- peaks of noisy curves: the place is chosen by some runs, the height measured in the others ---

@@ -124,6 +124,15 @@ def count_steps(examples, epochs, batch_size=None):
     return epochs * ceil(examples / batch_size)
 
 
+def geometric_steps(last, ratio):
+    """The steps 0, 1, ... below last, each at least ratio > 1 times the one before: a list."""
+    steps, step = [0], 1
+    while step < last:
+        steps.append(step)
+        step = max(step + 1, round(ratio * step))
+    return steps
+
+
 def make_optimizer(optimizer, model, learning_rate):
     """optimizer(parameters, lr=...) for a stack, in one kernel for all parameters if it has one."""
     options = {}

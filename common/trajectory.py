@@ -31,6 +31,17 @@ def fit_plane(paths):
     return PCA(2, svd_solver="full").fit(paths.flatten(0, -2))  # exact and not random
 
 
+def explained_variance(vectors):
+    """The fractions of variance of vectors (n, P) in their first two principal components: (2,).
+
+    They are those of fit_plane, from the eigenvalues of the n × n matrix of the centred vectors'
+    scalar products: far quicker where P is much larger than n.
+    """
+    centered = vectors - vectors.mean(0)
+    eigenvalues = torch.linalg.eigvalsh(centered @ centered.T)  # they rise
+    return eigenvalues[-2:].flip(0) / eigenvalues.sum()
+
+
 def project(pca, paths):
     """Coordinates of paths (..., P) on the plane of a PCA: (..., 2)."""
     return pca.transform(paths.flatten(0, -2)).reshape(*paths.shape[:-1], 2)

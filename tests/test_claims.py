@@ -25,11 +25,13 @@ from common import plotting
 from common.command_line import UsageError
 from common.data import Dataset
 from common.evaluation import evaluate
-from common.models import cnn, mlp
-from common.parameters import parameter_vectors
+from common.models import cnn, mlp, parameter_count
+from common.parameters import interpolate, parameter_vectors, unflatten
 from common.pieces import join_groups
 from common.results import png_of, read_results
+from common.statistics import find_peak
 from common.training import cross_entropy, mean_squared_error, run_generators, train
+from common.trajectory import fit_plane, random_walks
 
 import matplotlib
 import numpy as np
@@ -157,9 +159,9 @@ def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
         assert epochs == piece.steps == 3  # a quarter
         assert len(runs) == 3 and not set(runs) & set(range(settings.runs))
-    settings.runs = 15
+    settings.runs = 12
     assert {len(piece.arguments[2]) for piece in
-            hw1_1_simulate.selection_pieces(settings).values()} == {10}
+            hw1_1_simulate.selection_pieces(settings).values()} == {6}
 
 
 def test_a_networks_training_does_not_depend_on_the_others_in_its_stack():
@@ -190,46 +192,88 @@ def test_recorded_epochs_are_those_at_which_a_training_records(epochs, expected)
     assert recorded == expected
 
 
-def test_networks_are_compared_with_the_best_one_of_each_function():
-    low, high = np.array([1e-6, 2e-6, 4e-6]), np.array([1e-4, 4e-4, 1e-6])  # ratios 100, 200, ¼
+def test_networks_are_compared_on_each_function():
+    low, high = np.array([1e-6, 2e-6, 4e-6]), np.array([1e-4, 4e-4, 1e-6])
     rows = hw1_1_simulate.compare_networks({"sinc": {1: high, 2: low}, "wave": {1: low, 2: high}})
-    assert [(row["function"], row["best"], row["against"]) for row in rows] == [
+    assert [(row["function"], row["better"], row["worse"]) for row in rows] == [
         ("sinc", 2, 1), ("wave", 1, 2)]
     for row in rows:
-        assert (row["runs"], row["wins"]) == (3, 2)
-        assert row["median_error_ratio"] == pytest.approx(100)
-        assert row["p_value"] == pytest.approx(0.5)  # of 8 patterns of signs 4 are as extreme
+        assert row["median_ratio"] == pytest.approx(50)  # 1e-4 over 2e-6
+        assert row["chance_of_lower_error"] == pytest.approx((3 + 3 + 0.5) / 9)  # one tie
+
+
+def test_runs_hardly_better_than_a_constant_have_failed():
+    # The mean of sgn(sin 5πx) is 1/5, so that its variance is 1 − 1/25 = 0.96, half of it 0.48.
+    errors = np.array([0.47, 0.49, 1e-3, 0.6])
+    row = hw1_1_simulate.summarize_network("square wave", 4, 0.01, errors, 2 * errors)
+    assert (row["failed_runs"], row["runs"]) == (2, 4)
+    assert row["train_mse_median"] == pytest.approx(0.48)
+    assert row["test_mse_median"] == pytest.approx(0.96)
+
+
+def test_connected_dots_miss_only_what_lies_between_the_points():
+    rows = hw1_1_simulate.connect_the_dots(SimpleNamespace(points=1_000))
+    errors = {row["function"]: row["test_mse"] for row in rows}
+    # Between 1,000 points: curvature for sinc, one interval for each jump and each corner.
+    assert errors["sinc"] < 1e-9 and errors["triangle wave"] < 1e-4
+    test_jumps = 4  # of the height 2 in [0, 1], each within one interval of two test points
+    assert 0 < errors["square wave"] <= test_jumps * 2 * 1 / hw1_1_simulate.TEST_POINTS
 
 
 # --- hw1_1_mnist ---
 
 
-def test_models_are_compared_run_by_run_on_each_task():
-    good, bad = np.array([0.95, 0.97, 0.99]), np.array([0.94, 0.95, 0.96])
-    rows = hw1_1_mnist.compare_models({"MNIST": {"A": bad, "B": good},
-                                       "digits": {"A": good, "B": bad}})
-    assert [(row["dataset"], row["best"], row["against"]) for row in rows] == [
-        ("MNIST", "B", "A"), ("digits", "A", "B")]
-    t = 0.02 / (0.01 / math.sqrt(3))  # of the differences 0.01, 0.02, 0.03
-    for row in rows:
-        assert row["accuracy_difference"] == pytest.approx(0.02)
-        assert row["difference_ci95"] == half_width(0.01, 0.02, 0.03)
-        assert row["p_value"] == pytest.approx(2 * stats.t.sf(t, 2))
+def test_networks_are_compared_run_by_run_on_each_task():
+    accuracies = {"1 conv 5×5": np.array([0.94, 0.95, 0.96]),
+                  "2 conv 3×3": np.array([0.95, 0.97, 0.99]),
+                  "4 conv 3×3": np.array([0.90, 0.90, 0.91])}
+    rows = hw1_1_mnist.compare_networks({"MNIST": accuracies, "digits": accuracies})
+    assert [row["dataset"] for row in rows] == ["MNIST"] * 3 + ["digits"] * 3
+    assert [(row["better"], row["worse"], row["isolates_depth"]) for row in rows[:3]] == [
+        ("2 conv 3×3", "1 conv 5×5", True), ("1 conv 5×5", "4 conv 3×3", False),
+        ("2 conv 3×3", "4 conv 3×3", False)]
+    assert rows[0]["accuracy_difference"] == pytest.approx(0.02)
+    assert rows[0]["difference_ci95"] == half_width(0.01, 0.02, 0.03)
 
 
-def test_the_winner_is_said_to_beat_those_alone_that_differ_significantly():
+def test_the_networks_of_a_pair_differ_in_depth_alone():
+    for shallow, deep in hw1_1_mnist.DEPTH_PAIRS:
+        blocks, deep_blocks = (hw1_1_mnist.MODELS[name]["blocks"] for name in (shallow, deep))
+        kernels = [hw1_1_mnist.MODELS[name]["kernel"] for name in (shallow, deep)]
+        # Two convolutions of 3×3 see 5×5 pixels.
+        assert kernels == [5, 3] and deep_blocks == [[c, c] for (c,) in blocks]
+        # The same number of features and, to 1 %, of parameters enter the same linear layers.
+        sizes = [parameter_count(hw1_1_mnist.build_model(name, 0, SimpleNamespace(
+            seed=0, device=torch.device("cpu")))) for name in (shallow, deep)]
+        assert sizes == pytest.approx([hw1_1_mnist.PARAMETERS] * 2, rel=0.01)
+
+
+def test_a_pair_is_described_by_its_winner_or_as_open():
     results = {"comparisons": [
-        {"dataset": "MNIST", "best": "A", "against": "B", "p_value": 0.049},
-        {"dataset": "MNIST", "best": "A", "against": "C", "p_value": 0.051},
-        {"dataset": "MNIST", "best": "A", "against": "D", "p_value": None},
-        {"dataset": "digits", "best": "C", "against": "A", "p_value": 0.001},
-        {"dataset": "digits", "best": "C", "against": "B", "p_value": 0.002},
+        {"dataset": "MNIST", "better": "A", "worse": "B", "p_value": 0.049,
+         "accuracy_difference": 0.00123},
+        {"dataset": "MNIST", "better": "C", "worse": "B", "p_value": 0.051,
+         "accuracy_difference": 0.1},
+        {"dataset": "digits", "better": "B", "worse": "A", "p_value": None,
+         "accuracy_difference": 0.1},
     ]}
-    assert hw1_1_mnist.describe_winner(results, "MNIST") == "A beats 1 of 3"
-    assert hw1_1_mnist.describe_winner(results, "digits") == "C beats 2 of 2"
+    describe = hw1_1_mnist.describe_pair
+    assert describe(results, "MNIST", "B", "A") == "A beats B by 0.12 points"
+    assert describe(results, "MNIST", "B", "C") == "B and C: open"
+    assert describe(results, "digits", "A", "B") == "A and B: open"
 
 
-def test_a_models_row_has_the_means_over_runs_after_the_last_epoch():
+def test_the_title_counts_the_pairs_that_depth_wins():
+    def row(better, worse, p_value):
+        return {"better": better, "worse": worse, "p_value": p_value, "isolates_depth": True}
+
+    results = {"constants": {"DEPTH_PAIRS": [["a", "A"], ["b", "B"]]}, "comparisons": [
+        row("A", "a", 0.01), row("b", "B", 0.01), row("B", "b", 0.2),
+        {**row("A", "B", 0.01), "isolates_depth": False}]}
+    assert "better in 1 of 3 comparisons" in hw1_1_mnist.figure_title(results)
+
+
+def test_a_networks_row_has_the_means_over_runs_at_the_end():
     history = {  # two runs, three epochs
         "train_loss": np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 0.5]]),
         "test_loss": np.array([[3.0, 2.0, 1.5], [3.0, 2.0, 2.5]]),
@@ -239,34 +283,153 @@ def test_a_models_row_has_the_means_over_runs_after_the_last_epoch():
     data = SimpleNamespace(name="mnist", train_images=range(50), test_images=range(20))
     settings = SimpleNamespace(runs=2, train_size=70, seed=0, device=torch.device("cpu"))
     row = hw1_1_mnist.summarize_model("4 conv 3×3", history, data, 2, settings)
-    # 80 + 1,168 + 4,640 + 9,248 of the convolutions, and 289 · 56 + 57 · 10 of the linear layers
-    assert row == {
-        "dataset": "MNIST", "model": "4 conv 3×3", "convolutions": 4, "kernel": 3,
-        "train_images": 50, "test_images": 20, "parameters": 31_890, "runs": 2, "epochs": 2,
-        "train_loss": 0.75, "test_loss": 2.0, "train_accuracy": 0.9,
-        "test_accuracy": pytest.approx(0.7), "test_accuracy_ci95": half_width(0.6, 0.8),
-    }
+    # 80 + 584 + 1,168 + 2,320 of the convolutions, and 785 · 35 + 36 · 10 of the linear layers
+    assert (row["hidden_width"], row["parameters"]) == (35, 4_152 + 785 * 35 + 360)
+    # 9 · (8 + 64) at 28², 9 · (128 + 256) at 14², and the linear layers without biases
+    assert row["multiplications"] == 784 * 648 + 196 * 3_456 + 784 * 35 + 350
+    assert (row["train_images"], row["test_images"]) == (50, 20)
+    assert (row["test_accuracy"], row["test_accuracy_ci95"]) == (
+        pytest.approx(0.7), half_width(0.6, 0.8))
     settings.train_size = 40
     row = hw1_1_mnist.summarize_model("1 conv 5×5", history, data, 2, settings)
-    assert (row["train_images"], row["convolutions"], row["kernel"]) == (40, 1, 5)
+    assert (row["train_images"], row["kernel"]) == (40, 5)
     assert row["parameters"] == 208 + 1_569 * 20 + 21 * 10
 
 
 # --- hw1_2_pca ---
 
 
-def test_paths_and_walks_have_the_variance_of_planes_of_their_own():
-    far, near = [[2, 0, 0], [-2, 0, 0]], [[0, 1, 0], [0, -1, 0]]
-    paths = 5 + tensor([far, near])  # squares of 8 and 2 along the axes
-    walks = tensor([[[0, 0, 2], [0, 0, -2]], [[3, 0, 0], [-3, 0, 0]], [[0, 1, 0], [0, -1, 0]]])
-    columns, paths_on_plane, walks_on_plane = hw1_2_pca.measure_plane(paths, walks)
-    assert columns == pytest.approx({
-        "explained_variance_1": 0.8, "explained_variance_2": 0.2,
-        "control_explained_variance_1": 9 / 14, "control_explained_variance_2": 4 / 14})
-    np.testing.assert_allclose(abs(paths_on_plane),
+def test_the_variance_and_the_coordinates_of_every_view_are_those_of_its_own_plane():
+    # squares of 8 and 2 along the axes
+    paths = 5 + tensor([[[2, 0, 0], [-2, 0, 0]], [[0, 1, 0], [0, -1, 0]]])
+    layer_paths = tensor([[[1, 0], [0, 0]], [[0, 3], [0, 0]]])
+    shares = hw1_2_pca.measure_views(paths, layer_paths)
+    assert list(shares) == ["whole-model", "one-layer", "from-start", "own-path"]
+    assert shares["whole-model"] == pytest.approx([0.8, 0.2])
+    # around their mean these points have the matrix [[12, −2], [−2, 3]]: (0, 0), (−4, 0), (0, 0)
+    # and (0, −2); and those of the layer [[0.75, −0.75], [−0.75, 6.75]]
+    root = math.sqrt(97)
+    assert shares["from-start"] == pytest.approx([(15 + root) / 30, (15 - root) / 30])
+    root = math.sqrt(6**2 + 4 * 0.75**2)
+    assert shares["one-layer"] == pytest.approx([(7.5 + root) / 15, (7.5 - root) / 15])
+    np.testing.assert_allclose(shares["own-path"], [[1, 0], [1, 0]], atol=1e-12)
+
+    on_planes = hw1_2_pca.place_on_planes(paths, layer_paths)
+    assert list(on_planes) == ["whole-model", "one-layer", "from-start"]
+    np.testing.assert_allclose(abs(on_planes["whole-model"]),
                                [[[2, 0], [2, 0]], [[0, 1], [0, 1]]], atol=1e-12)
-    np.testing.assert_allclose(abs(walks_on_plane),
-                               [[[0, 2], [0, 2]], [[3, 0], [3, 0]], [[0, 0], [0, 0]]], atol=1e-12)
+    lengths = np.linalg.norm(np.diff(on_planes["from-start"], axis=1), axis=2)
+    np.testing.assert_allclose(lengths, [[4], [2]])
+
+
+def walk_task():
+    """Paths of three runs, those of a layer, and settings."""
+    random = torch.Generator().manual_seed(0)
+    paths = torch.randn(3, 5, 30, dtype=torch.float64, generator=random).cumsum(1)
+    settings = SimpleNamespace(seed=4, runs=3, jobs=1, cluster=None, experiment="test",
+                               device=torch.device("cpu"))
+    return paths, 2 * paths[:, :, 10:20], settings
+
+
+def test_every_run_of_every_control_walk_has_a_generator_of_its_own():
+    paths, layer_paths, settings = walk_task()
+    for walk_number, numbers in ((0, (0, 1, 2)), (1, (3, 4, 5)), (7, (21, 22, 23))):
+        walks, layer_walks = hw1_2_pca.draw_walks(paths, layer_paths, walk_number, settings)
+        for run, number in enumerate(numbers):
+            generators = run_generators(4, [number], "probe")
+            one = slice(run, run + 1)
+            torch.testing.assert_close(walks[one], random_walks(paths[one], generators))
+            torch.testing.assert_close(layer_walks[one], random_walks(layer_paths[one], generators))
+
+
+def test_control_walks_are_the_same_however_they_are_cut_into_pieces(monkeypatch):
+    paths, layer_paths, settings = walk_task()
+    monkeypatch.setattr(hw1_2_pca, "CONTROL_WALKS", 5)
+    expected = [hw1_2_pca.measure_views(*hw1_2_pca.draw_walks(paths, layer_paths, number, settings))
+                for number in range(5)]
+    for walks_in_piece in (2, 5):
+        monkeypatch.setattr(hw1_2_pca, "WALKS_IN_PIECE", walks_in_piece)
+        shares = hw1_2_pca.measure_all_walks(paths, layer_paths, 0, settings)
+        assert {view: values.shape for view, values in shares.items()} == {
+            "whole-model": (5, 2), "one-layer": (5, 2), "from-start": (5, 2), "own-path": (5, 3, 2)}
+        for view, values in shares.items():
+            np.testing.assert_array_equal(values, [walk[view] for walk in expected])
+    assert len(np.unique(shares["whole-model"])) == 10  # no walk is drawn twice
+
+
+@pytest.mark.parametrize(("value", "as_far"), [
+    (3, 5),  # the median itself: all five
+    (5, 2),  # by 2: 1 and 10
+    (1, 2),  # by 2 on the other side
+    (9, 1),  # by 6: 10 alone
+    (100, 0),
+    (-100, 0),
+])
+def test_a_p_value_counts_controls_as_far_from_their_median(value, as_far):
+    controls = np.array([2.0, 10.0, 1.0, 4.0, 3.0])  # their median is 3
+    assert hw1_2_pca.monte_carlo_p_value(value, controls) == pytest.approx((as_far + 1) / 6)
+
+
+def test_rounding_does_not_make_a_p_value():
+    assert hw1_2_pca.monte_carlo_p_value(1 + 1e-13, np.ones(200)) == 1
+
+
+def test_shares_of_variance_are_compared_with_those_of_control_walks():
+    walk_shares = np.array([[0.1 + place / 1000, 0.3 - place / 500] for place in range(41)])
+    columns = hw1_2_pca.compare_with_walks(np.array([0.3, 0.05]), walk_shares)
+    # of 41 values 2.5 % are one: the second and the last but one
+    assert columns == pytest.approx({
+        "explained_variance_1": 0.3, "control_explained_variance_1_mean": 0.12,
+        "control_explained_variance_1_low": 0.101, "control_explained_variance_1_high": 0.139,
+        "explained_variance_2": 0.05, "control_explained_variance_2_mean": 0.26,
+        "control_explained_variance_2_low": 0.222, "control_explained_variance_2_high": 0.298,
+        "explained_variance_sum": 0.35, "control_explained_variance_sum_mean": 0.38,
+        "control_explained_variance_sum_low": 0.361, "control_explained_variance_sum_high": 0.399,
+        "control_walks": 41,
+        # sums are 0.38 ± 0.02 in steps of 0.001: none is 0.03 away from their middle
+        "p_value": 1 / 42}, abs=1e-12)
+
+
+def test_orthogonal_starts_give_every_component_the_same_share():
+    starts = 3 * torch.eye(8, 20, dtype=torch.float64)
+    ratios = fit_plane(starts).explained_variance_ratio_
+    assert ratios == pytest.approx([1 / 7, 1 / 7])
+    assert hw1_2_pca.share_of_orthogonal_starts(8) == pytest.approx(1 / 7)
+    assert hw1_2_pca.share_of_orthogonal_starts(1) is None
+
+
+def test_views_and_single_paths_are_compared_with_their_own_walks():
+    paths, layer_paths, _ = walk_task()
+    views = ("whole-model", "one-layer", "from-start")
+    shares = {view: np.array([place, 0.5]) for place, view in enumerate(views)}
+    walk_shares = {view: np.full((4, 2), 10.0 + place) for place, view in enumerate(views)}
+    shares["own-path"] = np.array([[0.1, 0.2], [0.3, 0.4], [0.8, 0.9]])
+    walk_shares["own-path"] = np.zeros((4, 3, 2)) + np.array([[1.0], [2.0], [6.0]])
+    rows = hw1_2_pca.summarize_views(paths, layer_paths, shares, walk_shares)
+    assert [row["view"] for row in rows] == [*views, "own-path"]
+    assert [(row["runs"], row["records"]) for row in rows] == [(3, 5)] * 4
+    assert [row["dimensions"] for row in rows] == [30, 10, 30, 30]
+    assert [row["explained_variance_1"] for row in rows] == pytest.approx([0, 1, 2, 0.4])
+    assert [row["explained_variance_sum"] for row in rows] == pytest.approx([0.5, 1.5, 2.5, 0.9])
+    assert [row["control_explained_variance_2_mean"] for row in rows] == [10, 11, 12, 3]
+    assert [row["orthogonal_starts"] for row in rows] == [0.5, 0.5, None, None]
+    own_rows = hw1_2_pca.summarize_own_paths(shares["own-path"], walk_shares["own-path"])
+    assert [row["run"] for row in own_rows] == [0, 1, 2]
+    assert [row["explained_variance_2"] for row in own_rows] == [0.2, 0.4, 0.9]
+    assert [row["control_explained_variance_sum_high"] for row in own_rows] == [2, 4, 12]
+
+
+def test_the_lowest_loss_of_a_surface_is_beyond_the_paths_end_or_not():
+    path = np.array([[0.0, 0.0], [1.0, 5.0], [2.0, 0.0]])
+    surface = {"x": np.array([0.0, 1.0, 2.0, 3.0]), "y": np.array([0.0, 1.0]), "path": path,
+               "loss": torch.tensor([[9.0, 8.0, 7.0, 6.0], [9.0, 8.0, 7.0, 2.0]])}
+    assert hw1_2_pca.summarize_surface(surface, 4.0) == {
+        "end_loss": 4, "lowest_loss": 2, "lowest_position": 1.5, "lowest_beyond_end": True}
+    # between the points of the grid the end itself is lower
+    assert hw1_2_pca.summarize_surface(surface, 1.0)["lowest_beyond_end"] is False
+    surface["loss"][1, 1] = 1.5  # before the end
+    columns = hw1_2_pca.summarize_surface(surface, 4.0)
+    assert (columns["lowest_position"], columns["lowest_beyond_end"]) == (0.5, False)
 
 
 def test_lines_have_the_distances_and_barriers_of_a_loss_that_is_known():
@@ -277,17 +440,19 @@ def test_lines_have_the_distances_and_barriers_of_a_loss_that_is_known():
     alphas = torch.arange(11, dtype=torch.float64) / 10
     losses = {name: -((1 - alphas) * first + alphas * second) ** 2  # (lines, 11)
               for name, (first, second, _) in lines.items()}
-    rows = hw1_2_pca.summarize_lines(lines, losses)
+    distances, barriers = hw1_2_pca.summarize_lines(lines, losses)
     lengths = {"start-to-end": (2, 4, 6), "end-to-copy": (1, 2, 3), "end-to-end": (2, 5, 3)}
-    assert [row["quantity"] for row in rows] == [
-        f"{line}-{kind}" for line in lengths for kind in ("distance", "barrier")]
-    for row, (line, kind) in zip(rows, itertools.product(lengths, ("distance", "barrier"))):
-        values = [d if kind == "distance" else d**2 / 4 for d in lengths[line]]
+    assert [row["quantity"] for row in distances] == [f"{line}-distance" for line in lengths]
+    for row, (line, values) in zip(distances, lengths.items()):
         assert row["values"] == 3
         assert (row["smallest"], row["largest"]) == pytest.approx((min(values), max(values)))
         assert row["mean"] == pytest.approx(np.mean(values))
         if line != "end-to-end":  # where runs are shared, see the jackknife's own test
             assert row["high"] - row["mean"] == half_width(*values)
+    assert barriers == [
+        {"line": line, "lines": 3, "barrier_median": pytest.approx(median**2 / 4),
+         "barrier_lowest": pytest.approx(low**2 / 4), "barrier_highest": pytest.approx(high**2 / 4)}
+        for line, (low, median, high) in zip(lengths, ((2, 4, 6), (1, 2, 3), (2, 3, 5)))]
     # of every line the two ends and the two runs
     ends = {name: [part.tolist() for part in line] for name, line in lines.items()}
     own = [[0, 0], [1, 1], [2, 2]]
@@ -301,9 +466,11 @@ def test_a_single_run_has_no_lines_to_others():
     paths = tensor([[[0], [2]]])
     lines = hw1_2_pca.place_lines(paths, tensor([[3]]))
     assert list(lines) == ["start-to-end", "end-to-copy"]
-    rows = hw1_2_pca.summarize_lines(lines, dict.fromkeys(lines, torch.zeros(1, 11)))
-    assert [row["mean"] for row in rows] == [2, 0, 1, 0]
-    assert [row["low"] for row in rows] == [None] * 4
+    distances, barriers = hw1_2_pca.summarize_lines(lines,
+                                                    dict.fromkeys(lines, torch.zeros(1, 11)))
+    assert [row["mean"] for row in distances] == [2, 1]
+    assert [row["low"] for row in distances] == [None, None]
+    assert [row["barrier_highest"] for row in barriers] == [0, 0]
     assert hw1_2_pca.measure_pairs(paths, torch.zeros(1, 5)) == []
 
 
@@ -418,9 +585,10 @@ def test_recorded_steps_begin_with_the_first_two_and_end_with_the_last(total):
     steps = hw1_2_gradnorm.record_steps(total, 50)
     assert steps[:2].tolist() == [0, 1] and steps[-1] == total - 1
     assert len(steps) <= 51 and (np.diff(steps) > 0).all()
-    ratios = steps[steps > 40][1:] / steps[steps > 40][:-1]
-    if total == 20_000:  # where rounding no longer shows, the steps grow by equal factors
-        assert ratios == pytest.approx((total - 1) ** (1 / 49), rel=0.02)
+    if total == 20_000:  # 26 steps at equal distances, and 25 that grow by equal factors
+        evenly = [round(k * 19_999 / 25) for k in range(26)]
+        in_logarithm = [round(19_999 ** (k / 24)) for k in range(25)]
+        assert steps.tolist() == sorted({*evenly, *in_logarithm})
 
 
 def test_a_training_too_short_for_two_phases_is_refused():
@@ -432,6 +600,16 @@ def test_the_early_phase_is_the_first_twentieth_and_two_steps_at_least():
     early = hw1_2_gradnorm.early_records(np.array([0, 1, 3, 4, 5, 50, 99]))
     assert early.tolist() == [True, True, True, True, False, False, False]
     assert hw1_2_gradnorm.early_records(np.arange(10)).tolist() == [True] * 2 + [False] * 8
+
+
+def test_the_ends_of_the_early_phase_and_of_training_are_fractions_of_the_steps():
+    steps = np.array([0, 10, 24, 25, 49, 50, 899, 900, 950, 1000])  # early: up to 50
+    early_end = steps[hw1_2_gradnorm.last_early_records(steps)]
+    assert early_end.tolist() == [25, 49, 50]
+    assert steps[hw1_2_gradnorm.last_records(steps)].tolist() == [900, 950, 1000]
+    few = np.arange(4)  # of which there is one at least
+    assert hw1_2_gradnorm.last_early_records(few).tolist() == [False, True, False, False]
+    assert hw1_2_gradnorm.last_records(few).tolist() == [False, False, False, True]
 
 
 def test_the_speed_of_a_power_law_is_its_exponent_and_one_spike_does_not_show():
@@ -448,7 +626,34 @@ def test_loss_and_norm_are_correlated_run_by_run():
     rising, curved, falling, constant = [1, 2, 3, 4], [1, 9, 99, 999], [9, 5, 4, 0], [3] * 4
     correlations = hw1_2_gradnorm.rank_correlations(
         np.array([rising, rising, rising], float), np.array([curved, falling, constant], float))
-    assert correlations == pytest.approx([1, -1, 0])
+    assert correlations == pytest.approx([1, -1, np.nan], nan_ok=True)
+
+
+def test_changes_are_correlated_whatever_the_trends_do():
+    time, swing = np.arange(40), np.random.default_rng(0).normal(size=40)
+    falling, rising = np.exp(swing - time), np.exp(3 * swing + time)
+    loss, norm = np.array([falling, falling]), np.array([rising, 1 / rising])
+    # the changes are d − 1 and 3 d + 1, with d that of the swing: one order, or the opposite one
+    changes = hw1_2_gradnorm.change_correlations(loss, norm)
+    assert changes == pytest.approx([1, -1])
+    levels = hw1_2_gradnorm.rank_correlations(loss, norm)
+    assert levels[0] < -0.5 and levels[1] > 0.5
+
+
+def test_a_network_is_summarized_by_its_end_and_by_how_many_runs_stalled():
+    steps = np.array([0, 50, 90, 100])
+    loss = np.array([[5.0, 1, 1, 4], [7, 1, 2, 8], [9, 1, 1, 441], [6, 1, 18, 20]])
+    norm = np.array([[3.0, 9, 1, 1], [5, 7, 2, 2], [4, 8, 3, 3], [6, 2, 4, 4]])
+    row = hw1_2_gradnorm.summarize_network(steps, {
+        "loss": loss, "norm": norm, "initial_dead_units": np.array([0.1, 0.7, 0.5, 0.2]),
+        "dead_units": np.array([0.5, 0.1, 0.2, 0.4])})
+    # the last two records are the end; their geometric means are 2, 4, 21 and √360 = 18.97
+    assert row == pytest.approx({
+        "runs": 4, "steps": 101, "initial_loss": 6.5,
+        "final_loss_median": (4 + math.sqrt(360)) / 2, "final_loss_lowest": 2,
+        "final_loss_highest": 21, "stalled_runs": 1, "initial_dead_units": 0.35,
+        "dead_units_median": 0.3, "dead_units_lowest": 0.1, "dead_units_highest": 0.5,
+        "initial_gradient_norm": 4.5, "peak_gradient_norm": 7.5, "final_gradient_norm": 2.5})
 
 
 def test_a_rise_of_the_norm_counts_where_the_loss_falls_in_the_same_step():
@@ -479,14 +684,28 @@ def test_each_phase_is_summarized_by_itself():
     by_phase = {row["phase"]: row for row in rows}
     assert {phase: row["records"] for phase, row in by_phase.items()} == {
         "early": 5, "late": 95, "all": 100}
-    for phase, correlation, rose, batch in (("early", 1, 0, 3), ("late", -1, 1, 5)):
+    for phase, sign, rose, batch in (("early", 1, 0, 3), ("late", -1, 1, 5)):
         row = by_phase[phase]
-        for column, expected in (("rank_correlation", correlation), ("loss_fell_norm_rose", rose),
-                                 ("batch_over_full_norm", batch)):
+        n = row["records"]
+        # A correlation of 1 counts as the middle between 1 and the next, 1 − 6 / (n³ − n).
+        expected = {"level_correlation": sign * (1 - 3 / (n**3 - n)),
+                    "change_correlation": sign * (1 - 3 / ((n - 1)**3 - (n - 1))),
+                    "loss_fell_norm_rose": rose, "batch_over_full_norm": batch}
+        for column, value in expected.items():
             for end in ("", "_low", "_high"):  # the runs are alike: no interval
-                assert row[column + end] == pytest.approx(expected), (phase, column + end)
+                assert row[column + end] == pytest.approx(value), (phase, column + end)
     assert by_phase["all"]["batch_over_full_norm"] == pytest.approx(3**0.05 * 5**0.95)
     assert by_phase["all"]["loss_fell_norm_rose"] == pytest.approx(95 / 99)  # 4 → 5 is a rise
+
+
+def test_a_run_whose_norm_never_changes_leaves_its_network_without_a_correlation():
+    steps = np.arange(100)
+    loss = np.exp(np.random.default_rng(0).normal(size=(3, 100)))
+    norm = loss.copy()
+    norm[1] = 7
+    late = hw1_2_gradnorm.summarize_phases(steps, loss, norm, norm)[1]
+    for column in ("level_correlation", "change_correlation"):
+        assert [late[column + end] for end in ("", "_low", "_high")] == [None] * 3
 
 
 def test_drops_and_plateaus_of_one_curve_are_told_apart():
@@ -502,9 +721,9 @@ def test_drops_and_plateaus_of_one_curve_are_told_apart():
 
 
 def late_curve(factor=1.0):
-    """100 steps: 8 until the end of the early phase, then 100, then 2 and 4 in the second half."""
+    """100 steps: ∛(4 · 16 · 8) = 8 at the end of the early phase, then 100, then 2 and 4."""
     values = np.full(100, 100.0)
-    values[:5] = 99, 99, 99, 99, 8
+    values[:5] = 99, 99, 4, 16, 8
     values[50:] = np.tile([2, 4], 25)
     return factor * values
 
@@ -516,8 +735,10 @@ def test_second_half_ratios_divide_the_second_half_by_its_low_values_and_by_the_
     assert ratios["second_half_over_last_early"] == pytest.approx([math.sqrt(8) / 8] * 2)
     assert list(ratios) == ["second_half_q95_over_q05", "second_half_over_last_early"]
     constant = np.stack([late_curve(10), late_curve(0.3)])
+    constant[:, :90] = 1e6  # this is before the end
+    constant[0, 99] *= 2.0**10  # one of ten records
     ratios = hw1_2_gradnorm.second_half_ratios(np.arange(100), values, constant)
-    assert ratios["cosine_over_constant_final"] == pytest.approx([0.1, 10])
+    assert ratios["cosine_over_constant_end"] == pytest.approx([0.1 / 2, 10])
 
 
 def test_late_changes_compare_a_falling_rate_with_its_constant_control():
@@ -531,13 +752,43 @@ def test_late_changes_compare_a_falling_rate_with_its_constant_control():
     ratios = {row["quantity"]: row["ratio"] for row in rows}
     assert ratios == pytest.approx({  # geometric means over the two runs
         "second_half_q95_over_q05_loss": 2, "second_half_over_last_early_loss": math.sqrt(8) / 8,
-        "cosine_over_constant_final_loss": 0.01,
+        "cosine_over_constant_end_loss": 0.01,
         "second_half_q95_over_q05_norm": 4, "second_half_over_last_early_norm": 8 / 64,
-        "cosine_over_constant_final_norm": 7 * 1e-4})
+        "cosine_over_constant_end_norm": 7 * 1e-4})
     rows = hw1_2_gradnorm.summarize_second_half(task, "4-hidden")
     assert [row["quantity"] for row in rows] == [
         "second_half_q95_over_q05_loss", "second_half_over_last_early_loss",
         "second_half_q95_over_q05_norm", "second_half_over_last_early_norm"]
+
+
+def test_a_title_says_together_only_where_the_interval_leaves_zero_out():
+    def relation(low, high):
+        return hw1_2_gradnorm.describe_relation({"r_low": low, "r_high": high}, "r")
+
+    assert relation(0.01, 0.9) == "together" and relation(-0.9, -0.01) == "opposed"
+    assert relation(-0.1, 0.9) == "unrelated" and relation(None, None) == "unknown"
+
+
+@pytest.mark.parametrize("low, finding", [(0.6, "change together"),
+                                          (-0.2, "need not change together")])
+def test_the_title_follows_the_late_changes_of_both_networks(low, finding):
+    phases = []
+    for model, task, value in (("7-hidden", "sinc", 0.7), ("3-hidden", "MNIST", 0.8)):
+        phases.append({"model": model, "task": task, "phase": "early", "change_correlation": -1})
+        phases.append({"model": model, "task": task, "phase": "late", "change_correlation": value,
+                       "change_correlation_low": 0.5, "change_correlation_high": 0.9})
+    phases[3]["change_correlation_low"] = low
+    assert hw1_2_gradnorm.figure_title({"phases": phases}) == (
+        f"Late, loss and gradient norm {finding} (sinc 0.70, MNIST 0.80)")
+
+
+def test_a_ratio_is_named_only_where_its_interval_leaves_one_out():
+    def described(ratio, low, high):
+        row = {"model": "m", "quantity": "q", "ratio": ratio, "ratio_low": low, "ratio_high": high}
+        return hw1_2_gradnorm.describe_ratio({"ratios": [row]}, "m", "q")
+
+    assert described(2.04, 1.5, 3) == "× 2" and described(0.05, 0.01, 0.9) == "× 0.05"
+    assert described(2, 0.9, 5) == described(2, None, None) == "without a clear trend"
 
 
 # --- hw1_2_minratio ---
@@ -554,7 +805,7 @@ def test_of_points_found_twice_one_counts_and_constant_predictors_can_be_left_ou
 
 def test_attempts_are_counted_as_accepted_and_as_flat_where_they_were_rejected():
     attempts = {"accepted": np.array([True, True, False, False, False]),
-                "flatness": np.array([1e-9, 0.5, 0.1, 0.11, 1e-9])}
+                "flatness": np.array([1e-9, 0.5, 0.01, 0.011, 1e-9])}
     found = {"gradient_norm": np.array([3e-11, 2e-12]), "eigenvalues": np.ones((2, 33))}
     assert hw1_2_minratio.summarize_attempts(attempts, found) == {
         "attempts": 5, "accepted": 2, "gradient_flat": 2, "max_gradient_norm": 3e-11,
@@ -612,24 +863,86 @@ def made_up_points():
     falling = np.array([*np.linspace(0.9, 0.4, 12), *[1.0] * 20])[order]
     rising = np.array([*np.linspace(0.1, 0.8, 12), *[0.9] * 20])[order]
     sampled_ratios = np.stack([rising, falling, *[np.full(32, 0.5)] * 4], axis=1)
-    return {"point": point, "constant": point == 13, "minimal_ratio": falling,
+    return {"point": point, "loss_rank": point, "constant": point == 13, "minimal_ratio": falling,
             "sampled_ratio": rising, "sampled_ratios": sampled_ratios}
 
 
-def test_both_ratios_are_correlated_with_the_loss_in_three_sets_of_points():
+def test_both_ratios_are_correlated_with_the_loss_in_two_sets_of_points():
     rows = hw1_2_minratio.summarize_correlations(made_up_points())
     counts = {(row["points"], row["ratio"]): row["count"] for row in rows}
     assert counts == {(name, ratio): count for name, count in
-                      (("all", 32), ("distinct", 13), ("varying", 12))
+                      (("distinct", 13), ("varying", 12))
                       for ratio in ("eigenvalues", "neighbours")}
     rho = {(row["points"], row["ratio"]): row["spearman"] for row in rows}
     # 1 − 6 Σd² / (n (n² − 1)): twelve reversed ranks shifted by one, and the thirteenth in place
     squares = sum((rank - (13 - rank)) ** 2 for rank in range(1, 13))
     assert rho["distinct", "eigenvalues"] == pytest.approx(1 - 6 * squares / (13 * (13**2 - 1)))
     assert rho["varying", "eigenvalues"] == pytest.approx(-1)
-    assert rho["all", "eigenvalues"] > 0.5
-    for name in ("all", "distinct", "varying"):
+    for name in ("distinct", "varying"):
         assert rho[name, "neighbours"] == pytest.approx(1)
+
+
+def test_points_of_equal_loss_have_equal_ranks():
+    found = made_up_points()
+    found["loss_rank"] = (found["point"] + 1) // 2  # in pairs
+    rho = hw1_2_minratio.summarize_correlations(found)[2]["spearman"]  # varying, by eigenvalues
+    pairs = np.repeat(np.arange(6), 2)
+    assert rho == pytest.approx(stats.spearmanr(pairs, -np.arange(12)).statistic)
+
+
+def test_where_one_ratio_differs_there_is_nothing_to_correlate():
+    ratio = np.ones(34)
+    ratio[3] = 0.997
+    row = hw1_2_minratio.ratio_and_loss_columns(ratio, np.arange(34))
+    assert row == {"differing": 1, "spearman": None, "spearman_low": None, "spearman_high": None}
+    assert hw1_2_minratio.describe_correlation(row) == "nothing to correlate"
+    row = hw1_2_minratio.ratio_and_loss_columns(np.array([3, 1, 2, 2, 3, 3]), np.arange(6))
+    assert row["differing"] == 3
+    assert hw1_2_minratio.ratio_and_loss_columns(np.zeros(0), np.zeros(0))["differing"] == 0
+
+
+def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coinciding_ones_count_once():
+    # Twelve ends at 1e-4, of which two coincide with others, then ten at 1e-5 that reverse them.
+    near, nearer = np.arange(1, 13), np.arange(13, 23)
+    point = np.concatenate([near, nearer, [1, 1]])
+    attempts = {
+        "gradient_norm": np.concatenate([np.full(12, 1e-4), np.full(10, 1e-5), [1e-4, 1e-4]]),
+        "minimal_ratio": np.concatenate([near, 50 - nearer, [1, 1]]) / 50,
+        "point": point, "loss_rank": point, "constant": point == 22,
+    }
+    all_rows = hw1_2_minratio.summarize_tolerances(attempts)
+    rows = {row["tolerance"]: row for row in all_rows if row["points"] == "distinct"}
+    assert list(rows) == list(hw1_2_minratio.TOLERANCES)
+    varying = [row["count"] for row in all_rows if row["points"] == "varying"]
+    assert varying[:4] == [21, 21, 9, 0]
+    for tolerance in (1e-3, 1e-4):
+        row = rows[tolerance]
+        assert (row["ends"], row["count"], row["differing"]) == (24, 22, 21)
+        expected = stats.spearmanr(np.arange(22), np.r_[near, 50 - nearer]).statistic
+        assert row["spearman"] == pytest.approx(expected)
+    assert (rows[1e-5]["ends"], rows[1e-5]["count"]) == (10, 10)
+    assert rows[1e-5]["spearman"] == pytest.approx(-1)
+    assert (rows[1e-6]["ends"], rows[1e-6]["spearman"]) == (0, None)
+
+
+@pytest.mark.parametrize("high, finding", [
+    (-0.1, "The lower the loss, the more positive eigenvalues"),
+    (0.1, "Loss and share of positive eigenvalues")])
+def test_the_title_names_a_rule_only_where_both_objectives_show_it(high, finding):
+    results = {
+        "constants": {"NEARLY_CRITICAL": 1e-4},
+        "tolerances": [
+            {"objective": "plain", "tolerance": 1e-3, "points": "varying", "spearman": 1.0,
+             "spearman_high": 1.0},
+            {"objective": "plain", "tolerance": 1e-4, "points": "varying", "spearman": -0.7,
+             "spearman_high": -0.5}],
+        "correlations": [{"objective": "regularized", "points": "distinct", "ratio": "eigenvalues",
+                          "spearman": -0.6, "spearman_high": high}],
+    }
+    assert hw1_2_minratio.figure_title(results) == f"{finding}: −0.70 (plain), −0.60 (L2 term)"
+    results["correlations"][0].update(spearman=None, spearman_high=None)
+    assert hw1_2_minratio.figure_title(results) == (
+        "Loss and share of positive eigenvalues: −0.70 (plain), nothing to correlate (L2 term)")
 
 
 def test_few_points_have_no_correlation():
@@ -637,7 +950,7 @@ def test_few_points_have_no_correlation():
     few = found["point"] <= 3
     rows = hw1_2_minratio.summarize_correlations(
         {name: values[few] for name, values in found.items()})
-    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 6
+    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 4
 
 
 def test_radii_are_compared_with_the_eigenvalues_at_each_distinct_point_once():
@@ -652,10 +965,10 @@ def test_radii_are_compared_with_the_eigenvalues_at_each_distinct_point_once():
     assert first["sampled_ratio_mean"] == pytest.approx(rising.mean())
     assert first["sampled_ratio_lowest"] == pytest.approx(0.1)
     assert first["difference_mean"] == pytest.approx(abs(rising - falling).mean())
-    assert first["spearman"] == pytest.approx(1)
+    assert first["spearman"] == pytest.approx(1) and first["differing"] == 12
     assert second["difference_mean"] == pytest.approx(0)
     assert second["sampled_ratio_lowest"] == pytest.approx(0.4)
-    assert third["spearman"] is None  # it never varies
+    assert third["spearman"] is None and third["differing"] == 0  # it never varies
 
 
 def test_spectra_are_those_of_the_lowest_the_middle_and_the_highest_varying_point():
@@ -693,14 +1006,18 @@ def test_stops_are_spread_like_a_squared_uniform_number_over_all_steps():
     assert hw1_2_minratio.draw_stops(runs, settings).tolist() == stops[runs].tolist()
 
 
-def test_points_are_numbered_by_their_loss_over_all_groups_of_an_objective(monkeypatch):
+def test_points_are_numbered_over_all_groups_of_an_objective(monkeypatch):
     losses = {"plain": [0.5, 0.2, 0.9, 0.5, 0.1], "regularized": [0.7, 0.3, 0.3, 0.7, 0.3]}
+    # by which alone two attempts of equal plain loss are told apart
+    largest = {"plain": [3, 2, 1, 4, 5], "regularized": [8, 9, 9, 8, 9]}
     rejected = {"plain": [], "regularized": [2, 3]}  # all attempts of a group
 
     def find_and_measure(objective, run_numbers, settings):
         accepted = np.array([run not in rejected[objective] for run in run_numbers])
         loss = np.array([losses[objective][run] for run in run_numbers])
-        return {"loss": loss, "accepted": accepted}, {"loss": loss[accepted]}
+        eigenvalues = np.array([[-1.0, largest[objective][run]] for run in run_numbers])
+        return ({"loss": loss, "eigenvalues": eigenvalues, "accepted": accepted},
+                {"loss": loss[accepted], "eigenvalues": eigenvalues[accepted]})
 
     monkeypatch.setattr(hw1_2_minratio, "find_and_measure", find_and_measure)
     monkeypatch.setattr(hw1_2_minratio, "RUNS_TOGETHER", 2)
@@ -713,8 +1030,12 @@ def test_points_are_numbered_by_their_loss_over_all_groups_of_an_objective(monke
         assert np.flatnonzero(~attempts["accepted"]).tolist() == rejected[objective]
         assert found["loss"].tolist() == [loss for run, loss in enumerate(losses[objective])
                                           if run not in rejected[objective]]
-    assert results["plain"][1]["point"].tolist() == [3, 2, 4, 3, 1]
-    assert results["regularized"][1]["point"].tolist() == [2, 1, 1]
+    for points in results["plain"]:  # where searches ended, all of them accepted
+        assert points["loss_rank"].tolist() == [3, 2, 4, 3, 1]
+        assert points["point"].tolist() in ([3, 2, 5, 4, 1], [4, 2, 5, 3, 1])  # one of equal losses
+    attempts, found = results["regularized"]
+    assert attempts["point"].tolist() == [2, 1, 1, 2, 1]
+    assert found["point"].tolist() == found["loss_rank"].tolist() == [2, 1, 1]
 
 
 def test_an_attempt_does_not_depend_on_the_others_in_its_stack(monkeypatch):
@@ -737,56 +1058,49 @@ def test_an_attempt_does_not_depend_on_the_others_in_its_stack(monkeypatch):
 # --- hw1_3_random_labels ---
 
 
-def test_first_fitted_is_the_first_epoch_that_reaches_the_bound():
-    first_fitted = hw1_3_random_labels.first_fitted
-    assert first_fitted(np.array([0.1, 0.9, 0.9989, 0.999, 0.5])) == 3
-    assert first_fitted(np.array([1.0, 1.0])) == 0
-    assert first_fitted(np.array([0.1, 0.9, 0.9989, 0.99, 0.5])) is None
+def label_runs(*accuracies):
+    """Runs that are measured every half epoch."""
+    return [{"epoch": np.arange(len(values)) / 2, "train_accuracy": np.array(values)}
+            for values in accuracies]
 
 
-def test_epochs_to_fit_are_found_for_every_run_of_every_fraction():
-    history = {  # as many epochs as the longest run of each fraction
-        0: {"train_accuracy": np.array([[0.1, 1, 1], [0.1, 0.9, 1], [1, 1, 1]])},
-        1: {"train_accuracy": np.array([[0.1, 0.2, 0.3, 1], [0.1, 0.2, 0.3, 0.4],
-                                        [0.1, 0.2, 1, 0.9]])}}
-    assert hw1_3_random_labels.find_epochs_to_fit(history) == {0: [1, 2, 0], 1: [3, None, 2]}
+def test_the_time_to_an_accuracy_lies_between_two_records():
+    runs = label_runs([0.1, 0.8, 1.0], [0.1, 0.2, 0.3], [0.95, 0.5, 1.0])
+    assert hw1_3_random_labels.epochs_to_reach(runs, 0.9) == [pytest.approx(0.75), None, 0]
 
 
 def test_the_slowdown_divides_by_the_same_run_with_true_labels():
-    true, half, full = hw1_3_random_labels.compare_fits(
-        {0: [2, 4, 5], 0.5: [4, 12, 5], 1: [20, None, 30]})
-    assert true == {"randomized": 0, "runs": 3, "runs_fitted": 3, "slowdown": 1,
-                    "slowdown_ci95": 0, "epochs_to_fit": pytest.approx(11 / 3),
-                    "epochs_ci95": half_width(2, 4, 5)}
-    assert half == {"randomized": 0.5, "runs": 3, "runs_fitted": 3,
-                    "slowdown": pytest.approx(2), "slowdown_ci95": half_width(2, 3, 1),
-                    "epochs_to_fit": 7, "epochs_ci95": half_width(4, 12, 5)}
-    # the mean of those that fit would be that of the easy runs
-    assert full == {"randomized": 1, "runs": 3, "runs_fitted": 2, "epochs_to_fit": None,
-                    "epochs_ci95": None, "slowdown": None, "slowdown_ci95": None}
-
-
-@pytest.mark.parametrize("with_true_labels", [[2, None], [2, 0], [0, 0]])
-def test_without_epochs_to_divide_by_there_is_no_slowdown(with_true_labels):
-    true, full = hw1_3_random_labels.compare_fits({0: with_true_labels, 1: [4, 8]})
-    assert true["runs_fitted"] == sum(epoch is not None for epoch in with_true_labels)
-    assert (full["epochs_to_fit"], full["epochs_ci95"]) == (6, half_width(4, 8))
-    assert true["slowdown"] is full["slowdown"] is full["slowdown_ci95"] is None
+    trained = {(100, 0): label_runs([0, 0.9, 1], [0, 0, 0.9]),  # 0.5 and 1 epochs to 90 %
+               (100, 1): label_runs([0, 0, 0, 0.9], [0, 0, 0.9]),  # 1.5 and 1
+               (10, 0): label_runs([0.95], [0, 0.9]),  # fits before training
+               (10, 1): label_runs([0, 0.9], [0, 0.2])}
+    rows = {(row["train_size"], row["randomized"]): row
+            for row in hw1_3_random_labels.compare_times(trained) if row["threshold"] == 0.9}
+    full = rows[100, 1]
+    assert (full["runs"], full["runs_that_reach_it"]) == (2, 2)
+    assert full["epochs"] == pytest.approx(1.25)
+    assert full["slowdown"] == pytest.approx(math.sqrt(3 * 1))
+    half_of_logarithms = stats.t.ppf(0.975, 1) * np.std([math.log(3), 0], ddof=1) / math.sqrt(2)
+    assert full["slowdown_high"] == pytest.approx(math.sqrt(3) * math.exp(half_of_logarithms))
+    assert rows[100, 0]["slowdown"] == pytest.approx(1)
+    assert rows[10, 1]["runs_that_reach_it"] == 1 and rows[10, 1]["epochs"] is None
+    assert rows[10, 0]["epochs"] == 0.25 and rows[10, 0]["slowdown"] is None
 
 
 def test_peaks_are_measured_where_the_other_runs_have_theirs():
     measures = {
+        "epoch": np.array([0, 0.5, 1, 4]),
         "test_accuracy": np.array([[0.1, 0.9, 0.6, 0.4], [0.2, 0.3, 0.8, 0.5]]),
         "true_accuracy": np.array([[0.0, 0.2, 0.7, 0.1], [0.0, 0.3, 0.9, 0.2]]),
         "train_accuracy": np.array([[0.1, 0.2, 0.3, 1.0], [0.1, 0.4, 0.5, 0.9]]),
     }
     test, true = hw1_3_random_labels.summarize_peaks(0.5, measures)
-    assert test == {  # the first run at epoch 2, the second at epoch 1
-        "randomized": 0.5, "measure": "test_accuracy", "peak_epoch": 1.5,
+    assert test == {  # the first run at epoch 1, the second at epoch 0.5
+        "randomized": 0.5, "measure": "test_accuracy", "peak_epoch": 0.75,
         "peak": pytest.approx((0.6 + 0.3) / 2), "peak_ci95": half_width(0.6, 0.3),
         "final": pytest.approx(0.45), "final_ci95": half_width(0.4, 0.5),
         "train_accuracy_at_peak": pytest.approx((0.3 + 0.4) / 2)}
-    assert (true["measure"], true["peak_epoch"]) == ("true_accuracy", 2)
+    assert (true["measure"], true["peak_epoch"]) == ("true_accuracy", 1)
     assert (true["peak"], true["final"]) == pytest.approx((0.8, 0.15))
     assert true["train_accuracy_at_peak"] == pytest.approx(0.4)
     rows = hw1_3_random_labels.summarize_peaks(0, measures)
@@ -804,18 +1118,6 @@ def test_answers_are_counted_against_the_training_labels_and_the_true_ones():
     assert measures["true_accuracy"].tolist() == [1, 0]  # 3 of 3, and none to ask for
     hit = math.log(math.exp(3) + 4) - 3
     assert measures["train_loss"].tolist() == pytest.approx([hit + 1.5, hit + 1.5])
-
-
-def test_the_slowdown_in_words_or_how_many_fit_where_there_is_none():
-    fits = hw1_3_random_labels.compare_fits({0: [2, 4], 1: [9, 18]})
-    assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
-        "100% random labels: 4.5 times the epochs of true ones")
-    fits = hw1_3_random_labels.compare_fits({0: [2, 4], 0.5: [None, None]})
-    assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
-        "50% random labels: 0 of 2 runs fit within 60 epochs")
-    fits = hw1_3_random_labels.compare_fits({0: [0, 0], 1: [3, 5]})
-    assert hw1_3_random_labels.describe_slowdown(fits, 60) == (
-        "100% random labels: 2 of 2 runs fit within 60 epochs")
 
 
 # --- hw1_3_params ---
@@ -842,12 +1144,12 @@ def test_values_at_the_threshold_are_compared_with_the_largest_network_run_by_ru
     columns = hw1_3_params.summarize_threshold(accuracies, values, COUNTS)
     assert columns == {
         "width": 4, "parameters": 400, "largest_parameters": 1600,
-        "at_threshold": 3.5, "at_threshold_ci95": half_width(3, 4),
-        "at_largest": 1.75, "at_largest_ci95": half_width(1, 2.5),
-        "change": -1.75, "change_ci95": half_width(-2, -1.5)}
+        "at_threshold_mean": 3.5, "at_threshold_mean_ci95": half_width(3, 4),
+        "at_largest_mean": 1.75, "at_largest_mean_ci95": half_width(1, 2.5),
+        "change_mean": -1.75, "change_mean_ci95": half_width(-2, -1.5)}
     unfitted = hw1_3_params.summarize_threshold(accuracies - 0.1, values, COUNTS)
     assert set(unfitted) == set(columns)
-    known = {"largest_parameters", "at_largest", "at_largest_ci95"}
+    known = {"largest_parameters", "at_largest_mean", "at_largest_mean_ci95"}
     assert {name for name, value in unfitted.items() if value is not None} == known
     assert {name: unfitted[name] for name in known} == {name: columns[name] for name in known}
 
@@ -856,8 +1158,11 @@ def test_the_upturn_starts_from_where_the_other_runs_are_lowest(five_widths):
     # The first run is lowest at the second width, the second at the third, the mean at the third.
     values = np.array([[9.0, 1.0, 2.0, 5.0, 6.0], [9.0, 4.0, 0.5, 5.0, 8.0]])
     columns = hw1_3_params.summarize_upturn(values)
-    assert columns == {"width": 4, "lowest": (2 + 4) / 2, "at_largest": 7,
-                       "rise": ((6 - 2) + (8 - 4)) / 2, "rise_ci95": 0}
+    assert columns == {"width": 4, "lowest_mean": (2 + 4) / 2, "at_largest_mean": 7,
+                       "rise_mean": ((6 - 2) + (8 - 4)) / 2, "rise_mean_ci95": 0,
+                       "beyond_interval": True}
+    values[1, -1] = 4.5  # rises of 4 and 0.5
+    assert hw1_3_params.summarize_upturn(values)["beyond_interval"] is False
 
 
 def test_a_clear_peak_has_its_place_height_rise_and_fall(five_widths):
@@ -867,11 +1172,11 @@ def test_a_clear_peak_has_its_place_height_rise_and_fall(five_widths):
     assert columns == {
         "width": 4, "parameters": 400, "valley_before_parameters": 200,
         "valley_after_parameters": 800, "beyond_intervals": True,
-        "height": pytest.approx(5.2), "height_ci95": half_width(5, 5.4, 5.2),
-        "rise": pytest.approx((4 + 4.2 + 4.4) / 3), "rise_ci95": half_width(4, 4.2, 4.4),
-        "fall": pytest.approx(3.2), "fall_ci95": half_width(3, 3.4, 3.2)}
+        "height_mean": pytest.approx(5.2), "height_mean_ci95": half_width(5, 5.4, 5.2),
+        "rise_mean": pytest.approx(4.2), "rise_mean_ci95": half_width(4, 4.2, 4.4),
+        "fall_mean": pytest.approx(3.2), "fall_mean_ci95": half_width(3, 3.4, 3.2)}
     smoothed = hw1_3_params.summarize_peak(values, COUNTS, widths_averaged=3)
-    assert smoothed["height"] == pytest.approx((5.2 + 2 + 3) / 3)  # of 4, 8 and 16 units
+    assert smoothed["height_mean"] == pytest.approx((5.2 + 2 + 3) / 3)  # of 4, 8 and 16 units
     assert smoothed["width"] == 8
 
 
@@ -884,6 +1189,23 @@ def test_a_peak_that_one_run_has_alone_is_no_clear_one(five_widths):
     falling = np.array([[5.0, 4.0, 3.0, 2.0, 1.0]] * 3)
     assert not hw1_3_params.summarize_peak(falling, COUNTS, 1)["beyond_intervals"]
     assert not hw1_3_params.summarize_peak(values[:1], COUNTS, 1)["beyond_intervals"]
+
+
+@pytest.mark.parametrize("runs", [hw1_3_params.FLAGS["runs"].default, 8])  # 8: the fresh runs
+@pytest.mark.parametrize("widths_averaged", [hw1_3_params.SMOOTHED, hw1_3_params.NOT_SMOOTHED])
+def test_pure_noise_seldom_has_a_clear_peak(runs, widths_averaged):
+    random = np.random.default_rng(0)
+    widths = len(hw1_3_params.WIDTHS)
+    clear, clear_where_chosen = 0, 0
+    for _ in range(1_000):
+        values = random.standard_normal((runs, widths))
+        peak = hw1_3_params.summarize_peak(values, range(widths), widths_averaged)
+        clear += peak["beyond_intervals"]
+        before, top, after = find_peak(values.mean(0))
+        clear_where_chosen += all(hw1_3_params.is_above_zero(values[:, top] - values[:, valley])
+                                  for valley in (before, after))
+    assert clear <= 60
+    assert clear_where_chosen > 150  # in the very runs that choose the place: far too often
 
 
 def test_above_zero_means_beyond_the_interval():
@@ -901,16 +1223,17 @@ def test_curves_are_summarized_for_each_fraction_and_measure(five_widths):
 
     measures = {"test_loss": runs(falling, peaked), "test_error": runs(peaked, falling),
                 "train_accuracy": runs([0.5, 0.9, 0.9, 1, 1], [0.5, 0.5, 0.5, 0.5, 0.5])}
-    thresholds, upturns, peaks = hw1_3_params.summarize_curves(COUNTS, measures)
+    thresholds, upturns, peaks = hw1_3_params.summarize_curves(COUNTS, measures, 30)
     keys = [(0, "test_loss"), (0, "test_error"), (0.2, "test_loss"), (0.2, "test_error")]
     for rows in (thresholds, upturns, peaks[:4], peaks[4:]):
         assert [(row["randomized"], row["measure"]) for row in rows] == keys
     assert [row["width"] for row in thresholds] == [8, 8, None, None]
-    assert [row["at_largest"] for row in thresholds] == [1, 3, 3, 1]
-    assert [row["rise"] for row in upturns] == [0, 2, 2, 0]
+    assert [row["at_largest_mean"] for row in thresholds] == [1, 3, 3, 1]
+    assert [row["labels_times_classes"] for row in thresholds] == [300] * 4  # of ten digits
+    assert [row["rise_mean"] for row in upturns] == [0, 2, 2, 0]
     assert [row["widths_averaged"] for row in peaks] == [3] * 4 + [1] * 4
     assert [row["beyond_intervals"] for row in peaks[4:]] == [False, True, True, False]
-    assert peaks[5]["height"] == 5
+    assert peaks[5]["height_mean"] == 5
 
 
 # --- hw1_3_flatness ---
@@ -921,6 +1244,31 @@ def test_pairs_start_alike_or_from_two_initializations():
     for initialization, expected in (("same", [[10], [20]]), ("different", [[20], [30]])):
         first, second = hw1_3_flatness.pair_solutions(base, changed, initialization)
         assert (first.tolist(), second.tolist()) == ([[1], [2]], expected)
+
+
+def test_pairs_of_values_are_those_of_the_solutions():
+    base, changed = np.array([1, 2, 3]), np.array([10, 20, 30])
+    measured = {("solutions", "base"): {"weight_norm": base, "uncertainty": -base},
+                ("solutions", "batch_size"): {"weight_norm": changed, "uncertainty": -changed}}
+    for initialization, last in (("same", [10, 20]), ("different", [20, 30])):
+        first, second = hw1_3_flatness.measures_of_ends(measured, "batch_size", initialization)
+        assert {name: values.tolist() for name, values in first.items()} == {
+            "weight_norm": [1, 2], "uncertainty": [-1, -2]}
+        assert second["weight_norm"].tolist() == last
+        assert (-second["uncertainty"]).tolist() == last
+
+
+def test_uncertainty_is_the_variance_of_an_answer_that_is_right_as_often_as_predicted(monkeypatch):
+    """Linear classifiers of two classes with margins m and 3 m: p = σ(m), so p (1 − p) is known."""
+    monkeypatch.setattr(hw1_3_flatness, "WIDTHS", [1, 2])  # two weights, then two offsets
+    images = torch.tensor([[2.0], [-6.0], [50.0]])  # the last training image is not used
+    data = Dataset("two", images, torch.tensor([0, 0, 1]), images, torch.tensor([0, 1, 1]))
+    settings = SimpleNamespace(seed=0, train_size=2, device=torch.device("cpu"))
+    vectors = torch.tensor([[0.0, 0, 0, 0], [0.5, -0.5, 0, 0], [-5, 5, 0, 0]])
+    measured = hw1_3_flatness.measure_uncertainty(data, vectors, settings).tolist()
+    sure = [1 / (1 + math.exp(-margin)) / (1 + math.exp(margin)) for margin in (2, 6, 20, 60)]
+    assert measured == pytest.approx([1 / 4, (sure[0] + sure[1]) / 2, (sure[2] + sure[3]) / 2],
+                                     rel=1e-6)
 
 
 def test_lines_are_measured_from_the_first_solution_to_the_second(monkeypatch):
@@ -965,24 +1313,29 @@ def test_curvature_along_a_line_is_the_second_derivative_by_its_position(monkeyp
 def test_an_end_has_the_values_at_its_own_place_on_the_lines(monkeypatch):
     monkeypatch.setattr(hw1_3_flatness, "AT_0", 0)  # of three places
     monkeypatch.setattr(hw1_3_flatness, "AT_1", 2)
-    lines = {"train_loss": np.array([[1.0, 2.0, 3.0], [5.0, 7.0, 9.0]]),
-             "train_accuracy": np.array([[0.9, 0.8, 0.7], [0.6, 0.4, 0.1]]),
-             "test_loss": np.array([[10.0, 11.0, 15.0], [20.0, 22.0, 26.0]]),
-             "test_accuracy": np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.8]]),
-             "curvature_at_0": np.array([1.0, 2.0]), "curvature_at_1": np.array([4.0, 8.0])}
+    lines = {"train_loss": np.array([[1.0, 2.0, 3.0], [5.0, 7.0, 9.0], [2.0, 2.0, 4.0]]),
+             "train_accuracy": np.array([[0.9, 0.8, 0.7], [0.6, 0.4, 0.1], [0.8, 0.0, 0.6]]),
+             "test_loss": np.array([[10.0, 11.0, 15.0], [20.0, 22.0, 26.0], [19.0, 1.0, 16.0]]),
+             "test_accuracy": np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.8], [0.4, 0.9, 0.7]]),
+             "curvature_at_0": np.array([1.0, 5.0, 2.0]),
+             "curvature_at_1": np.array([4.0, 8.0, 7.0])}
     settings = SimpleNamespace(epochs=3, train_size=100)
     options = {"batch_size": 64, "learning_rate": 0.5}
-    columns = hw1_3_flatness.summarize_end(0, lines, options, "learning_rate", settings)
-    assert columns == {"end": 0.5, "updates": 3 * 2, "train_loss": 3,
-                       "train_accuracy": pytest.approx(0.75), "test_loss": 15,
-                       "test_accuracy": pytest.approx(0.3), "curvature": 1.5,
-                       "curvature_ci95": half_width(1, 2)}
-    columns = hw1_3_flatness.summarize_end(2, lines, options | {"batch_size": 100}, "batch_size",
-                                           settings)
-    assert columns == {"end": 100, "updates": 3, "train_loss": 6,
-                       "train_accuracy": pytest.approx(0.4), "test_loss": 20.5,
-                       "test_accuracy": pytest.approx(0.55), "curvature": 6,
-                       "curvature_ci95": half_width(4, 8)}
+    first = {"weight_norm": np.array([30.0, 32.0, 33.0]), "uncertainty": np.array([0.1, 0, 0])}
+    columns = hw1_3_flatness.summarize_end(0, lines, first, options, "learning_rate", settings)
+    assert columns == {"end": 0.5, "updates": 3 * 2, "train_loss_median": 2,
+                       "train_accuracy_median": 0.8, "test_loss_median": 19,
+                       "test_accuracy_median": 0.4, "weight_norm_median": 32,
+                       "uncertainty_median": 0, "curvature_median": 2, "curvature_lowest": 1,
+                       "curvature_highest": 5}
+    second = {"weight_norm": np.array([40.0, 43.0, 42.0]), "uncertainty": np.array([0.2, 0.1, 0.1])}
+    columns = hw1_3_flatness.summarize_end(2, lines, second, options | {"batch_size": 100},
+                                           "batch_size", settings)
+    assert columns == {"end": 100, "updates": 3, "train_loss_median": 4,
+                       "train_accuracy_median": 0.6, "test_loss_median": 16,
+                       "test_accuracy_median": 0.7, "weight_norm_median": 42,
+                       "uncertainty_median": 0.1, "curvature_median": 7, "curvature_lowest": 4,
+                       "curvature_highest": 8}
 
 
 def test_lines_of_one_kind_are_summed_up_together():
@@ -999,20 +1352,27 @@ def test_lines_of_one_kind_are_summed_up_together():
             ("train_loss", "train_accuracy", "test_loss", "test_accuracy"))}
         measured["line", comparison, initialization, run] = curves | {
             "curvature_at_0": np.array([hump]), "curvature_at_1": np.array([2 * hump])}
+    for training, norms in (("base", (1.0, 2.0, 30.0)), ("batch_size", (9.0, 9.0, 9.0)),
+                            ("learning_rate", (4.0, 6.0, 80.0))):
+        measured["solutions", training, 0] = {"weight_norm": np.array(norms),
+                                              "uncertainty": np.array(norms) / 8}
     settings = SimpleNamespace(epochs=1, train_size=128)
     changed = {"batch_size": 64, "learning_rate": 1e-2}
     ends, barriers, curves = hw1_3_flatness.summarize_lines(join_groups(measured), "learning_rate",
                                                             changed, settings)
     assert barriers == [
-        {"comparison": "learning_rate", "initialization": initialization, "runs": 2,
-         "barrier": pytest.approx(mean), "barrier_ci95": half_width(mean - 0.5, mean + 0.5)}
-        for initialization, mean in (("same", 101.5), ("different", 111.5))]
-    assert [(row["initialization"], row["end"], row["barrier"], row["curvature"])
-            for row in ends] == [("same", 1e-3, pytest.approx(101.5), 101.5),
-                                 ("same", 1e-2, pytest.approx(101.5), 203),
-                                 ("different", 1e-3, pytest.approx(111.5), 111.5),
-                                 ("different", 1e-2, pytest.approx(111.5), 223)]
-    assert {row["train_loss"] for row in ends} == {1000.5} and ends[0]["test_accuracy"] == 1003.5
+        {"comparison": "learning_rate", "initialization": initialization, "pairs": 2,
+         "barrier_median": pytest.approx(median), "barrier_lowest": pytest.approx(median - 0.5),
+         "barrier_highest": pytest.approx(median + 0.5)}
+        for initialization, median in (("same", 101.5), ("different", 111.5))]
+    assert [(row["initialization"], row["end"], row["barrier_highest"], row["curvature_median"],
+             row["weight_norm_median"], row["uncertainty_median"]) for row in ends] == [
+        ("same", 1e-3, pytest.approx(102), 101.5, 1.5, 1.5 / 8),
+        ("same", 1e-2, pytest.approx(102), 203, 5, 5 / 8),
+        ("different", 1e-3, pytest.approx(112), 111.5, 1.5, 1.5 / 8),
+        ("different", 1e-2, pytest.approx(112), 223, 43, 43 / 8)]
+    assert {row["train_loss_median"] for row in ends} == {1000.5}
+    assert ends[0]["test_accuracy_median"] == 1003.5
     assert list(curves) == ["same", "different"]
     for initialization, values in curves.items():
         assert list(values) == ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
@@ -1029,10 +1389,10 @@ def test_the_solutions_of_a_training_are_summed_up_over_all_groups_of_runs():
                 ("solutions", "batch_size", 0): group(7.0, 9.0), ("scale", 1.0, 0): group(99.0)}
     base, changed = hw1_3_flatness.summarize_solutions(
         join_groups(measured), {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}})
-    assert base == {"batch_size": 64, "runs": 3, "train_loss": 3,
-                    "train_loss_ci95": half_width(1, 2, 6), "weight_norm": 6,
-                    "weight_norm_ci95": half_width(2, 4, 12)}
-    assert (changed["batch_size"], changed["runs"], changed["train_loss"]) == (1024, 2, 8)
+    assert base == {"batch_size": 64, "runs": 3, "train_loss_median": 2, "train_loss_lowest": 1,
+                    "train_loss_highest": 6, "weight_norm_median": 4, "weight_norm_lowest": 2,
+                    "weight_norm_highest": 12}
+    assert (changed["batch_size"], changed["runs"], changed["train_loss_median"]) == (1024, 2, 8)
 
 
 def test_a_comparison_changes_one_option():
@@ -1049,161 +1409,172 @@ def test_a_comparison_changes_one_option():
 # --- hw1_3_sensitivity ---
 
 
-def test_snapshots_keep_the_parameters_of_the_first_time():
-    model = mlp([1, 1], [torch.Generator()] * 3)
+def test_the_target_loss_is_found_between_two_steps():
+    path = torch.arange(9.0).unsqueeze(1).repeat(1, 2)  # both parameters count the steps
+    calls = []
 
-    def take(value, epoch, condition):
-        for parameter in model.parameters():
-            torch.nn.init.constant_(parameter, value)
-        snapshots.take(model, epoch, torch.tensor(condition))
+    def loss(points):
+        calls.append(points)
+        return 10 * torch.exp(-points[:, 0])
 
-    for parameter in model.parameters():
-        torch.nn.init.zeros_(parameter)
-    snapshots = hw1_3_sensitivity.Snapshots(model)
-    take(1, 0, [False, False, False])
-    assert (snapshots.count(), snapshots.vectors.tolist()) == (0, [[0, 0]] * 3)
-    take(2, 5, [True, False, False])
-    take(3, 6, [True, False, True])
-    assert snapshots.vectors.tolist() == [[2, 2], [0, 0], [3, 3]]
-    assert snapshots.epochs.tolist() == [5, -1, 6]
-    assert (snapshots.count(), snapshots.complete()) == (2, False)
-    take(4, 7, [True, True, True])
-    assert snapshots.vectors.tolist() == [[2, 2], [4, 4], [3, 3]]
-    assert (snapshots.epochs.tolist(), snapshots.complete()) == ([5, 7, 6], True)
+    for target in (9.0, 1.0, 0.3, 0.02):
+        reached, steps = hw1_3_sensitivity.find_target_loss(path, loss, target)
+        assert loss(reached[None]).item() == pytest.approx(
+            target, rel=hw1_3_sensitivity.LOSS_TOLERANCE)
+        assert loss(reached[None]).item() <= target
+        assert steps == pytest.approx(reached[0].item())
+    assert len(calls) < 4 * 25
+
+
+def test_a_run_that_starts_below_the_target_is_taken_as_it_starts():
+    path = torch.tensor([[3.0, 4.0]])
+    reached, steps = hw1_3_sensitivity.find_target_loss(path, lambda points: points[:, 0], 9.0)
+    assert reached.tolist() == [3, 4] and steps == 0
+
+
+@pytest.mark.parametrize("batch_size", [8, 64])
+def test_both_moments_lie_on_the_path_of_a_plain_training(batch_size):
+    """The losses at every step of the same training, seen through train's own probe."""
+    data = Dataset("made up", torch.randn(64, 1, 28, 28), torch.arange(64) % 10,
+                   torch.randn(8, 1, 28, 28), torch.arange(8) % 10)
+    settings = SimpleNamespace(seed=0, device=torch.device("cpu"), train_size=64, epochs=2,
+                               max_epochs=40, lr=2e-3, target_loss=1.0)
+    model, networks = hw1_3_sensitivity.train_model(data, batch_size, [0, 1], settings)
+    vectors, steps = networks["equal_loss"]
+    losses, _ = evaluate(model, data.train_images, data.train_labels, unflatten(vectors, model))
+    assert losses.tolist() == pytest.approx([1, 1], rel=hw1_3_sensitivity.LOSS_TOLERANCE)
+
+    model, path = hw1_3_sensitivity.build_model([0, 1], settings), []
+    labels = data.train_labels.expand(2, -1)
+    train(model, data.train_images, labels, cross_entropy, epochs=40, learning_rate=2e-3,
+          batch_size=batch_size, order_generators=run_generators(0, 2, "order"), cosine=False,
+          probe=lambda step: path.append(parameter_vectors(model)), probe_steps=range(320))
+    for run in range(2):
+        before = math.floor(steps[run])
+        ends = torch.stack([path[before][run], path[before + 1][run]])
+        place = interpolate(ends[0], ends[1], torch.tensor([steps[run] - before]))
+        # Steps are counted in float64, parameters in float32.
+        torch.testing.assert_close(vectors[run], place[0].float(), rtol=1e-4, atol=1e-5)
+        ends_losses, _ = evaluate(model, data.train_images, data.train_labels,
+                                  unflatten(ends, model))
+        assert ends_losses[0] > 1 >= ends_losses[1]
+    steps_of_epoch = 64 // batch_size
+    vectors, steps = networks["equal_epochs"]
+    assert steps.tolist() == [2 * steps_of_epoch] * 2
+    torch.testing.assert_close(vectors, path[2 * steps_of_epoch])
+
+
+def test_a_run_that_never_reaches_the_target_has_no_numbers():
+    data = Dataset("made up", torch.randn(16, 1, 28, 28), torch.arange(16) % 10,
+                   torch.randn(8, 1, 28, 28), torch.arange(8) % 10)
+    settings = SimpleNamespace(seed=0, device=torch.device("cpu"), train_size=16, epochs=1,
+                               max_epochs=2, lr=2e-3, target_loss=1e-9, sharpness_images=4)
+    measured = hw1_3_sensitivity.train_and_measure(data, 16, [3], settings)
+    assert measured["equal_epochs updates"].tolist() == [1]
+    assert np.isfinite(measured["equal_epochs test_loss"]).all()
+    names = [name for name in measured if name.startswith("equal_loss")]
+    assert len(names) == len(measured) / 2
+    assert all(np.isnan(measured[name]).all() for name in names)
+
+
+def test_batch_sizes_count_only_where_every_run_meets_the_condition():
+    updates = np.array([[5.0, 6.0], [np.nan, 7.0]])
+    curves = {"equal_epochs": {"updates": updates, "gap": np.array([[1.0, 2.0], [3.0, 4.0]])},
+              "equal_loss": {"updates": updates + np.nan, "gap": updates}}
+    complete = hw1_3_sensitivity.drop_unfinished(curves)
+    assert complete["equal_epochs"]["gap"].tolist() == [[1, 2]]
+    assert complete["equal_loss"]["gap"].shape == (0, 2)
 
 
 def test_a_row_has_means_over_the_runs_or_nothing():
-    columns = hw1_3_sensitivity.MEAN_COLUMNS
-    row = hw1_3_sensitivity.summarize_values("equal_loss", 16, {"epochs": np.array([5, -1])}, None)
-    assert row == {"regime": "equal_loss", "batch_size": 16, "runs": 2, "reached": 1,
-                   **dict.fromkeys(columns)}
-    names = [name for name in columns if not name.endswith("_ci95")]
-    values = {name: np.array([place, place + 2.0]) for place, name in enumerate(names)}
-    row = hw1_3_sensitivity.summarize_values("equal_epochs", 32, {"epochs": np.array([0, 5])},
-                                             values)
-    assert (row["regime"], row["batch_size"], row["reached"]) == ("equal_epochs", 32, 2)
-    assert {name: row[name] for name in names} == {
+    names = [name for name in hw1_3_sensitivity.MEAN_COLUMNS if not name.endswith("_ci95")]
+    values = {name: np.array([[place, place + 2.0]] * 2) for place, name in enumerate(names)}
+    values["updates"] = np.array([[0, 2.0], [5, np.nan]])
+    rows = hw1_3_sensitivity.summarize_batch_sizes(
+        [16, 32], {"equal_epochs": values, "equal_loss": values})
+    assert [(row["regime"], row["batch_size"], row["runs"], row["reached"]) for row in rows] == [
+        ("equal_epochs", 16, 2, 2), ("equal_epochs", 32, 2, 1),
+        ("equal_loss", 16, 2, 2), ("equal_loss", 32, 2, 1)]
+    assert {name: rows[0][name] for name in names} == {
         name: place + 1 for place, name in enumerate(names)}
     place = names.index("sensitivity")
-    assert row["sensitivity_ci95"] == half_width(place, place + 2)
+    assert rows[0]["sensitivity_ci95"] == half_width(place, place + 2)
+    assert {rows[1][name] for name in hw1_3_sensitivity.MEAN_COLUMNS} == {None}
 
 
-def test_snapshots_that_a_run_has_not_reached_are_not_measured(monkeypatch):
-    model = mlp([1, 1], [torch.Generator()] * 2)
-    early, late = hw1_3_sensitivity.Snapshots(model), hw1_3_sensitivity.Snapshots(model)
-    early.take(model, 3, torch.tensor([True, True]))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 1
-    late.take(model, 7, torch.tensor([True, False]))
-    monkeypatch.setattr(hw1_3_sensitivity, "train_model", lambda *arguments: (
-        model, {"equal_epochs": early, "equal_loss": late}))
-    monkeypatch.setattr(hw1_3_sensitivity, "measure_networks",
-                        lambda data, model, vectors, settings: {"vectors": vectors.numpy()})
-    measured = hw1_3_sensitivity.train_and_measure(None, 16, [0, 1], None)
-    assert measured["equal_epochs"]["epochs"].tolist() == [3, 3]
-    np.testing.assert_array_equal(measured["equal_epochs"]["vectors"], early.vectors)
-    assert list(measured["equal_loss"]) == ["epochs"]
-    assert measured["equal_loss"]["epochs"].tolist() == [7, -1]
-    assert hw1_3_sensitivity.complete_values(measured["equal_loss"], 16, None) is None
-
-
-def test_updates_are_the_epochs_of_each_run_times_its_steps():
-    values = {"epochs": np.array([3, 5]), "test_loss": np.array([0.1, 0.2])}
-    quantities = hw1_3_sensitivity.complete_values(
-        values, 16, SimpleNamespace(runs=2, train_size=40))
-    assert set(quantities) == {"test_loss", "batch_size", "updates"}
-    assert quantities["updates"].tolist() == [9, 15]
-    assert quantities["batch_size"].tolist() == [16, 16]
-    assert quantities["test_loss"].tolist() == [0.1, 0.2]
-
-
-def test_a_regime_has_its_quantities_where_the_runs_of_all_groups_have_met_its_condition():
-    def group(*epochs):
-        """Results of a group of runs in one regime: measured where all of them got there."""
-        values = {"epochs": np.array(epochs)}
-        if -1 not in epochs:
-            values["test_loss"] = 10.0 * np.array(epochs)
-        return values
-
-    reached = {"equal_epochs": group(5, 6), "equal_loss": group(2, 3)}
-    also_reached = {"equal_epochs": group(7), "equal_loss": group(4)}
-    missed = {"equal_epochs": group(7), "equal_loss": group(-1)}
-    joined = hw1_3_sensitivity.join_regimes([reached, also_reached])
-    assert {regime: {name: by_run.tolist() for name, by_run in values.items()}
-            for regime, values in joined.items()} == {
-        "equal_epochs": {"epochs": [5, 6, 7], "test_loss": [50, 60, 70]},
-        "equal_loss": {"epochs": [2, 3, 4], "test_loss": [20, 30, 40]}}
-    for groups, epochs in (([reached, missed], [2, 3, -1]), ([missed, reached], [-1, 2, 3])):
-        joined = hw1_3_sensitivity.join_regimes(groups)
-        assert list(joined["equal_loss"]) == ["epochs"]
-        assert joined["equal_loss"]["epochs"].tolist() == epochs
-        assert sorted(joined["equal_epochs"]["test_loss"].tolist()) == [50, 60, 70]
-
-
-def test_runs_of_a_batch_size_come_in_order_in_stacks_that_large_batches_do_not_share(monkeypatch):
+def test_pieces_are_joined_by_regime_and_batch_size(monkeypatch):
     stacks = []
 
     def train_and_measure(batch_size, run_numbers, settings):
-        stacks.append((batch_size, run_numbers))
-        values = {"epochs": np.array(run_numbers), "test_loss": batch_size + np.array(run_numbers)}
-        return {"equal_epochs": values, "equal_loss": values}
+        stacks.append((batch_size, list(run_numbers)))
+        values = batch_size + np.array(run_numbers, dtype=float)
+        return {"equal_epochs test_loss": values, "equal_loss test_loss": -values}
 
     monkeypatch.setattr(hw1_3_sensitivity, "train_and_measure", train_and_measure)
     monkeypatch.setattr(hw1_3_sensitivity, "RUNS_TOGETHER", 2)
     settings = SimpleNamespace(runs=3, epochs=1, max_epochs=2, train_size=200, jobs=1, cluster=None,
                                experiment="test", device=torch.device("cpu"))
-    measured = hw1_3_sensitivity.measure_all([16, 64, 128], None, settings)
+    curves = hw1_3_sensitivity.measure_all([16, 64, 128], None, settings)
     assert sorted(stacks) == [(16, [0, 1]), (16, [2]), (64, [0, 1]), (64, [2]),
                               (128, [0]), (128, [1]), (128, [2])]
-    assert {batch_size: values["equal_loss"]["test_loss"].tolist()
-            for batch_size, values in measured.items()} == {
-        16: [16, 17, 18], 64: [64, 65, 66], 128: [128, 129, 130]}
+    expected = np.array([[16, 17, 18], [64, 65, 66], [128, 129, 130]])
+    np.testing.assert_array_equal(curves["equal_epochs"]["test_loss"], expected)
+    np.testing.assert_array_equal(curves["equal_loss"]["test_loss"], -expected)
 
 
-def test_correlations_of_known_monotone_relations():
+def test_correlations_of_known_relations():
     random = np.random.default_rng(0)
-    batch_size = np.repeat([[16], [32], [64], [128]], 3, axis=1)  # four sizes, three runs
-    test_loss = np.log2(batch_size) + 0.1 * random.random((4, 3))
+    batch_size = np.repeat([[16.0], [32], [64], [128], [256]], 4, axis=1)  # five sizes, four runs
+    own = random.standard_normal((5, 4))  # what tells the runs of a batch size apart
+    test_loss = 10 * np.log2(batch_size) + own
     values = {
         "batch_size": batch_size,
-        "sensitivity": 10 - test_loss**3,
-        "jacobian": np.ones((4, 3)),
-        "sharpness": np.exp(test_loss),
-        "largest_eigenvalue": random.random((4, 3)),
+        "sensitivity": 10 - test_loss,
+        "jacobian": np.ones((5, 4)),
+        "sharpness": np.log2(batch_size),  # follows from the batch size
+        "largest_eigenvalue": random.random((5, 4)),
         "test_loss": test_loss,
-        "gap": -test_loss,
-        "accuracy_gap": random.random((4, 3)),
+        "test_accuracy": random.random((5, 4)),
+        "gap": own,
+        "accuracy_gap": random.random((5, 4)),
     }
-    curves = {"equal_epochs": values, "equal_loss": {}}
-    rows = hw1_3_sensitivity.summarize_correlations(curves)
-    assert len(rows) == 2 * 3 * 5
-    rho = {(row["regime"], row["target"], row["measure"]): row["rho"] for row in rows}
-    for target, sign in (("test_loss", 1), ("gap", -1)):
-        assert rho["equal_epochs", target, "sharpness"] == pytest.approx(sign, abs=1e-3)
-        assert rho["equal_epochs", target, "sensitivity"] == pytest.approx(-sign, abs=1e-3)
-        assert rho["equal_epochs", target, "jacobian"] is None
-    expected = stats.spearmanr(values["largest_eigenvalue"].ravel(),
-                               values["accuracy_gap"].ravel()).statistic
-    assert rho["equal_epochs", "accuracy_gap", "largest_eigenvalue"] == pytest.approx(expected)
+    nothing = {name: by_size[:0] for name, by_size in values.items()}
+    rows = hw1_3_sensitivity.summarize_correlations({"equal_epochs": values, "equal_loss": nothing})
+    assert len(rows) == 2 * 4 * 5
+    found = {(row["regime"], row["target"], row["measure"]): row for row in rows}
+    to_loss = found["equal_epochs", "test_loss", "sensitivity"]
+    assert to_loss["correlation"] == pytest.approx(-1, abs=0.03)  # of five points, moved inward
+    assert to_loss["partial"] is None  # batch size and test loss have the same order
+    assert to_loss["within"] == pytest.approx(-1, abs=1e-3)
+    assert found["equal_epochs", "gap", "sensitivity"]["within"] == pytest.approx(-1, abs=1e-3)
+    sharp = found["equal_epochs", "test_loss", "sharpness"]
+    assert sharp["correlation"] == pytest.approx(1, abs=0.03)
+    assert sharp["partial"] is sharp["within"] is None
+    jacobian = found["equal_epochs", "test_loss", "jacobian"]
+    assert jacobian["correlation"] is jacobian["partial"] is jacobian["within"] is None
+    eigenvalue = found["equal_epochs", "accuracy_gap", "largest_eigenvalue"]
+    per_run = [stats.spearmanr(values["largest_eigenvalue"][:, run],
+                               values["accuracy_gap"][:, run]).statistic for run in range(4)]
+    assert eigenvalue["correlation"] == pytest.approx(np.tanh(np.mean(np.arctanh(per_run))))
+    ends = eigenvalue["correlation_low"], eigenvalue["correlation_high"]
+    assert ends[0] < eigenvalue["correlation"] < ends[1]
     for row in rows:
         reached = row["regime"] == "equal_epochs"
-        assert row["batch_sizes"] == (4 if reached else 0)
-        if reached and row["rho"] is not None:
-            assert -1 <= row["rho_low"] <= row["rho"] <= row["rho_high"] <= 1
-        else:
-            assert row["rho"] is row["rho_low"] is row["rho_high"] is None
+        assert row["batch_sizes"] == (5 if reached else 0)
+        if not reached:
+            assert row["correlation"] is row["partial"] is row["within"] is None
 
 
 def test_the_title_says_the_correlations_with_the_test_loss_at_equal_loss():
     rows = []
     for (regime, target, measure), rho in zip(
             itertools.product(hw1_3_sensitivity.REGIMES, hw1_3_sensitivity.TARGETS,
-                              hw1_3_sensitivity.MEASURES), np.linspace(0.99, 0.1, 30)):
-        rows.append({"regime": regime, "target": target, "measure": measure, "rho": rho})
+                              hw1_3_sensitivity.MEASURES), np.linspace(0.99, 0.1, 40)):
+        rows.append({"regime": regime, "target": target, "measure": measure, "correlation": rho})
     for row in rows:
         if (row["regime"], row["target"]) == ("equal_loss", "test_loss"):
-            row["rho"] = {"sensitivity": -0.456, "sharpness": 0.912}.get(row["measure"], 0.777)
+            known = {"sensitivity": -0.456, "sharpness": 0.912}
+            row["correlation"] = known.get(row["measure"], 0.777)
     title = hw1_3_sensitivity.figure_title({"correlations": rows})
     assert title == ("Rank correlation with the test loss at equal training loss: "
                      "sensitivity −0.46, ε-sharpness 0.91")
@@ -1214,7 +1585,7 @@ def test_the_title_says_the_correlations_with_the_test_loss_at_equal_loss():
 SCRIPTS = ("hw1_1_simulate", "hw1_1_mnist", "hw1_2_pca", "hw1_2_gradnorm", "hw1_2_minratio",
            "hw1_3_random_labels", "hw1_3_params", "hw1_3_flatness", "hw1_3_sensitivity")
 # Constants of the scripts that say how a figure looks and not what was done.
-LOOKS = {"LOOKS", "LOSS_TITLE_NETWORKS", "NORM_TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
+LOOKS = {"LOOKS", "TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
          "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED"}
 
 
@@ -1269,8 +1640,9 @@ def test_a_network_is_not_said_to_beat_others_without_a_significant_difference()
     final_titles = titles(hw1_1_simulate.plot(results))[2::3]
     assert [title.partition("beats ")[2] for title in final_titles[:2]] == [
         "none (p < 0.05)"] * 2
-    others = [str(row["against"]) for row in results["comparisons"]
-              if row["function"] == "triangle wave"]
+    best = hw1_1_simulate.find_best_depths(results)["triangle wave"]
+    others = [str(row["worse"]) for row in results["comparisons"]
+              if row["function"] == "triangle wave" and row["better"] == best]
     assert final_titles[2].endswith(f"beats {', '.join(others)} (p < 0.05)")
 
 
@@ -1293,36 +1665,40 @@ def test_no_threshold_is_drawn_where_no_network_fits():
     results = stored("hw1_3_params")
     for row in results["thresholds"]:
         for column in row:
-            if column not in ("randomized", "measure", "largest_parameters", "at_largest",
-                              "at_largest_ci95"):
+            if column not in ("randomized", "measure", "labels_times_classes",
+                              "largest_parameters", "at_largest_mean", "at_largest_mean_ci95"):
                 row[column] = None
     figure = hw1_3_params.plot(results)
     labels = [line.get_label() for panel in figure.axes for line in panel.lines]
     assert not any("fitted" in label for label in labels)
+    assert labels.count("labels × classes") == 4  # where it is expected is drawn all the same
 
 
-def test_runs_that_never_fit_are_open_marks_at_the_last_epoch():
+def test_networks_that_never_fit_are_counted_and_have_no_factor():
     results = stored("hw1_3_random_labels")
-    fits = hw1_3_random_labels.compare_fits({0: [3, 5], 1: [None, 7]})
-    results["fits"], results["curves"]["epochs_to_fit"] = fits, {0: [3, 5], 1: [None, 7]}
-    last_epoch = results["settings"]["epochs"] = 77  # later than any curve of these results ends
+    constants = results["constants"]
+    rows = [row for row in results["times"] if row["train_size"] == 10_000
+            and (row["randomized"], row["threshold"]) == (1, constants["FITTED"])]
+    assert len(rows) == 1
+    rows[0].update(runs_that_reach_it=1, slowdown=None, slowdown_low=None, slowdown_high=None)
+    results["table"][-1]["train_accuracy"] = 0.9
     figure = hw1_3_random_labels.plot(results)
-    panel = figure.axes[3]
-    marks = [(line.get_ydata()[0], line.get_markerfacecolor() == "none") for line in panel.lines]
-    assert marks == [(3, False), (5, False), (last_epoch, True), (7, False)]
-    assert panel.get_title() == f"100% random labels: 1 of 2 runs fit within {last_epoch} epochs"
-    assert figure.get_suptitle().startswith("3 of 4 networks fit their labels")
+    assert figure.get_suptitle().startswith("10 of 12 networks fit their labels")
+    assert titles(figure)[0] == "Not all networks learn their labels"
+    assert "– times to 99.9%" in titles(figure)[2]
+    assert "– times with 10,000 images" in titles(figure)[3]
 
 
 def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
     results = stored("hw1_3_sensitivity")
-    results["curves"]["equal_loss"] = {}
+    results["curves"]["equal_loss"] = {name: [] for name in results["curves"]["equal_loss"]}
     for row in results["correlations"]:
         if row["regime"] == "equal_loss":
-            row["rho"] = row["rho_low"] = row["rho_high"] = None
+            for name in ("correlation", "partial", "within"):
+                row[name] = row[f"{name}_low"] = row[f"{name}_high"] = None
     figure = hw1_3_sensitivity.plot(results)
     assert png_of(figure, results)
-    for title in titles(figure)[:4]:
+    for title in titles(figure)[2:]:
         assert "at equal loss" not in title
     assert figure.get_suptitle().startswith(
         "Rank correlation with the test loss at equal training loss: sensitivity –, ε-sharpness –")
@@ -1332,14 +1708,32 @@ def test_a_search_without_critical_points_is_drawn():
     results = stored("hw1_2_minratio")
     results["points"] = []
     for row in results["correlations"]:
-        row.update(count=0, spearman=None, spearman_low=None, spearman_high=None)
+        row.update(count=0, differing=0, spearman=None, spearman_low=None, spearman_high=None)
+    for row in results["tolerances"]:
+        row.update(ends=0, count=0, differing=0, spearman=None, spearman_low=None,
+                   spearman_high=None)
     for curves in results["curves"].values():
         curves["spectra"] = []
+        curves["gradient_norm"] = [1.0] * len(curves["gradient_norm"])
     for row in results["search"]:
         row["negative_to_positive"] = None
     for row in results["table"]:
         row["accepted"] = 0
     figure = hw1_2_minratio.plot(results)
     assert png_of(figure, results)
-    assert "at 0 distinct critical points" in figure.get_suptitle()
-    assert figure.axes[3].get_title() == "Accepted, left of the line: 0 plain, 0 regularized"
+    assert figure.get_suptitle().startswith(
+        "Loss and share of positive eigenvalues: nothing to correlate (plain), nothing")
+    assert titles(figure)[0].startswith(
+        "Plain loss, 0 ends that are not constant: nothing to correlate\n")
+    assert titles(figure)[3] == "Accepted, left of the line: 0 plain, 0 regularized"
+
+
+def test_only_ends_with_a_small_gradient_are_drawn():
+    results = stored("hw1_2_minratio")
+    curves = results["curves"]["plain"]
+    curves["gradient_norm"] = [1e-4, 1.1e-4, 0.0]
+    curves["loss"], curves["minimal_ratio"] = [0.3, 0.2, 0.1], [0.5, 0.6, 0.7]
+    curves["flatness"] = [1.0, 1.0, 1.0]
+    panel = hw1_2_minratio.plot(results).axes[0]
+    assert panel.collections[0].get_offsets().tolist() == [[0.3, 0.5], [0.1, 0.7]]
+    assert panel.collections[0].get_array().tolist() == [1e-4, 1e-10]  # the darkest, the lightest

@@ -4,16 +4,17 @@ import math
 from itertools import product
 
 from common.critical_points import (
-    classify,
     find_critical_points,
     flatness,
     gradients_at,
     hessians_at,
     higher_neighbours,
+    higher_neighbours_of_all,
     kernel_fractions,
     losses_at,
     measure_ends,
     number_distinct,
+    number_losses,
     random_directions,
     signature,
 )
@@ -120,7 +121,7 @@ def test_search_rests_where_the_gradient_norm_is_stationary_but_not_zero():
     gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
     torch.testing.assert_close(gradients.norm(dim=1), torch.ones(2).double())
     assert flatness(gradients, hessians).max() <= 1e-7
-    of_gradient, of_dimensions = kernel_fractions(gradients, hessians)
+    of_gradient, of_dimensions = kernel_fractions(gradients, *torch.linalg.eigh(hessians))
     torch.testing.assert_close(of_gradient, torch.ones(2).double())
     assert of_dimensions.tolist() == [0.5, 0.5]
 
@@ -133,7 +134,7 @@ def test_flatness_and_kernel_fractions_of_known_gradients():
     gradients = tensor([[7.0, 0, 0], [0, 1e-3, 0], [0, 0, 5.0], [3.0, 0, 4.0]])
     expected = tensor([4, 1, 0, 4 * 3 / 5]) / math.sqrt(17)
     torch.testing.assert_close(flatness(gradients, hessians), expected)
-    of_gradient, of_dimensions = kernel_fractions(gradients, hessians)
+    of_gradient, of_dimensions = kernel_fractions(gradients, *torch.linalg.eigh(hessians))
     torch.testing.assert_close(of_gradient, tensor([0, 0, 1, 16 / 25]))
     torch.testing.assert_close(of_dimensions, torch.full((4,), 1 / 3).double())
 
@@ -163,6 +164,10 @@ def test_the_ends_of_searches_are_measured_as_a_known_quadratic_has_it():
     # ∇ = Hθ has no part in the kernel, which is one of seven dimensions.
     assert measured["kernel_fraction"].tolist() == pytest.approx([0, 0], abs=1e-20)
     assert measured["kernel_dimensions"].tolist() == pytest.approx([1 / 7] * 2)
+    torch.testing.assert_close(measured["eigenvalues"],
+                               SEVEN_EIGENVALUES.sort().values.expand(2, 7), atol=1e-12, rtol=0)
+    assert measured["signature"].tolist() == [[4, 1, 2]] * 2
+    assert measured["minimal_ratio"].tolist() == pytest.approx([4 / 7] * 2)
 
 
 # --- minimum or saddle ---
@@ -222,8 +227,31 @@ def test_neighbours_beyond_a_barrier_are_seen_by_a_large_radius_only():
 
 def test_losses_within_the_tolerance_share_a_number():
     losses = tensor([0.3, 0.1, 0.1 + 1e-12, 0.2, 0.3 - 1e-12])
-    assert number_distinct(losses).tolist() == [3, 1, 1, 2, 3]
-    assert number_distinct(losses[:0]).tolist() == []
+    assert number_losses(losses).tolist() == [3, 1, 1, 2, 3]
+    assert number_losses(losses[:0]).tolist() == []
+
+
+def test_points_share_a_number_where_both_loss_and_spectrum_are_equal():
+    losses = tensor([0.3, 0.1, 0.1 + 1e-12, 0.1, 0.3, 0.2])
+    eigenvalues = tensor([[5, 1], [-1, 100], [100, -1 + 1e-6], [100, -1.1], [5, 1], [100, -1]])
+    numbers = number_distinct(losses, eigenvalues).tolist()
+    # the second and third in any order of eigenvalues; the fourth of equal loss; the sixth of equal
+    # spectrum, but not of equal loss
+    assert numbers == [4, 1, 1, 2, 4, 3]
+    assert number_distinct(losses[:0], eigenvalues[:0]).tolist() == []
+
+
+def test_points_that_a_symmetry_of_the_network_maps_to_each_other_are_one():
+    inputs = torch.linspace(0, 1, 16, dtype=torch.float64).unsqueeze(1)
+    model = mlp([1, 2, 1], [generator()], nn.Tanh).double()  # w₁, w₂, b₁, b₂, v₁, v₂, c
+    loss = loss_at(model, inputs, torch.sinc(5 * inputs), mean_squared_error, 1e-2)
+    point = normal(7, seed=8)
+    swapped_units = point[[1, 0, 3, 2, 5, 4, 6]]
+    mirrored_unit = point * tensor([-1, 1, -1, 1, -1, 1, 1])
+    mirrored_weight = point * tensor([-1, 1, 1, 1, 1, 1, 1])  # which is no symmetry
+    ends = measure_ends(loss, torch.stack([point, swapped_units, mirrored_unit, mirrored_weight]))
+    numbers = number_distinct(ends["loss"], ends["eigenvalues"])
+    assert numbers[0] == numbers[1] == numbers[2] != numbers[3]
 
 
 def test_directions_are_uniform_on_the_sphere():
@@ -237,16 +265,11 @@ def test_directions_are_uniform_on_the_sphere():
                                atol=0.01, rtol=0)
 
 
-def test_classified_points_have_the_eigenvalues_and_neighbours_of_a_known_quadratic():
+def test_each_point_has_neighbours_of_its_own():
     _, loss = quadratic(SEVEN_EIGENVALUES)
-    points = torch.zeros(2, 7, dtype=torch.float64)
     directions = [random_directions(500, 7, generator(seed)) for seed in range(2)]
-    found = classify(loss, points, directions, (0, 1.0))
-    assert found["signature"].tolist() == [[4, 1, 2]] * 2
-    assert found["minimal_ratio"].tolist() == pytest.approx([4 / 7] * 2)
-    torch.testing.assert_close(found["eigenvalues"],
-                               SEVEN_EIGENVALUES.sort().values.expand(2, 7), atol=1e-12, rtol=0)
-    # a quadratic looks the same from near and far, and the two points have other neighbours
-    assert found["sampled_ratios"].shape == (2, 2)
-    torch.testing.assert_close(found["sampled_ratios"][:, 0], found["sampled_ratios"][:, 1])
-    assert found["sampled_ratios"][0, 0] != found["sampled_ratios"][1, 0]
+    sampled = higher_neighbours_of_all(loss, torch.zeros(2, 7).double(), directions, (0, 1.0))
+    assert sampled.shape == (2, 2)
+    # a quadratic looks the same from near and far
+    torch.testing.assert_close(sampled[:, 0], sampled[:, 1])
+    assert sampled[0, 0] != sampled[1, 0]

@@ -149,15 +149,16 @@ def test_the_rescaled_solutions_are_measured_scale_by_scale(pair, monkeypatch):
     assert [(row["scale"], row["runs"]) for row in rows] == [(1, 2), (4, 2)]
     # powers of two change no digit of the function, yet the norm and the sharpness of its weights
     assert [row["largest_output_change"].item() for row in rows] == [0, 0]
-    assert rows[0]["test_loss"] == rows[1]["test_loss"]
+    for name in ("test_loss", "uncertainty"):
+        assert rows[0][f"{name}_median"] == rows[1][f"{name}_median"] > 0
     test_losses, _ = evaluate(model, images[60:], labels[60:], unflatten(first, model))
-    assert rows[0]["test_loss"] == pytest.approx(test_losses.mean().item())
+    assert rows[0]["test_loss_median"] == pytest.approx(test_losses.mean().item())  # of two runs
     for row, eigenvalues, scale in zip(rows, curves["largest_eigenvalue"], (1, 4)):
         scaled = rescale(first, model, scale)
         expected = largest_eigenvalue(loss, scaled.double())
         assert eigenvalues.tolist() == pytest.approx(expected.tolist())
-        assert row["largest_eigenvalue"] == pytest.approx(expected.mean().item())
-        assert row["weight_norm"] == pytest.approx(scaled.norm(dim=1).mean().item())
+        assert row["largest_eigenvalue_highest"] == pytest.approx(expected.max().item())
+        assert row["weight_norm_median"] == pytest.approx(scaled.norm(dim=1).mean().item())
 
 
 def test_the_largest_change_of_an_output_is_that_of_all_runs(monkeypatch):
@@ -170,7 +171,8 @@ def test_the_largest_change_of_an_output_is_that_of_all_runs(monkeypatch):
     (row,), curves = experiment.summarize_rescaled(join_groups({
         ("scale", 1.0, 0): first, ("scale", 1.0, 2): second, ("scale", 4.0, 0): second}))
     assert (row["runs"], row["largest_output_change"]) == (3, 0.2)
-    assert (row["train_loss"], row["largest_eigenvalue"], row["sharpness"]) == (2, 6, 8)
+    assert (row["train_loss_median"], row["largest_eigenvalue_median"], row["sharpness_median"],
+            row["sharpness_lowest"], row["sharpness_highest"]) == (2, 5, 8, 7, 9)
     assert [by_run.tolist() for by_run in curves["sharpness"]] == [[7, 8, 9]]
 
 
@@ -183,6 +185,27 @@ def test_an_output_that_a_scale_changes_is_seen(pair, monkeypatch):
                      for vectors in (first, 2 * first))
     assert changes == pytest.approx(abs(after - before).max((1, 2)))
     assert changes.min() > 0.1
+
+
+def test_every_row_with_a_flatness_says_how_confident_its_networks_are(pair, monkeypatch):
+    _, first, second, images, labels = pair
+    data, settings = task(images, labels, monkeypatch)
+    solutions = {"base": first, "batch_size": second, "learning_rate": 2 * second}
+    monkeypatch.setattr(experiment, "train_all", lambda *_: solutions)
+    monkeypatch.setattr(experiment, "load_dataset", lambda *_: data)
+    settings.epochs, settings.dataset, settings.data_dir = 1, "made up", "data"
+    results = experiment.run(settings)
+    for table, columns in (("table", {"curvature_median"}),
+                           ("solutions", {"largest_eigenvalue_median", "sharpness_median"}),
+                           ("rescaling", {"largest_eigenvalue_median", "sharpness_median"})):
+        beside = {"train_loss_median", "weight_norm_median", "uncertainty_median"}
+        for row in results[table]:
+            assert columns | beside <= set(row)
+    norms = [row["weight_norm_median"] for row in results["solutions"]]
+    assert norms == pytest.approx([vectors.norm(dim=1).median().item()
+                                   for vectors in solutions.values()])
+    at_1 = results["table"][3]  # batch_size, different initialization: the second and third runs
+    assert at_1["weight_norm_median"] == pytest.approx(second[1:].norm(dim=1).mean().item())
 
 
 def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set(monkeypatch):

@@ -16,7 +16,7 @@ from common.training import (
     run_generators,
     train,
 )
-from hw1_2_gradnorm import observe
+from hw1_2_gradnorm import dead_units, observe
 
 import numpy as np
 import pytest
@@ -39,6 +39,10 @@ def closed_form(vectors, inputs, targets):
     design = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=inputs.dtype)], 1)
     residuals = vectors @ design.T - targets.squeeze(1)
     return residuals.square().mean(1), 2 / len(inputs) * residuals @ design
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def batch_gradient(model):
@@ -132,9 +136,27 @@ def test_the_batches_of_one_epoch_average_to_the_full_gradient():
     torch.testing.assert_close(torch.stack(batches).mean(0), full)
 
 
-def test_a_training_is_observed_before_each_of_the_steps_moves_it():
+def test_dead_units_are_those_that_are_zero_on_all_inputs():
+    model = mlp([1, 2, 2, 1], run_generators(0, 2, "initialization")).double()
+    inputs = torch.linspace(0, 1, 11, dtype=torch.float64).unsqueeze(1)
+    first, second = model[1], model[3]
+    with torch.no_grad():
+        # x and 0.9 − x, each zero on some inputs; in the second run the latter is −0.1 − x
+        first.weight[:] = tensor([[1], [-1]])
+        first.bias[:] = tensor([[[0], [0.9]], [[0], [-0.1]]])
+        # the sum of both and its negative, which is dead
+        second.weight[:] = tensor([[1, 1], [-1, -1]])
+        second.bias[:] = 0
+    assert dead_units(model, inputs).tolist() == [1 / 4, 2 / 4]
+
+
+def test_a_training_is_observed_before_each_of_the_steps_moves_it(monkeypatch):
+    # A linear regression has no hidden units to count; what matters is when they are counted.
+    monkeypatch.setattr(hw1_2_gradnorm, "dead_units",
+                        lambda model, _: parameter_vectors(model).clone())
     model, inputs, targets = linear_regression()
-    vectors, expected_losses, expected_norms = parameter_vectors(model), [], []
+    vectors, expected_losses, expected_norms = parameter_vectors(model).clone(), [], []
+    initial_vectors = vectors
     for step in range(5):  # gradient descent by hand
         loss, gradient = closed_form(vectors, inputs, targets)
         if step in (0, 1, 4):
@@ -148,6 +170,8 @@ def test_a_training_is_observed_before_each_of_the_steps_moves_it():
     np.testing.assert_allclose(records["norm"], torch.stack(expected_norms, 1))
     # every step sees the whole set
     np.testing.assert_allclose(records["batch_norm"], records["norm"])
+    np.testing.assert_allclose(records["initial_dead_units"], initial_vectors)
+    np.testing.assert_allclose(records["dead_units"], vectors)
 
 
 def test_networks_observed_in_groups_are_those_observed_one_by_one(monkeypatch):
@@ -170,5 +194,5 @@ def test_networks_observed_in_groups_are_those_observed_one_by_one(monkeypatch):
             else:
                 alone = hw1_2_gradnorm.observe_on_images(data, name, [run], steps, settings)
             for measure, values in records.items():
-                assert values.shape == (3, 3)
+                assert values.shape == ((3,) if "dead" in measure else (3, 3))
                 np.testing.assert_allclose(values[run], alone[measure][0], rtol=1e-4)

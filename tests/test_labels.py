@@ -96,9 +96,9 @@ def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
     settings = small_settings(runs=2)
     seen = {}
 
-    def record_only(model, images, labels, *arguments, record, order_generators, **options):
+    def record_only(model, images, labels, *arguments, probe, order_generators, **options):
         seen.update(labels=labels, order=torch.randperm(24, generator=order_generators[0]))
-        record(0)
+        probe(0)
 
     monkeypatch.setattr(experiment, "train", record_only)
     mean_image = data.train_images[:24].mean(0)
@@ -110,7 +110,7 @@ def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
             test_answers = model((data.test_images - mean_image).unsqueeze(0))[0].argmax(1)
         order = torch.randperm(24, generator=run_generators(0, [run], "order")[0])
         for fraction in experiment.FRACTIONS:
-            history = experiment.train_model(data, fraction, run, settings)
+            history = experiment.train_model(data, fraction, run, 24, settings)
             labels, mask = randomize_labels(data.train_labels[:24], fraction, generator(run))
             assert torch.equal(seen["labels"][0], labels) and len(seen["labels"]) == 1
             assert torch.equal(seen["order"], order)
@@ -118,6 +118,7 @@ def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
             true_hits = [int(answers[j] == data.train_labels[j]) for j in range(24) if mask[j]]
             test_hits = [int(test_answers[j] == data.test_labels[j]) for j in range(20)]
             expected = {
+                "epoch": 0,
                 "train_accuracy": np.mean(hits),
                 "test_accuracy": np.mean(test_hits),
                 "true_accuracy": np.mean(true_hits) if true_hits else 0,
@@ -127,44 +128,43 @@ def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
                 assert history[name].tolist() == pytest.approx([value], abs=1e-6), name
 
 
-@pytest.mark.parametrize("accuracy, goes_on", [(0.999, False), (0.998, True)])
-def test_training_ends_when_the_network_fits(monkeypatch, accuracy, goes_on):
+@pytest.mark.parametrize("accuracy, ends", [(0.999, True), (0.998, False)])
+def test_training_ends_when_the_network_fits(monkeypatch, accuracy, ends):
     monkeypatch.setattr(experiment, "measure_training", lambda *arguments: {
         "train_accuracy": torch.tensor([accuracy], dtype=torch.float64)})
-    ended = []
-    monkeypatch.setattr(experiment, "train", lambda *arguments, record, **options:
-                        ended.append(record(0)))
-    experiment.train_model(made_up_data(), 0, 0, small_settings(runs=1))
-    assert ended == [not goes_on]
+    settings = small_settings(runs=1)
+    settings.epochs = 4
+    history = experiment.train_model(made_up_data(), 0, 0, 24, settings)
+    # Three steps are an epoch. Measured at the steps 0 to 10, and at the end, 12.
+    steps = [0, 1, 2] if ends else [*range(11), 12]
+    assert history["epoch"].tolist() == pytest.approx([step / 3 for step in steps])
 
 
 def test_a_run_that_has_ended_keeps_its_last_values():
-    short = {"train_loss": np.array([3.0, 1.0]), "test_accuracy": np.array([0.1, 0.7])}
-    long = {"train_loss": np.array([4.0, 2.0, 1.5, 1.2]),
-            "test_accuracy": np.array([0.2, 0.6, 0.5, 0.4])}
+    short = {"epoch": np.array([0, 0.5]), "train_loss": np.array([3.0, 1.0])}
+    long = {"epoch": np.array([0, 0.5, 1, 2]), "train_loss": np.array([4.0, 2.0, 1.5, 1.2])}
     for runs, order in (([short, long], [0, 1]), ([long, short], [1, 0])):
         aligned = experiment.align_runs(runs)
-        assert list(aligned) == ["train_loss", "test_accuracy"]
+        assert aligned["epoch"].tolist() == [0, 0.5, 1, 2]
         np.testing.assert_array_equal(
             aligned["train_loss"][order], [[3, 1, 1, 1], [4, 2, 1.5, 1.2]])
-        np.testing.assert_array_equal(
-            aligned["test_accuracy"][order], [[0.1, 0.7, 0.7, 0.7], [0.2, 0.6, 0.5, 0.4]])
     assert experiment.align_runs([short])["train_loss"].tolist() == [[3, 1]]
 
 
-def test_every_fraction_has_its_own_runs_in_order_and_its_own_last_epoch(monkeypatch):
-    def train_model(data, fraction, run_number, settings):
-        epochs = round(4 * fraction) + run_number  # run 1 takes an epoch more
-        return {"train_loss": 100 * fraction + 10 * run_number + np.arange(epochs + 1)}
+def test_every_size_and_fraction_has_its_own_runs_in_order(monkeypatch):
+    def train_model(data, fraction, run_number, train_size, settings):
+        return {"train_loss": [train_size, fraction, run_number]}
 
     monkeypatch.setattr(experiment, "train_model", train_model)
-    history = experiment.train_all(made_up_data(), small_settings(runs=2))
-    assert list(history) == list(experiment.FRACTIONS)
-    assert history[0]["train_loss"].tolist() == [[0, 0], [10, 11]]
-    assert history[0.5]["train_loss"].tolist() == [[50, 51, 52, 52], [60, 61, 62, 63]]
-    assert history[1]["train_loss"].shape == (2, 6)
+    monkeypatch.setattr(experiment, "SIZES", (6, 12, 24, 48))
+    trained = experiment.train_all(made_up_data(), small_settings(runs=2))
+    assert list(trained) == [*((24, fraction) for fraction in experiment.FRACTIONS),
+                             (6, 0), (6, 1), (12, 0), (12, 1)]
+    for (size, fraction), runs in trained.items():
+        assert [run["train_loss"] for run in runs] == [[size, fraction, 0], [size, fraction, 1]]
 
 
 def small_settings(runs):
     return SimpleNamespace(seed=0, device=torch.device("cpu"), lr=0.02, batch_size=8, epochs=1,
-                           runs=runs, train_size=24, jobs=1, cluster=None, experiment="test")
+                           runs=runs, train_size=24, hidden_width=128, jobs=1, cluster=None,
+                           experiment="test")

@@ -3,8 +3,10 @@
 import itertools
 
 from common.statistics import (
+    compare_accuracies,
     compare_errors,
-    compare_to_best,
+    correlation_columns,
+    correlation_within_groups,
     find_peak,
     first_reaching,
     held_out_argmax,
@@ -15,12 +17,13 @@ from common.statistics import (
     mean_ci95,
     mean_columns,
     mean_over_pairs,
-    median_ci95,
+    partial_spearman,
+    place_of_reaching,
     quartile_columns,
+    range_columns,
     ratio_columns,
     spearman,
     spearman_ci95,
-    spearman_clusters_ci95,
 )
 
 import numpy as np
@@ -54,13 +57,11 @@ def test_mean_columns_are_named_after_their_quantity():
     assert columns == {"loss": 2, "loss_ci95": pytest.approx(half_width), "norm": 5, "norm_ci95": 0}
 
 
-def test_an_interval_is_cut_at_the_limit_on_both_sides():
-    half_width = T_TWO_DEGREES / np.sqrt(3)  # 2.48 around a mean of 2 and of -2
-    uncut = interval_columns("rho", [1.0, 2.0, 3.0])
-    assert uncut == {"rho": 2, "rho_low": pytest.approx(2 - half_width),
-                     "rho_high": pytest.approx(2 + half_width)}
-    assert interval_columns("rho", [1.0, 2.0, 3.0], limit=3)["rho_high"] == 3
-    assert interval_columns("rho", [-1.0, -2.0, -3.0], limit=3)["rho_low"] == -3
+def test_an_interval_has_two_ends():
+    half_width = T_TWO_DEGREES / np.sqrt(3)  # 2.48 around a mean of 2
+    assert interval_columns("rho", [1.0, 2.0, 3.0]) == {
+        "rho": 2, "rho_low": pytest.approx(2 - half_width),
+        "rho_high": pytest.approx(2 + half_width)}
     assert interval_columns("rho", [0.5]) == {"rho": 0.5, "rho_low": None, "rho_high": None}
 
 
@@ -78,12 +79,10 @@ def test_quartiles_by_hand():
     assert columns == {"loss_median": 3, "loss_q25": 2, "loss_q75": 4}
 
 
-def test_median_ci95_lies_between_the_order_statistics_of_the_binomial():
-    # Of 15 values the 4th and the 12th: P(4 ≤ Bin(15, ½) ≤ 11) = 0.965, one place in it is 0.882.
-    assert median_ci95(np.random.default_rng(0).permutation(15)) == (7, 3, 11)
-    assert stats.binom.cdf(11, 15, 0.5) - stats.binom.cdf(3, 15, 0.5) >= 0.95
-    assert stats.binom.cdf(10, 15, 0.5) - stats.binom.cdf(4, 15, 0.5) < 0.95
-    assert median_ci95([1.0, 5.0, 3.0]) == (3.0, None, None)
+def test_a_range_by_hand():
+    columns = range_columns("barrier", [0.5, 0.0, 0.1, 0.3])
+    assert columns == {"barrier_median": pytest.approx(0.2), "barrier_lowest": 0,
+                       "barrier_highest": 0.5}
 
 
 def test_the_jackknife_of_values_that_belong_to_one_run_is_the_t_interval():
@@ -109,8 +108,9 @@ def test_one_pair_has_no_interval():
 # --- rank correlations ---
 
 
-def test_what_never_varies_has_a_rank_correlation_of_zero():
-    assert spearman(np.ones(4), np.arange(4.0)) == spearman(np.arange(4.0), np.ones(4)) == 0
+def test_what_never_varies_has_no_rank_correlation():
+    assert np.isnan(spearman(np.ones(4), np.arange(4.0)))
+    assert np.isnan(spearman(np.arange(4.0), np.ones(4)))
     assert spearman(np.arange(4.0), -np.arange(4.0)) == pytest.approx(-1)
 
 
@@ -126,36 +126,63 @@ def test_spearman_interval_covers_a_known_correlation():
     assert spearman_ci95(x, np.ones(300)) == (None, None, None)
 
 
-def test_clustered_correlation_agrees_with_scipys_bootstrap_of_whole_clusters():
-    random = np.random.default_rng(6)
-    x = np.arange(12)[:, np.newaxis] + 0.1 * random.standard_normal((12, 5))
-    y = x + 6 * random.standard_normal((12, 1))  # the noise is common to a cluster
-    rho, low, high = spearman_clusters_ci95(x, y, resamples=4_000)
-    assert rho == pytest.approx(stats.spearmanr(x.ravel(), y.ravel()).statistic)
-
-    def z_of(clusters):
-        clusters = clusters.astype(int)
-        return np.arctanh(stats.spearmanr(x[clusters].ravel(), y[clusters].ravel()).statistic)
-
-    error = stats.bootstrap((np.arange(12),), z_of, vectorized=False, n_resamples=1_000,
-                            method="percentile", random_state=7).standard_error
-    half_width = stats.t.ppf(0.975, 11) * error
-    # a standard error from 1,000 draws is known to about 2 %
-    expected = np.arctanh(rho) + half_width * np.array([-1, 1])
-    assert np.arctanh([low, high]) == pytest.approx(expected, abs=0.1 * half_width)
+def test_one_point_of_many_carries_no_correlation():
+    x, y = np.arange(34.0), np.ones(34)
+    y[3] = 0.5  # absent from (33/34)^34 = 36 % of the resamples
+    assert spearman_ci95(x, y) == (None, None, None)
+    y[20:] = 0.2
+    assert None not in spearman_ci95(x, y)
 
 
-@pytest.mark.parametrize("x", [np.ones((8, 5)), np.arange(5).reshape(1, 5)])
-def test_correlation_with_something_constant_or_within_one_cluster_is_none(x):
-    assert spearman_clusters_ci95(x, np.arange(x.size).reshape(x.shape)) == (None, None, None)
+def test_a_partial_correlation_is_that_of_the_residuals_of_the_ranks():
+    random = np.random.default_rng(2)
+    given = random.normal(size=40)
+    x, y = given + random.normal(size=40), given**3 + random.normal(size=40)
+    ranks = [stats.rankdata(values) for values in (x, y, given)]
+    residuals = []
+    for values in ranks[:2]:
+        slope, offset = np.polyfit(ranks[2], values, 1)
+        residuals.append(values - slope * ranks[2] - offset)
+    expected = np.corrcoef(*residuals)[0, 1]
+    assert partial_spearman(x, y, given) == pytest.approx(expected)
+    assert abs(expected) < 0.2 < spearman(x, y)
 
 
-def test_the_interval_holds_a_perfect_order():
-    x = np.arange(15).reshape(5, 3)
-    rho, low, high = spearman_clusters_ci95(x, x)
-    assert 0.999 < low <= rho <= high <= 1
-    rho, low, high = spearman_clusters_ci95(x, -x)
-    assert -1 <= low <= rho <= high < -0.999
+def test_what_follows_from_the_given_has_no_partial_correlation():
+    given, y = np.arange(6.0), np.array([2.0, 1.0, 4.0, 3.0, 6.0, 5.0])
+    assert np.isnan(partial_spearman(given**2, y, given))
+    assert np.isnan(partial_spearman(given, y, np.ones(6)))
+
+
+def test_correlations_of_runs_are_averaged_in_fishers_z():
+    z = np.array([0.5, 1.0, 1.5])
+    columns = correlation_columns("rho", np.tanh(z), points=100)
+    half_width = 0.5 * T_TWO_DEGREES / np.sqrt(3)
+    assert columns == pytest.approx({"rho": np.tanh(1), "rho_low": np.tanh(1 - half_width),
+                                     "rho_high": np.tanh(1 + half_width)})
+    assert correlation_columns("rho", [1.0], points=10) == {
+        "rho": pytest.approx(1 - 3 / 990), "rho_low": None, "rho_high": None}
+    assert set(correlation_columns("rho", [0.5, np.nan], points=10).values()) == {None}
+
+
+def test_groups_that_differ_do_not_correlate_what_varies_within_them():
+    random = np.random.default_rng(3)
+    noise = random.normal(size=(2, 6, 10))
+    groups = 100 * np.arange(10)  # between the groups the correlation is 1
+    x, y = noise[0] + groups, noise[1] + groups
+    assert np.corrcoef(x.ravel(), y.ravel())[0, 1] > 0.99
+    r, low, high = correlation_within_groups(x, y)
+    scores = [stats.zscore(values, axis=0).ravel() for values in noise]
+    assert r == pytest.approx(np.corrcoef(*scores)[0, 1])
+    assert low < 0 < high
+    assert correlation_within_groups(x, 5 - 3 * x)[0] == pytest.approx(-1, abs=1e-3)
+
+
+def test_within_groups_of_equal_values_there_is_no_correlation():
+    equal = np.repeat(np.arange(4.0)[np.newaxis], 5, axis=0)
+    random = np.random.default_rng(4).normal(size=(5, 4))
+    assert correlation_within_groups(equal, random) == (None, None, None)
+    assert correlation_within_groups(random[:3], random[:3] ** 3)[1:] == (None, None)
 
 
 # --- comparing models ---
@@ -171,30 +198,62 @@ def test_holm_on_a_worked_example():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_compare_to_best_pairs_the_runs_and_corrects_for_their_number():
+def test_holm_leaves_out_what_was_not_tested():
+    assert holm([0.03, None, 0.01, 0.04]) == [pytest.approx(0.06), None, pytest.approx(0.03),
+                                              pytest.approx(0.06)]
+
+
+def test_accuracies_are_compared_run_by_run_over_all_pairs():
     values = {"a": [1.0, 2.0, 3.0, 4.1], "b": [1.5, 2.4, 3.6, 4.5], "c": [0.0, 9.0, 0.0, 1.0]}
-    best, others = compare_to_best(values, np.mean, stats.ttest_rel)
-    assert best == "b" and [model for model, _, _ in others] == ["a", "c"]
-    np.testing.assert_allclose(others[0][1], [0.5, 0.4, 0.6, 0.4])
-    single = [stats.ttest_1samp(np.subtract(values["b"], values[model]), 0).pvalue
-              for model in "ac"]
-    assert others[0][2] == pytest.approx(2 * single[0])
-    assert others[1][2] == pytest.approx(single[1])
-    assert compare_to_best({"a": [1.0], "b": [2.0]}, np.mean, stats.ttest_rel)[1][0][2] is None
+    rows = compare_accuracies(values)
+    assert [(row["better"], row["worse"]) for row in rows] == [("b", "a"), ("a", "c"), ("b", "c")]
+    assert rows[0]["accuracy_difference"] == pytest.approx(0.475)
+    half_width = stats.t.ppf(0.975, 3) * np.std([0.5, 0.4, 0.6, 0.4], ddof=1) / 2
+    assert rows[0]["difference_ci95"] == pytest.approx(half_width)
+    single = [stats.ttest_rel(values[row["better"]], values[row["worse"]]).pvalue for row in rows]
+    assert [row["p_value"] for row in rows] == pytest.approx(holm(single))
+    assert compare_accuracies({"a": [1.0], "b": [2.0]})[0]["p_value"] is None
+    assert compare_accuracies({"a": [1.0, 2.0], "b": [2.0, 3.0]})[0]["p_value"] is None
 
 
-def test_compare_errors_counts_in_decades():
-    good = 10.0 ** -np.arange(10, 18)
-    decades = np.array([2, 1.1, 1.2, 3, -1, 2.2, 2.4, 1.3])
-    to_worse, to_equal = compare_errors({"worse": good * 10**decades, "good": good, "equal": good})
-    assert (to_worse["best"], to_worse["against"]) == ("good", "worse")
-    assert (to_worse["runs"], to_worse["wins"]) == (8, 7)
-    # of eight values the interval of the median reaches from the first to the last
-    assert (to_worse["median_error_ratio"], to_worse["ratio_low"],
-            to_worse["ratio_high"]) == pytest.approx((10**1.65, 10**-1, 10**3))
-    assert to_worse["p_value"] == pytest.approx(stats.wilcoxon(decades).pvalue)
-    assert to_equal["p_value"] is None
-    assert to_equal["wins"] == 0 and to_equal["median_error_ratio"] == 1
+def test_errors_are_compared_whatever_the_order_of_the_runs():
+    random = np.random.default_rng(5)
+    errors = {"low": 10 ** random.normal(-6, 1, 15), "high": 10 ** random.normal(-4, 1, 15),
+              "middle": 10 ** random.normal(-5.5, 1, 15)}
+    rows = compare_errors(errors)
+    shuffled = compare_errors({name: random.permutation(values) for name, values in errors.items()})
+    for row, other in zip(rows, shuffled):
+        for name in ("better", "worse", "p_value", "chance_of_lower_error", "median_ratio"):
+            assert row[name] == other[name]
+    row = rows[0]
+    assert (row["better"], row["worse"]) == ("low", "high")
+    lower = errors["low"][:, None] < errors["high"]
+    assert row["chance_of_lower_error"] == pytest.approx(lower.mean())
+    assert row["median_ratio"] == np.median(errors["high"]) / np.median(errors["low"])
+    assert row["ratio_low"] < row["median_ratio"] < row["ratio_high"]
+    single = [stats.mannwhitneyu(errors[row["better"]], errors[row["worse"]]).pvalue
+              for row in rows]
+    assert [row["p_value"] for row in rows] == pytest.approx(holm(single))
+
+
+def test_the_interval_of_a_ratio_of_medians_agrees_with_scipys_bootstrap():
+    random = np.random.default_rng(6)
+    low, high = 10 ** random.normal(-6, 0.5, 15), 10 ** random.normal(-5, 0.5, 15)
+    (row,) = compare_errors({"low": low, "high": high})
+
+    def log_ratio(errors, others, axis):
+        return np.log(np.median(others, axis) / np.median(errors, axis))
+
+    expected = stats.bootstrap((low, high), log_ratio, method="percentile", random_state=0,
+                               n_resamples=20_000).confidence_interval
+    # Two bootstraps of 1,000 and of 20,000 resamples of medians, which take few values.
+    np.testing.assert_allclose(np.log([row["ratio_low"], row["ratio_high"]]), expected, atol=0.25)
+
+
+def test_one_run_is_no_test():
+    (row,) = compare_errors({"a": [1e-3], "b": [1e-6]})
+    assert (row["better"], row["median_ratio"]) == ("b", pytest.approx(1000))
+    assert row["p_value"] is row["ratio_low"] is row["ratio_high"] is None
 
 
 # --- peaks of noisy curves ---
@@ -269,3 +328,10 @@ def test_the_place_of_the_highest_value_is_chosen_by_the_other_runs():
 def test_the_first_point_that_reaches_a_value():
     assert first_reaching([0.1, 0.5, 0.4, 0.9], 0.5) == 1
     assert first_reaching([0.1, 0.4], 0.5) is None
+
+
+def test_the_place_between_two_points_where_a_value_is_reached():
+    places, curve = np.array([0.0, 1.0, 4.0, 5.0]), np.array([0.2, 0.4, 1.0, 0.9])
+    assert place_of_reaching(places, curve, 0.7) == pytest.approx(2.5)
+    assert place_of_reaching(places, curve, 0.1) == 0
+    assert place_of_reaching(places, curve, 1.1) is None

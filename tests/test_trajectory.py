@@ -1,10 +1,11 @@
 """Planes and random walks in parameter space against independent answers, in float64."""
 
 from common.training import run_generators
-from common.trajectory import fit_plane, on_plane, project, random_walks
+from common.trajectory import explained_variance, fit_plane, on_plane, project, random_walks
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
 
 
 def random_paths(runs=3, records=7, dimensions=50):
@@ -23,6 +24,15 @@ def test_projection_equals_an_independent_singular_value_decomposition():
     # entries of order 10, 15 digits
     np.testing.assert_allclose(coordinates, signs * u[:, :2] * s[:2], atol=1e-10)
     np.testing.assert_allclose(pca.explained_variance_ratio_, s[:2] ** 2 / (s**2).sum(), rtol=1e-12)
+
+
+def test_explained_variance_is_that_of_scikit_learns_pca():
+    for dimensions in (50, 5):  # more than points, and fewer
+        vectors = 100 + random_paths(dimensions=dimensions).flatten(0, 1)
+        expected = PCA().fit(vectors).explained_variance_ratio_
+        np.testing.assert_allclose(explained_variance(vectors), expected[:2], rtol=1e-10)
+    line = torch.arange(4.0).double()[:, None] * torch.ones(1, 9)
+    np.testing.assert_allclose(explained_variance(line), [1, 0], atol=1e-12)
 
 
 def test_projections_keep_the_shape_of_runs_and_records():
