@@ -17,12 +17,12 @@ from common.models import mlp, mlp_widths, parameter_count
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, total_cost
 from common.plotting import (
     COLORS,
+    GREY,
     MARKERS,
+    TEST,
     TRAIN,
     draw_final,
-    draw_runs,
     find_row,
-    format_number,
     legend_below,
     new_figure,
 )
@@ -35,7 +35,7 @@ import torch
 # --- settings ---
 
 FLAGS = {
-    "runs": Flag(positive_integer, 12, quick=3, help="reported runs of each network"),
+    "runs": Flag(positive_integer, 10, quick=3, help="reported runs of each network"),
     "epochs": Flag(positive_integer, 20_000, quick=300, help="epochs, one step on all points each"),
     "points": Flag(positive_integer, 128, quick=128,
                    help="training points, evenly spaced on [0, 1]"),
@@ -46,7 +46,7 @@ DEPTHS = (1, 2, 4, 7)  # hidden layers
 LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for each depth and function
 # The learning rate is chosen on shorter selection runs, none of which is reported: run k draws its
 # random numbers from (seed, k), and selection runs are numbered from FIRST_SELECTION_RUN on.
-SELECTION_RUNS = 6
+SELECTION_RUNS = 10
 FIRST_SELECTION_RUN = 1_000_000
 # Of the epochs of a reported run. With an eighth, deep networks got rates that suit the beginning
 # of a training, and fell behind on the triangle wave.
@@ -59,7 +59,7 @@ RECORDS = 100  # times that the error is recorded in a training, about
 SMALLEST_MSE = 1e-14
 FAILED = 0.5  # of the function's variance: a run with a larger final error is hardly better than
 # the best constant, and counts as failed
-RUNS_TOGETHER = 12  # of each function, in one stack
+RUNS_TOGETHER = 10  # of each function, in one stack
 # What a training step costs is about proportional to the hidden units of all networks in the stack,
 # and never less than what this many units cost.
 SMALLEST_STEP_COST = 600
@@ -75,7 +75,7 @@ EARLIER_REPORT = {
 }
 EARLIER_FUNCTIONS = ("sinc", "square wave")
 EARLIER_LEARNING_RATE = 1e-3
-EARLIER_FRACTION = 1 / 4  # of the epochs of a reported run
+EARLIER_FRACTION = 1 / 6  # of the epochs of a reported run
 
 
 # --- networks ---
@@ -384,81 +384,198 @@ def run(settings):
     }
 
 
+def collect_facts(results):
+    """What figure and report say: errors are mean squared errors, p-values Holm's.
+
+    A p-value of None stands for "no winner" or "not tested".
+    """
+    table = results["table"]
+    one_layer = [row for row in table if row["depth"] == 1]
+    deeper = [row for row in table if row["depth"] > 1]
+    facts = {
+        # One hidden layer can bend once for each unit, and so fit any values at as many points.
+        "hinges": one_layer[0]["width"],
+        "can_fit_every_point": one_layer[0]["width"] >= results["settings"]["points"],
+        "one_layer_runs": sum(row["runs"] for row in one_layer),
+        "one_layer_failed_runs": sum(row["failed_runs"] for row in one_layer),
+        "deeper_runs": sum(row["runs"] for row in deeper),
+        "deeper_failed_runs": sum(row["failed_runs"] for row in deeper),
+    }
+    for name in results["curves"]["truth"]:
+        facts[name.replace(" ", "_")] = function_facts(results, name)
+    # Of the two functions that the question names.
+    sinc, square_wave = facts["sinc"], facts["square_wave"]
+    one_wins = [1] in (sinc["winners"], square_wave["winners"])
+    both_have_winners = bool(sinc["winners"] and square_wave["winners"])
+    differ = one_wins and both_have_winners and sinc["winners"] != square_wave["winners"]
+    facts["no_depth_wins_both"] = differ
+    facts["no_depth_wins_both_p_value"] = (max(sinc["p_value"], square_wave["p_value"])
+                                           if differ else None)
+    return facts
+
+
+def function_facts(results, function_name):
+    """The facts of one function.
+
+    winners and p_value are about training errors, test_winners and test_p_value about test errors.
+    """
+    rows = [row for row in results["table"] if row["function"] == function_name]
+    dots = find_row(results["connected_dots"], function=function_name)
+    best_row = min(rows, key=lambda row: row["train_mse_median"])
+    lowest_test_error = min(row["test_mse_median"] for row in rows)
+    winners, p_value = find_winners(results["comparisons"], function_name)
+    test_winners, test_p_value = find_winners(results["test_comparisons"], function_name)
+    one_layer_row = find_row(rows, depth=1)
+    deeper_below_dots, deeper_as_good = 0, False
+    for depth, test_errors in results["curves"]["test_mse"][function_name].items():
+        train_errors = np.array(results["curves"]["train_mse"][function_name][depth])[:, -1]
+        if depth > 1:
+            deeper_below_dots += sum(error < dots["test_mse"] for error in test_errors)
+            deeper_as_good |= bool(train_errors.min() <= one_layer_row["train_mse_median"])
+    return {
+        "winners": winners,
+        "p_value": p_value,
+        "test_winners": test_winners,
+        "test_p_value": test_p_value,
+        "best_depth": best_row["depth"],
+        "lowest_training_error": best_row["train_mse_median"],  # median over runs
+        "lowest_test_error": lowest_test_error,  # median over runs
+        "dots_test_error": dots["test_mse"],  # of straight lines from point to point
+        "times_dots": lowest_test_error / dots["test_mse"],
+        "deeper_runs_below_dots": deeper_below_dots,
+        # Whether some deeper run reaches the median training error of one hidden layer.
+        "a_deeper_run_reaches_one_layer": deeper_as_good,
+        # Lowest median test error, as a fraction of the function's variance.
+        "unexplained": lowest_test_error / np.var(results["curves"]["truth"][function_name]),
+    }
+
+
+def find_winners(comparisons, function_name):
+    """The depths that win on a function, a list, and the p-value: one layer against deeper ones.
+
+    One layer wins where it is better than every deeper network. Of deeper networks all those win
+    that are better than one layer. Better means by a p-value that is significant; the largest
+    of those that count is given. comparisons are rows of compare_networks.
+    """
+    worse_than_one, better_than_one = {}, {}  # {depth: p-value}
+    for row in comparisons:
+        if row["function"] == function_name and row["better"] == 1:
+            worse_than_one[row["worse"]] = row["p_value"]
+        elif row["function"] == function_name and row["worse"] == 1:
+            better_than_one[row["better"]] = row["p_value"]
+    winners = [depth for depth, p_value in better_than_one.items() if is_significant(p_value)]
+    if winners:
+        return sorted(winners), max(better_than_one[depth] for depth in winners)
+    p_values = list(worse_than_one.values())
+    if p_values and not better_than_one and all(map(is_significant, p_values)):
+        return [1], max(p_values)
+    return [], None
+
+
 # --- drawing ---
 
 
 def plot(results):
-    """One row of panels for each function: training, fits, final errors."""
-    function_names = list(results["curves"]["truth"])
-    best_depths = find_best_depths(results)
-    winners = ", ".join(f"{name} {depth}" for name, depth in best_depths.items())
-    parameters = results["constants"]["PARAMETERS"]
-    title = f"Depth of the lowest median error at {parameters} parameters: {winners}"
-    figure, panels = new_figure(title, results, len(function_names), 3, height=2.4)
-    for row_of_panels, name in zip(panels, function_names):
-        training_panel, fit_panel, final_panel = row_of_panels
-        draw_training(training_panel, results, name, best_depths[name])
-        draw_fits(fit_panel, results, name, best_depths[name])
-        draw_final_errors(final_panel, results, name, best_depths[name])
-    legend_below(figure, panels[0, 1], columns=5)
+    """A column for each function: final errors, large; below, training and fits."""
+    figure, panels = new_figure(describe_winners(results), results, 3, 3, height=2.8,
+                                height_ratios=[4, 2.5, 2.5])
+    for column, name in zip(panels.T, results["curves"]["truth"]):
+        errors_panel, training_panel, fit_panel = column
+        draw_final_errors(errors_panel, results, name)
+        draw_training(training_panel, results, name)
+        draw_fits(fit_panel, results, name)
+    errors_panel, training_panel, fit_panel = panels[:, 0]
+    errors_panel.set_ylabel("mean squared error of each run")
+    training_panel.set_ylabel("training error,\nmedian of the runs")
+    fit_panel.set_ylabel("f(x), median run")
+    legend_below(figure, fit_panel, errors_panel, columns=4)
     return figure
 
 
-def find_best_depths(results):
-    """The depth with the lowest median training error for each function: {function: depth}."""
-    best_depths = {}
+def function_fact(results, function_name):
+    """The facts of one function."""
+    return results["facts"][function_name.replace(" ", "_")]
+
+
+def describe_winners(results):
+    """The title of the figure: which networks win on which functions."""
+    functions_of_winners = {}
     for name in results["curves"]["truth"]:
-        rows = [row for row in results["table"] if row["function"] == name]
-        best_row = min(rows, key=lambda row: row["train_mse_median"])
-        best_depths[name] = best_row["depth"]
-    return best_depths
+        winners = name_winners(results, name) or "undecided"
+        functions_of_winners.setdefault(winners, []).append(name)
+    parts = [f"{winners} on {' and '.join(names)}"
+             for winners, names in functions_of_winners.items()]
+    return f"Best fit: {', '.join(parts)}"
 
 
-def draw_training(panel, results, function_name, best_depth):
-    """The training error of every depth against the training steps."""
-    curves = results["curves"]
-    for position, (depth, errors) in enumerate(curves["train_mse"][function_name].items()):
-        draw_runs(panel, curves["epochs"], errors, COLORS[position], TRAIN, f"{depth} hidden",
-                  MARKERS[position])
-    row = find_row(results["table"], function=function_name, depth=best_depth)
-    error = format_number(row["train_mse_median"], ".1e")
-    panel.set(yscale="log", title=f"{function_name}: {best_depth} hidden ends at {error}",
-              xlabel="training steps", ylabel="training MSE")
+def name_winners(results, function_name):
+    """The networks that win on a function: "1 layer", "deeper networks", "2 or 4 layers", or None.
+    """
+    depths = function_fact(results, function_name)["winners"]
+    if not depths:
+        return None
+    if depths == [1]:
+        return "1 layer"
+    if len(depths) == len(results["constants"]["DEPTHS"]) - 1:
+        return "deeper networks"
+    return f"{' or '.join(str(depth) for depth in depths)} layers"
 
 
-def draw_fits(panel, results, function_name, best_depth):
-    """The function, and the outputs of the run with the median training error of every depth.
+def draw_final_errors(panel, results, function_name):
+    """Training and test error of every run at the end, and the medians, for each depth.
 
-    The error in the title is the median test error of all runs of the best depth.
+    A dotted line shows the test error of straight lines from point to point.
     """
     curves = results["curves"]
-    panel.plot(curves["x"], curves["truth"][function_name], color="#cccccc", linewidth=5,
-               label="truth")
+    depths = list(curves["train_mse"][function_name])
+    labels = []
+    for position, depth in enumerate(depths):
+        train_errors = np.array(curves["train_mse"][function_name][depth])[:, -1]
+        test_errors = np.array(curves["test_mse"][function_name][depth])
+        color, marker = COLORS[position], MARKERS[position]
+        draw_final(panel, position - 0.2, train_errors, np.median, color, marker, TRAIN, width=0.34)
+        draw_final(panel, position + 0.2, test_errors, np.median, color, marker, TEST, width=0.34)
+        row = find_row(results["table"], function=function_name, depth=depth)
+        labels.append(f"{depth}\n{row['failed_runs']} failed")
+    facts = function_fact(results, function_name)
+    for name, style, face in (("training", TRAIN, "white"), ("test", TEST, GREY)):
+        panel.plot([], [], style, color=GREY, marker="o", markerfacecolor=face, label=name)
+    panel.axhline(facts["dots_test_error"], linestyle=":", color=GREY,
+                  label="straight lines from point to point (test)")
+    panel.set(yscale="log", xlabel="hidden layers, and runs that failed",
+              xticks=range(len(depths)), xticklabels=labels,
+              title=f"{function_name.capitalize()}:\n"
+                    f"best: {name_winners(results, function_name) or 'undecided'}")
+
+
+def draw_training(panel, results, function_name):
+    """The median training error of every depth against the training steps."""
+    curves = results["curves"]
+    for position, errors in enumerate(curves["train_mse"][function_name].values()):
+        medians = np.median(errors, axis=0)
+        panel.plot(curves["epochs"], medians, TRAIN, color=COLORS[position], linewidth=1.2,
+                   marker=MARKERS[position], markersize=4, markevery=max(len(medians) // 5, 1))
+    best_depth = function_fact(results, function_name)["best_depth"]
+    last_epoch = curves["epochs"][-1]
+    panel.set(yscale="log", xlabel="training steps", xticks=[0, last_epoch // 2, last_epoch],
+              title=f"Lowest median: depth {best_depth}")
+    panel.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def draw_fits(panel, results, function_name):
+    """The function, and the outputs of the run with the median training error of every depth."""
+    curves = results["curves"]
+    panel.plot(curves["x"], curves["truth"][function_name], color="#cccccc", linewidth=5)
     for position, (depth, outputs) in enumerate(curves["fit"][function_name].items()):
         # Markers start at another place for each depth, so that none hides another.
         panel.plot(curves["x"], outputs, color=COLORS[position], linewidth=1,
                    marker=MARKERS[position], markersize=4, markevery=(15 * position, 60),
-                   label=f"{depth} hidden")
-    row = find_row(results["table"], function=function_name, depth=best_depth)
-    error = format_number(row["test_mse_median"], ".1e")
-    panel.set(title=f"{best_depth} hidden: test MSE {error}", xlabel="x", ylabel="f(x), median run")
-
-
-def draw_final_errors(panel, results, function_name, best_depth):
-    """The final training error of every run, and the median, for each depth."""
-    errors_by_depth = results["curves"]["train_mse"][function_name]
-    for position, errors in enumerate(errors_by_depth.values()):
-        final_errors = np.array(errors)[:, -1]
-        draw_final(panel, position, final_errors, np.median, COLORS[position], MARKERS[position])
-    beaten = []
-    for row in results["comparisons"]:
-        if (row["function"] == function_name and row["better"] == best_depth
-                and is_significant(row["p_value"])):
-            beaten.append(str(row["worse"]))
-    panel.set(yscale="log", title=f"{best_depth} beats {', '.join(beaten) or 'none'} (p < 0.05)",
-              xlabel="hidden layers", ylabel="final training MSE",
-              xticks=range(len(errors_by_depth)), xticklabels=list(errors_by_depth))
+                   label=f"{depth} hidden layer{'s' if depth > 1 else ''}")
+    panel.plot([], [], color="#cccccc", linewidth=5, label="true function")
+    unexplained = function_fact(results, function_name)["unexplained"]
+    finding = "No median run fits it all" if unexplained > 0.05 else "The best median run fits"
+    panel.set(title=finding, xlabel="x")
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts)

@@ -22,15 +22,15 @@ from common.plotting import (
     COLORS,
     GREY,
     MARKERS,
-    TRAIN,
-    draw_runs,
+    draw_ranges,
     find_row,
-    format_number,
     legend_below,
     new_figure,
 )
 from common.statistics import (
     correlation_columns,
+    fisher_z,
+    holm,
     interval_columns,
     range_columns,
     ratio_columns,
@@ -89,6 +89,8 @@ IMAGE_NETWORKS = {
 # both starts from the same weights and sees the same data order.
 CONSTANT_RATE_CONTROL = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
 FUNCTION_TASK = "sinc"
+# The networks that the report speaks of, one of each task. Most runs of "4-hidden" stall.
+TYPICAL = ("7-hidden", "3-hidden")
 # Runs in one stack. A stack of networks on the function takes little longer than one of them; on
 # images, two small stacks take as long as a large one.
 FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 3
@@ -106,7 +108,6 @@ EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
 EARLY_END, END = 0.5, 0.1
 STALLED = 10  # a run has stalled if its final loss is more than so many times that of the best run
 SMOOTHED = 9  # records in the running median that smooths a loss before its slope is taken
-DRAWN_SMOOTHED = 25  # the same for the norms in the figure, which on the function swing by decades
 SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that logarithms exist
 
 
@@ -388,7 +389,8 @@ def summarize_second_half(curves_of_task, name):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device,
+                        settings.train_size)
     function_steps = record_steps(settings.steps, FUNCTION_RECORDS)
     steps_on_images = count_steps(settings.train_size, settings.epochs, settings.batch_size)
     image_steps = record_steps(steps_on_images, IMAGE_RECORDS)
@@ -413,7 +415,7 @@ def run(settings):
             ratio_rows += [columns | row for row in summarize_second_half(curves_of_task, name)]
     return {
         "constants": {"EARLY": EARLY, "EARLY_END": EARLY_END, "END": END, "STALLED": STALLED,
-                      "DRAWN_SMOOTHED": DRAWN_SMOOTHED, "PARAMETERS": PARAMETERS},
+                      "PARAMETERS": PARAMETERS},
         "table": table,
         "phases": phases,
         "ratios": ratio_rows,
@@ -421,104 +423,234 @@ def run(settings):
     }
 
 
+def collect_facts(results):
+    """What figure and report say of the results, of the TYPICAL network of each task.
+
+    Correlations are rank correlations over the late records of a run, with intervals over the runs.
+    Ratios are geometric means with intervals over the runs; those of "second_half" are over the end
+    of the early phase, those of "falling_rate" over the constant rate.
+    """
+    p_values = p_values_of_late_changes(results["curves"])
+    facts = {}
+    for name, (task, model) in zip(("sinc", "images"), zip(results["curves"], TYPICAL)):
+        phases = {row["phase"]: row for row in results["phases"] if row["model"] == model}
+        facts[name] = {
+            "network": model,
+            "early_levels": as_interval(phases["early"], "level_correlation"),
+            "late_levels": as_interval(phases["late"], "level_correlation"),
+            "late_changes": as_interval(phases["late"], "change_correlation"),
+            "late_changes_p_value": p_values[model],
+            "falls_less_p_value": p_value_of_falling_less(results["curves"][task][model]),
+            "second_half_loss": find_ratio(results, model, "second_half_over_last_early_loss"),
+            "second_half_norm": find_ratio(results, model, "second_half_over_last_early_norm"),
+            "typical_run": find_typical_run(results["curves"][task][model]),
+        }
+    rows = {row["model"]: row for row in results["table"]}
+    late_batch = find_row(results["phases"], model=TYPICAL[1], phase="late")
+    facts["images"]["late_batch_over_full_norm"] = as_interval(late_batch, "batch_over_full_norm")
+    facts["sinc"]["falling_rate_end_norm"] = find_ratio(
+        results, "4-hidden-cosine", "cosine_over_constant_end_norm")
+    facts["images"]["falling_rate_end_norm"] = find_ratio(
+        results, "3-hidden-cosine", "cosine_over_constant_end_norm")
+    facts["answer_p_value"] = largest_p_value([facts["sinc"], facts["images"]])
+    facts["late_changes_lowest"] = lowest_late_changes(results["phases"])
+    facts["stalled_runs"] = rows["4-hidden"]["stalled_runs"]
+    facts["runs"] = rows["4-hidden"]["runs"]
+    facts["dead_units_before"] = rows["4-hidden"]["initial_dead_units"]
+    facts["dead_units_after"] = rows["4-hidden"]["dead_units_median"]
+    return facts
+
+
+def as_interval(row, name):
+    """A number of a row with the ends of its interval."""
+    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+
+
+def find_ratio(results, model, quantity):
+    """A stored ratio of one network, with its interval."""
+    return as_interval(find_row(results["ratios"], model=model, quantity=quantity), "ratio")
+
+
+def late_changes(curves):
+    """change_correlations of the late records of one network's curves, and how many changes."""
+    loss, norm = np.array(curves["loss"]), np.array(curves["norm"])
+    late = ~early_records(np.array(curves["steps"]))
+    return change_correlations(loss[:, late], norm[:, late]), late.sum() - 1
+
+
+def find_typical_run(curves):
+    """The run whose late changes correlate as in the median run, or next to it."""
+    correlations, _ = late_changes(curves)
+    distances = abs(np.array(correlations) - np.median(correlations))
+    return int(np.argmin(distances))
+
+
+def p_values_of_late_changes(curves):
+    """{network: p-value of the hypothesis that late changes of loss and norm do not correlate}.
+
+    The unit is the run: t-tests of Fisher's z, with Holm's correction over all networks. None where
+    there are fewer than two runs, or where a correlation is undefined.
+    """
+    p_values = {}
+    for curves_of_task in curves.values():
+        for name, curves_of_network in curves_of_task.items():
+            correlations, changes = late_changes(curves_of_network)
+            if len(correlations) < 2 or np.isnan(correlations).any():
+                p_values[name] = None
+                continue
+            z = fisher_z(correlations, changes)
+            p_values[name] = scipy.stats.ttest_1samp(z, 0).pvalue if np.ptp(z) > 0 else None
+    return dict(zip(p_values, holm(list(p_values.values()))))
+
+
+def p_value_of_falling_less(curves):
+    """The p-value of the hypothesis that norm and loss fall alike from the early phase on.
+
+    The unit is the run: a paired t-test of the logarithms of second_half_over_last_early of norm
+    and loss. None for a single run.
+    """
+    falls = {}
+    for key in ("loss", "norm"):
+        ratios = second_half_ratios(np.array(curves["steps"]), np.array(curves[key]))
+        falls[key] = np.log(ratios["second_half_over_last_early"])
+    differences = falls["norm"] - falls["loss"]
+    if np.ptp(differences) == 0:
+        return None
+    return scipy.stats.ttest_1samp(differences, 0).pvalue
+
+
+def largest_p_value(facts_of_tasks):
+    """The largest p-value behind the report's answer; None where one is unknown.
+
+    Those of the falls are corrected for the two tasks, by the factor 2 (Bonferroni).
+    """
+    p_values = []
+    for facts in facts_of_tasks:
+        if None in (facts["late_changes_p_value"], facts["falls_less_p_value"]):
+            return None
+        p_values += [facts["late_changes_p_value"],
+                     min(1, len(facts_of_tasks) * facts["falls_less_p_value"])]
+    return max(p_values)
+
+
+def lowest_late_changes(phases):
+    """The lowest end of all networks' intervals of the late changes' correlation, None if unknown.
+    """
+    lows = [row["change_correlation_low"] for row in phases if row["phase"] == "late"]
+    return None if None in lows else min(lows)
+
+
 # --- drawing ---
 
-DOTTED = ":"  # a falling rate, so that the constant one shows through
-# Networks of 1, 4 and 7 hidden layers look as in the first experiment.
-LOOKS = {
-    "1-hidden": (COLORS[0], MARKERS[0], TRAIN),
-    "4-hidden": (COLORS[2], MARKERS[2], TRAIN),
-    "7-hidden": (COLORS[3], MARKERS[3], TRAIN),
-    "4-hidden-cosine": (COLORS[4], MARKERS[4], DOTTED),
-    "3-hidden": (COLORS[1], MARKERS[1], TRAIN),
-    "3-hidden-cosine": (COLORS[5], MARKERS[5], DOTTED),
+LOSS_LOOK = (COLORS[0], MARKERS[0])
+NORM_LOOK = (COLORS[1], MARKERS[1])
+MODEL_LABELS = {
+    "1-hidden": "sinc, 1 layer",
+    "4-hidden": "sinc, 4 layers",
+    "7-hidden": "sinc, 7 layers",
+    "4-hidden-cosine": "sinc, 4 layers,\nrate falls",
+    "3-hidden": "MNIST, 3 layers",
+    "3-hidden-cosine": "MNIST, 3 layers,\nrate falls",
 }
-# The networks that the titles speak of, one of each task.
-TITLE_NETWORKS = ("7-hidden", "3-hidden")
 
 
 def plot(results):
-    """Loss above norm, for the function on the left and for the images on the right."""
-    figure, panels = new_figure(figure_title(results), results, 2, 2, height=3.2)
-    for column, task in enumerate(results["curves"]):
-        network = TITLE_NETWORKS[column]
-        window = results["constants"]["DRAWN_SMOOTHED"] if column == 0 else 1
-        draw_loss(panels[0, column], results, task, network)
-        draw_norm(panels[1, column], results, task, network, window)
-    legend_below(figure, *panels[0], columns=3)
+    """A typical run on the function and one on images; how both change; all correlations."""
+    facts, tasks = results["facts"], list(results["curves"])
+    both_tasks = {**results["environment"], "dataset": " and ".join(tasks)}
+    figure, panels = new_figure(figure_title(facts), {**results, "environment": both_tasks}, 2, 2,
+                                height=3.2, width_ratios=[1.15, 1], height_ratios=[1.15, 1])
+    draw_run(panels[0, 0], results, tasks[0], facts["sinc"])
+    draw_run(panels[0, 1], results, tasks[1], facts["images"])
+    draw_changes(panels[1, 0], results, tasks[0], facts["sinc"])
+    draw_correlations(panels[1, 1], results)
+    legend_below(figure, panels[0, 0], panels[1, 1])
     return figure
 
 
-def figure_title(results):
-    """Whether loss and norm change together late in training, in one network of each task."""
-    rows = [find_row(results["phases"], model=network, phase="late") for network in TITLE_NETWORKS]
-    together = all(describe_relation(row, "change_correlation") == "together" for row in rows)
-    finding = "change together" if together else "need not change together"
-    correlations = ", ".join(f"{row['task']} {format_number(row['change_correlation'], '.2f')}"
-                             for row in rows)
-    return f"Late, loss and gradient norm {finding} ({correlations})"
+def figure_title(facts):
+    """Whether late in training the norm follows the loss down, and whether both change together."""
+    apart = all(falls_less(facts[name]) for name in ("sinc", "images"))
+    together = all(is_above(facts[name]["late_changes"], 0) for name in ("sinc", "images"))
+    finding = "late, in both networks, the loss falls further than the norm" if apart else (
+        "late, the gradient norm need not stay behind the loss")
+    changes = "both still jump together" if together else "they need not jump together"
+    return f"{finding[0].upper()}{finding[1:]}; {changes}"
 
 
-def describe_relation(row, name):
-    """In one word, what the correlation of this name in a row of the phases says."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if low is None:
-        return "unknown"  # it is undefined, or of a single run
-    if low > 0:
-        return "together"
-    return "opposed" if high < 0 else "unrelated"
+def falls_less(facts):
+    """Whether the norm falls less than the loss does, from the early phase to the second half."""
+    loss, norm = facts["second_half_loss"], facts["second_half_norm"]
+    return None not in (loss["high"], norm["low"]) and loss["high"] < norm["low"]
 
 
-def describe_ratio(results, name, quantity):
-    """A stored ratio of one network for a title, where its interval leaves 1 out."""
-    row = find_row(results["ratios"], model=name, quantity=quantity)
-    low, high = row["ratio_low"], row["ratio_high"]
+def is_above(interval, value):
+    """Whether a whole interval lies above a value; not where it is unknown."""
+    return interval["low"] is not None and interval["low"] > value
+
+
+def describe_change(interval):
+    """What a ratio says, in words: how many times a quantity falls or rises."""
+    value, low, high = (interval[key] for key in ("value", "low", "high"))
     if low is None or low <= 1 <= high:
-        return "without a clear trend"
-    return f"× {format_number(row['ratio'], '.2g')}"
+        return "has no clear trend"
+    return f"falls {1 / value:.0f}-fold" if high < 1 else f"rises {value:.1f}-fold"
 
 
-def draw_curves(panel, results, task, key, label, window=1):
-    """Loss or norm (key) of every network of a task against the training step.
-
-    Each run is smoothed by the running median of so many records as window says.
-    """
-    for name, curves in results["curves"][task].items():
-        color, marker, style = LOOKS[name]
-        steps = np.array(curves["steps"]) + 1
-        smoothed = scipy.ndimage.median_filter(curves[key], (1, window), mode="nearest")
-        draw_runs(panel, steps, smoothed, color, style, f"{task}: {name.replace('-', ' ')}",
-                  marker)
-    if window > 1:
-        label += f"\n(running median of {window} records)"
-    early_end = results["constants"]["EARLY"] * steps[-1]  # steps count from 1 here
-    panel.axvline(early_end, color=GREY, linewidth=1)
-    panel.set(xscale="log", yscale="log", xlabel="training step (line: early | late)", ylabel=label)
+def typical_curves(results, task, facts):
+    """Steps counted from 1, loss and norm of the typical run of a task."""
+    curves, run = results["curves"][task][facts["network"]], facts["typical_run"]
+    return np.array(curves["steps"]) + 1, np.array(curves["loss"][run]), np.array(
+        curves["norm"][run])
 
 
-def draw_loss(panel, results, task, network):
-    """The training loss; the title says how loss and norm change from the early phase on."""
-    draw_curves(panel, results, task, "loss", "training loss")
-    loss_change = describe_ratio(results, network, "second_half_over_last_early_loss")
-    norm_change = describe_ratio(results, network, "second_half_over_last_early_norm")
-    panel.set_title(f"{task}, {network.replace('-', ' ')}, from early to the second half:\n"
-                    f"loss {loss_change}, norm {norm_change}")
+def draw_run(panel, results, task, facts):
+    """Loss and norm of one run; the title says how both go on after the early phase."""
+    steps, loss, norm = typical_curves(results, task, facts)
+    for values, (color, marker), label in ((norm, NORM_LOOK, "norm of the full gradient"),
+                                           (loss, LOSS_LOOK, "training loss")):
+        panel.plot(steps, values, color=color, marker=marker, markevery=max(len(steps) // 8, 1),
+                   markersize=4, linewidth=1, label=label)
+    panel.axvline(results["constants"]["EARLY"] * steps[-1], color=GREY, linewidth=1)
+    panel.set(xscale="log", yscale="log", xlabel="training step (grey line: early | late)",
+              ylabel="one run's loss and norm",
+              title=f"{MODEL_LABELS[facts['network']]}, one run. Mean of all runs, late:\nthe loss "
+                    f"{describe_change(facts['second_half_loss'])}, the norm "
+                    f"{describe_change(facts['second_half_norm'])}")
 
 
-def draw_norm(panel, results, task, network, window):
-    """The gradient's norm; the title says how it goes with the loss of one network."""
-    draw_curves(panel, results, task, "norm", "norm of the full gradient", window)
-    row = find_row(results["phases"], model=network, phase="late")
-    change = format_number(row["change_correlation"], ".2f")
-    level = format_number(row["level_correlation"], ".2f")
-    change_relation = describe_relation(row, "change_correlation")
-    level_relation = describe_relation(row, "level_correlation")
-    both_together = change_relation == level_relation == "together"
-    if both_together and row["level_correlation_high"] < row["change_correlation_low"]:
-        level_relation = "less so"
-    panel.set_title(f"{task}, {network.replace('-', ' ')}, late:\n"
-                    f"changes {change_relation} ({change}), levels {level_relation} ({level})")
+def draw_changes(panel, results, task, facts):
+    """By how much loss and norm of the same run change from one late record to the next."""
+    steps, loss, norm = typical_curves(results, task, facts)
+    late = steps > results["constants"]["EARLY"] * steps[-1]
+    loss_factors, norm_factors = (np.exp(np.diff(np.log(values[late]))) for values in (loss, norm))
+    panel.plot(loss_factors, norm_factors, MARKERS[2], color=COLORS[2], markersize=3, alpha=0.6)
+    panel.axvline(1, color=GREY, linewidth=1)
+    panel.axhline(1, color=GREY, linewidth=1)
+    finding = "Where the loss rises, the norm\nmostly rises too"
+    if not is_above(facts["late_changes"], 0):
+        finding = "Where the loss rises, the norm\nneed not rise"
+    panel.set(xscale="log", yscale="log", xlabel="loss: times its last record",
+              ylabel="norm: times its last record", title=f"The same {task} run, late. {finding}")
+
+
+def draw_correlations(panel, results):
+    """The late correlations of changes and of levels, of every network."""
+    rows = [row for row in results["phases"] if row["phase"] == "late"]
+    places = np.arange(len(rows))[::-1]
+    for name, (color, marker), shift, label in (
+            ("change_correlation", (COLORS[2], MARKERS[2]), 0.12, "changes"),
+            ("level_correlation", (COLORS[3], MARKERS[3]), -0.12, "values")):
+        draw_ranges(panel, rows, places + shift, (name, f"{name}_low", f"{name}_high"), color,
+                    marker, f"correlation of {label}")
+    panel.axvline(0, color=GREY, linewidth=1)
+    lowest = results["facts"]["late_changes_lowest"]
+    described = "every" if lowest is not None and lowest > 0 else "not every"
+    panel.set(xlim=(-0.2, 1.05), yticks=places, yticklabels=[MODEL_LABELS[row["model"]]
+                                                             for row in rows],
+              xlabel="rank correlation of loss and norm, late",
+              title=f"All runs, late. Changes correlate\nin {described} network")
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)

@@ -34,6 +34,7 @@ from common.plotting import (
     COLORS,
     GREY,
     MARKERS,
+    draw_ranges,
     find_row,
     format_number,
     legend_below,
@@ -44,8 +45,6 @@ from common.training import expand_to_runs, mean_squared_error, run_generators, 
 
 import numpy as np
 import torch
-from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator
 from torch import nn
 
 # --- settings ---
@@ -73,8 +72,8 @@ ACCEPTED = 1e-10  # largest norm of an accepted gradient
 FLAT = 0.01
 # Where a search ended is nearly critical up to this norm of the gradient, and how much the answer
 # depends on this choice, the others show.
-NEARLY_CRITICAL = 1e-4
-TOLERANCES = (1e-3, NEARLY_CRITICAL, 1e-5, 1e-6, 1e-8, ACCEPTED)
+NEARLY_CRITICAL, STRICTER = 1e-4, 1e-5
+TOLERANCES = (1e-3, NEARLY_CRITICAL, STRICTER, 1e-6, 1e-8, ACCEPTED)
 RUNS_TOGETHER = 50  # attempts in one stack; two of them take as long as one of a hundred
 # A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
@@ -409,116 +408,183 @@ def run(settings):
     return results
 
 
-# --- drawing ---
+def collect_facts(results):
+    """What figure and report say of the results.
 
-# The correlations in the titles are over points that are counted once; the panels show every point
-# as often as it was found.
-COLOR_MAP = "viridis_r"  # of the gradient's norm: the smaller, the lighter
+    Correlations are rank correlations of loss and minimal ratio, with bootstrap intervals over
+    points. "ends" are where searches on the plain loss ended with a gradient of norm at most
+    NEARLY_CRITICAL, "critical" the distinct points with a regularized gradient of at most ACCEPTED.
+    "varying" leaves constant predictors out. The rest are counts and fractions.
+    """
+    constants, settings = results["constants"], results["settings"]
+    tables = {row["objective"]: row for row in results["table"]}
+    searches = {row["objective"]: row for row in results["search"]}
+    all_ends = find_ends(results, constants["NEARLY_CRITICAL"], "distinct")
+    varying_ends = find_ends(results, constants["NEARLY_CRITICAL"], "varying")
+    stricter_ends = find_ends(results, STRICTER, "varying")
+    critical = find_correlation(results, "distinct", "eigenvalues")
+    varying_critical = find_correlation(results, "varying", "eigenvalues")
+    neighbours = find_correlation(results, "distinct", "neighbours")
+    return {
+        "searches": settings["runs"],
+        "parameters": tables["plain"]["parameters"],
+        "plain_accepted": tables["plain"]["accepted"],
+        "plain_accepted_constant": searches["plain"]["constant"],
+        "plain_near_zero_directions": searches["plain"]["rejected_kernel_dimensions"],
+        "ends": all_ends["count"],
+        "ends_correlation": as_interval(all_ends),
+        "varying_ends": varying_ends["count"],
+        "varying_ends_correlation": as_interval(varying_ends),
+        "stricter_varying_ends": stricter_ends["count"],
+        "stricter_varying_ends_correlation": as_interval(stricter_ends),
+        "critical_found": tables["regularized"]["accepted"],
+        "critical": critical["count"],
+        "critical_correlation": as_interval(critical),
+        "varying_critical": varying_critical["count"],
+        "varying_critical_correlation": as_interval(varying_critical),
+        "neighbours_differing": neighbours["differing"],
+        "saddles": searches["regularized"]["saddles"],
+        "saddles_without_lower_neighbour":
+            searches["regularized"]["saddles_without_lower_neighbour"],
+        "negative_to_positive": searches["regularized"]["negative_to_positive"],
+    }
 
 
-def plot(results):
-    """The ratio against the plain and the regularized loss; spectra; where searches ended."""
-    figure, panels = new_figure(figure_title(results), results, 2, 2, height=3.2)
-    draw_plain_ends(figure, panels[0, 0], results)
-    draw_points(panels[0, 1], results)
-    draw_spectra(panels[1, 0], results)
-    draw_search(panels[1, 1], results)
-    legend_below(figure, panels[0, 1], panels[1, 0], panels[1, 1], columns=3)
-    return figure
+def as_interval(row):
+    """The rank correlation of a row with the ends of its interval."""
+    return {"value": row["spearman"], "low": row["spearman_low"], "high": row["spearman_high"]}
 
 
-def figure_title(results):
-    """Whether a lower loss goes with more positive eigenvalues, for both objectives."""
-    rows = [find_tolerance(results), find_correlation(results, "eigenvalues")]
-    plain, regularized = [describe_correlation(row) for row in rows]
-    if all(row["spearman_high"] is not None and row["spearman_high"] < 0 for row in rows):
-        finding = "The lower the loss, the more positive eigenvalues"
-    else:
-        finding = "Loss and share of positive eigenvalues"
-    return f"{finding}: {plain} (plain), {regularized} (L2 term)"
+def find_ends(results, tolerance, points):
+    """The stored row of the plain searches' ends up to a tolerance."""
+    return find_row(results["tolerances"], objective="plain", points=points, tolerance=tolerance)
 
 
-def find_tolerance(results):
-    """The stored correlation over the plain searches' nearly critical, not constant ends."""
-    return find_row(results["tolerances"], objective="plain", points="varying",
-                    tolerance=results["constants"]["NEARLY_CRITICAL"])
-
-
-def find_correlation(results, ratio_name):
-    """The stored correlation over the distinct points of the regularized objective."""
-    return find_row(results["correlations"], objective="regularized", points="distinct",
+def find_correlation(results, points, ratio_name):
+    """The stored row of the regularized objective's points."""
+    return find_row(results["correlations"], objective="regularized", points=points,
                     ratio=ratio_name)
 
 
-def describe_correlation(row):
-    """The rank correlation of a stored row for a title, in words where there is none."""
-    if row["spearman"] is None:
-        return "nothing to correlate"
-    return format_number(row["spearman"], ".2f")
+# --- drawing ---
 
 
-def draw_plain_ends(figure, panel, results):
+def plot(results):
+    """The ratio against the plain and the regularized loss; where searches ended; tolerances."""
+    figure, panels = new_figure(figure_title(results["facts"]), results, 2, 2, height=3.2,
+                                unit="attempt", width_ratios=[1.15, 1], height_ratios=[1.2, 1])
+    draw_plain_ends(panels[0, 0], results)
+    draw_critical_points(panels[0, 1], results)
+    draw_search(panels[1, 0], results)
+    draw_tolerances(panels[1, 1], results)
+    legend_below(figure, panels[0, 1], panels[1, 0], columns=2)
+    return figure
+
+
+def figure_title(facts):
+    """Whether a lower loss goes with more positive eigenvalues, for both objectives."""
+    correlations = [facts["varying_ends_correlation"], facts["critical_correlation"]]
+    if all(is_below_zero(correlation) for correlation in correlations):
+        return "Near zero gradient: the lower the loss, the more positive Hessian eigenvalues"
+    return "Near zero gradient: a lower loss need not mean more positive Hessian eigenvalues"
+
+
+def is_below_zero(interval):
+    """Whether a whole interval lies below zero; not where it is unknown."""
+    return interval["high"] is not None and interval["high"] < 0
+
+
+def describe_correlation(interval):
+    """A rank correlation for a title, in words where there is none."""
+    if interval["value"] is None:
+        return "too few differ to correlate"
+    return f"rank correlation {format_number(interval['value'], '.2f')}"
+
+
+def draw_plain_ends(panel, results):
     """The ratio against the plain loss, wherever a search ended with a small gradient."""
-    curves = results["curves"]["plain"]
-    norms = np.array(curves["gradient_norm"])
-    tolerance, accepted = (results["constants"][name] for name in ("NEARLY_CRITICAL", "ACCEPTED"))
-    near = norms <= tolerance
-    ends = panel.scatter(np.array(curves["loss"])[near], np.array(curves["minimal_ratio"])[near],
-                         c=norms[near].clip(min=accepted), norm=LogNorm(accepted, tolerance),
-                         cmap=COLOR_MAP, s=14)
-    figure.colorbar(ends, ax=panel, label="norm of the gradient", extend="min")
-    row = find_tolerance(results)
-    panel.set(xscale="log", xlabel="plain loss", ylabel="fraction of positive eigenvalues",
-              title=f"Plain loss, {row['count']} ends that are not constant: "
-                    f"{describe_correlation(row)}\n(rank correlation where ‖∇L‖ ≤ {tolerance:g})")
+    curves, facts = results["curves"]["plain"], results["facts"]
+    tolerance = results["constants"]["NEARLY_CRITICAL"]
+    near = np.array(curves["gradient_norm"]) <= tolerance
+    panel.plot(np.array(curves["loss"])[near], np.array(curves["minimal_ratio"])[near], MARKERS[0],
+               color=COLORS[0], alpha=0.5, markersize=4)
+    label_constant(panel, results, "plain", (0.62, 0.06))
+    panel.set(xscale="log", xlabel="plain loss (mean squared error)",
+              ylabel="minimal ratio: fraction of\npositive Hessian eigenvalues",
+              title=f"Almost zero: {facts['varying_ends']} ends with ‖∇L‖ ≤ {tolerance:g}\n"
+                    f"{describe_correlation(facts['varying_ends_correlation'])}, without constants")
 
 
-def draw_points(panel, results):
-    """Both ratios of all accepted points of the regularized objective against their loss."""
-    points = [row for row in results["points"] if row["objective"] == "regularized"]
-    losses = [row["loss"] for row in points]
-    radius = results["constants"]["RADIUS"]
-    panel.plot(losses, [row["minimal_ratio"] for row in points], "o", color=COLORS[1], alpha=0.6,
-               label="fraction of positive eigenvalues")
-    panel.plot(losses, [row["sampled_ratio"] for row in points], "D", color=COLORS[1], alpha=0.6,
-               markerfacecolor="none", label=f"fraction of higher neighbours at radius {radius}")
-    row, neighbours = (find_correlation(results, name) for name in ("eigenvalues", "neighbours"))
-    by_eigenvalues, by_neighbours = describe_correlation(row), describe_correlation(neighbours)
-    panel.set(title=f"L2 term, {row['count']} critical points: {by_eigenvalues}\n"
-                    f"(neighbours: {by_neighbours})",
-              xscale="log", xlabel="loss (L2 term included)", ylabel="minimal ratio")
-    # The losses span less than a decade, in which a logarithmic axis labels too much or nothing.
-    panel.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    panel.xaxis.set_minor_formatter("{x:g}")
-    panel.xaxis.set_major_formatter("{x:g}")
+def label_constant(panel, results, objective, place):
+    """Names the constant predictors among the accepted points, where there are any."""
+    points = [row for row in results["points"] if row["objective"] == objective and row["constant"]]
+    if points:
+        panel.annotate("constant\npredictors", (points[0]["loss"], points[0]["minimal_ratio"]),
+                       xytext=place, textcoords="axes fraction",
+                       arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 5})
 
 
-def draw_spectra(panel, results):
-    """All Hessian eigenvalues of three points."""
-    spectra = results["curves"]["regularized"]["spectra"]
-    for spectrum, marker in zip(spectra, MARKERS[2:]):
-        eigenvalues = spectrum["eigenvalues"]
-        panel.plot(range(1, len(eigenvalues) + 1), eigenvalues, marker=marker, linewidth=0.8,
-                   markersize=4, color=COLORS[1], label=f"point of loss {spectrum['loss']:.4f}")
-    row = find_row(results["search"], objective="regularized")
-    ratio = format_number(row["negative_to_positive"], ".2%")
-    panel.set_yscale("symlog", linthresh=1e-4)
-    panel.set(title=f"Negative eigenvalues sum to {ratio} of the positive",
-              xlabel="rank of the eigenvalue", ylabel="Hessian eigenvalue")
+def draw_critical_points(panel, results):
+    """Both ratios of the regularized objective's points that are not constant predictors."""
+    facts = results["facts"]
+    points = [row for row in results["points"]
+              if row["objective"] == "regularized" and not row["constant"]]
+    numbers = [row["point"] for row in points]
+    times_found = {row["point"]: numbers.count(row["point"]) for row in points}
+    distinct = list({row["point"]: row for row in points}.values())
+    losses = [row["loss"] for row in distinct]
+    panel.scatter(losses, [row["minimal_ratio"] for row in distinct],
+                  s=[14 + 8 * times_found[row["point"]] for row in distinct], marker=MARKERS[1],
+                  color=COLORS[1], alpha=0.6, linewidths=0,
+                  label="ratio by eigenvalues (larger: found more often)")
+    panel.plot(losses, [row["sampled_ratio"] for row in distinct], MARKERS[3], color=COLORS[2],
+               markerfacecolor="none", markersize=5, label="ratio by random neighbours")
+    constants = facts["critical"] - facts["varying_critical"]
+    panel.set(title=f"Zero, with an L2 term: {facts['critical']} critical points\n"
+                    f"{describe_correlation(facts['critical_correlation'])} "
+                    f"({constants} constants not drawn)",
+              xlabel="loss (L2 term included)", ylabel="minimal ratio")
 
 
 def draw_search(panel, results):
-    """Gradient norm and flatness where every search ended."""
-    for objective, color, marker in zip(results["curves"], COLORS, ("x", "o")):
-        curves = results["curves"][objective]
-        panel.loglog(curves["gradient_norm"], curves["flatness"], marker, color=color, alpha=0.5,
-                     markersize=4, label=f"searches on the {objective} loss")
-    panel.axvline(results["constants"]["ACCEPTED"], color=GREY, linewidth=1)
-    counts = ", ".join(f"{row['accepted']} {row['objective']}" for row in results["table"])
-    panel.set(title=f"Accepted, left of the line: {counts}",
-              xlabel="norm of the gradient where the search ended",
-              ylabel="flatness ‖H∇‖/(‖H‖‖∇‖)")
+    """How many searches ended at which norm of the gradient."""
+    # A norm of exactly zero has no place on a logarithmic axis.
+    norms = [np.array(curves["gradient_norm"]).clip(min=1e-18)
+             for curves in results["curves"].values()]
+    edges = np.geomspace(min(values.min() for values in norms) / 2,
+                         max(values.max() for values in norms) * 2, 40)
+    for objective, values, color in zip(results["curves"], norms, COLORS):
+        panel.hist(values, edges, histtype="stepfilled", color=color, alpha=0.5,
+                   label={"plain": "searches on the plain loss"}.get(
+                       objective, "searches with the L2 term"))
+    accepted = results["constants"]["ACCEPTED"]
+    panel.axvline(accepted, color=GREY, linewidth=1)
+    counts = {row["objective"]: row["accepted"] for row in results["table"]}
+    panel.set(xscale="log", xlabel="norm of the gradient where the search ended",
+              ylabel="searches",
+              title=f"Accepted as zero, left of the line: {counts['plain']} on the\nplain loss, "
+                    f"{counts['regularized']} with the L2 term")
+
+
+def draw_tolerances(panel, results):
+    """The correlation against how small a gradient has to be, without constant predictors."""
+    labels = []
+    rows = [row for row in results["tolerances"]
+            if row["objective"] == "plain" and row["points"] == "varying"]
+    places = np.arange(len(rows))[::-1]
+    draw_ranges(panel, rows, places, ("spearman", "spearman_low", "spearman_high"), COLORS[0],
+                MARKERS[0])
+    for row in rows:
+        labels.append(f"≤ {row['tolerance']:.0e} ({row['count']})")
+    for place, row in zip(places, rows):
+        if row["spearman"] is None:
+            panel.text(-0.5, place, "nothing to correlate", ha="center", va="center", color=GREY)
+    panel.axvline(0, color=GREY, linewidth=1)
+    panel.set(xlim=(-1.05, 0.1), ylim=(-0.5, len(rows) - 0.5), yticks=places, yticklabels=labels,
+              ylabel="‖∇L‖ (ends that are left)", xlabel="rank correlation with the plain loss",
+              title="Plain loss: a stricter limit leaves\ntoo few points to correlate"
+              if rows[-1]["spearman"] is None else "Plain loss: the correlation at every limit")
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts)

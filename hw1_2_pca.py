@@ -23,17 +23,9 @@ from common.parameters import (
     unflatten,
 )
 from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
-from common.plotting import (
-    COLORS,
-    MARKERS,
-    TRAIN,
-    draw_runs,
-    find_row,
-    legend_below,
-    new_figure,
-)
+from common.plotting import find_row, new_figure
 from common.progress import advance
-from common.statistics import is_significant, mean_over_pairs, range_columns
+from common.statistics import mean_ci95, mean_over_pairs, range_columns
 from common.training import (
     count_steps,
     cross_entropy,
@@ -45,8 +37,10 @@ from common.trajectory import explained_variance, fit_plane, on_plane, project, 
 
 import matplotlib
 import numpy as np
+import scipy
 import torch
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator
 
 # --- settings ---
 
@@ -74,6 +68,7 @@ MARGIN = 0.3  # around the path on the error surface, as a fraction of the path'
 CONTROL_WALKS = 200  # sets of random walks that the trainings are compared with
 WALKS_IN_PIECE = 25  # of them, in one piece of work
 WALK_COST = 10  # of one of them: the training steps that take as long, about
+ALIKE = 0.9  # a plane that holds this fraction of what it holds of a training looks like it
 ROUNDING = 1e-9  # fractions of variance that differ by less count as equal
 ALPHAS = np.linspace(0, 1, 11)  # points of a straight line
 NETWORKS_AT_ONCE = 10  # whose loss is measured together, to save memory
@@ -441,7 +436,8 @@ def summarize(quantity, values, pairs):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device,
+                        settings.train_size)
     history = train_all(data, cost_of_walks() + cost_of_losses(settings), settings)
     paths = torch.from_numpy(history["paths"])
     predictions = torch.from_numpy(history["predictions"])
@@ -498,31 +494,110 @@ def run(settings):
     }
 
 
+def collect_facts(results):
+    """What figure and report say of the results.
+
+    "in_plane" is the fraction of variance in the plane of components 1 and 2; distances are
+    Euclidean, between all weights; losses are in nats. Intervals of trainings are over the runs,
+    those of walks hold the central 95 % of the control walks.
+    """
+    views = {row["view"]: row for row in results["table"]}
+    differences = {row["quantity"]: row for row in results["differences"]}
+    surface = results["surface"][0]
+    whole_model, one_layer, own_path = (views[name] for name in
+                                        ("whole-model", "one-layer", "own-path"))
+    runs, starts = own_path["runs"], whole_model["orthogonal_starts"]
+    return {
+        "runs": runs,
+        "training_in_plane": as_interval(differences["own-path-explained_variance_sum"], "mean"),
+        "walk_in_plane": walks_in_plane(own_path),
+        "alike": own_path["control_explained_variance_sum_mean"] > (
+            ALIKE * own_path["explained_variance_sum"]),
+        **compare_own_paths(results["own_paths"]),
+        "equal_steps_in_plane": share_of_equal_steps(own_path["records"]),
+        "whole_model_in_plane": whole_model["explained_variance_sum"],
+        "whole_model_walk_in_plane": walks_in_plane(whole_model),
+        "starts_in_plane": None if starts is None else min(2 * starts, 1),
+        "one_layer_in_plane": one_layer["explained_variance_sum"],
+        "one_layer_walk_in_plane": walks_in_plane(one_layer),
+        "start_distance": mean_of(differences, "start-to-start-distance"),
+        "moved_distance": mean_of(differences, "start-to-end-distance"),
+        "end_distance": mean_of(differences, "end-to-end-distance"),
+        "surface_end_loss": surface["end_loss"],
+        "surface_lowest_loss": surface["lowest_loss"],
+        "surface_lowest_beyond_end": surface["lowest_beyond_end"],
+    }
+
+
+def as_interval(row, name):
+    """A number of a row with the ends of its interval."""
+    return {"value": row[name], "low": row["low"], "high": row["high"]}
+
+
+def walks_in_plane(row):
+    """The fraction of the control walks' variance that lies in a plane: mean and central 95 %."""
+    name = "control_explained_variance_sum"
+    return {"value": row[f"{name}_mean"], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+
+
+def mean_of(differences, quantity):
+    """The mean of a quantity, None where there was a single run."""
+    return differences[quantity]["mean"] if quantity in differences else None
+
+
+def compare_own_paths(rows):
+    """How much more of each run's path lies in its plane than of that run's random walks.
+
+    The unit is the run. "excess" is the mean of the differences with its t-interval, "p_value" that
+    of the paired t-test; None for a single run, and where all runs differ by the same, as those of
+    three records do, which any plane holds.
+    """
+    excesses = [row["explained_variance_sum"] - row["control_explained_variance_sum_mean"]
+                for row in rows]
+    mean, half_width = mean_ci95(excesses)
+    differ = np.ptp(excesses) > ROUNDING
+    p_value = scipy.stats.ttest_1samp(excesses, 0).pvalue if differ else None
+    return {"excess": {"value": mean, "ci95": half_width}, "excess_p_value": p_value}
+
+
+def share_of_equal_steps(records):
+    """The fraction of variance in the plane of a random walk with steps of one length.
+
+    In many dimensions its steps are nearly orthogonal to each other. Its components then have
+    variances that are proportional to these (Antognini & Sohl-Dickstein 2018).
+    """
+    variances = 1 / np.sin(np.pi * np.arange(1, records) / (2 * records)) ** 2
+    return variances[:2].sum() / variances.sum()
+
+
 # --- drawing ---
 
 COLOR_MAP = "viridis"  # of losses
 
 
 def plot(results):
-    """Trainings in three views, one path beside a random walk, lines, and the surface of the path.
-
-    All but the walk have the colours of the training loss.
-    """
-    own_path = find_row(results["table"], view="own-path")
-    title = (f"A plane holds {own_path['explained_variance_sum']:.0%} of one training's path, but "
-             f"also {own_path['control_explained_variance_sum_mean']:.0%} of a random walk's")
-    figure, panels = new_figure(title, results, 3, 2, height=3.0)
+    """One training beside a random walk, the surface of its plane, and all trainings together."""
+    figure, panels = new_figure(figure_title(results["facts"]), results, 2, 2, height=3.4,
+                                width_ratios=[1.15, 1], height_ratios=[1.2, 1])
     scale = loss_scale(results)
-    draw_view(panels[0, 0], results, "whole-model", "Whole model", scale)
-    draw_view(panels[0, 1], results, "one-layer", "One layer", scale)
-    draw_view(panels[1, 0], results, "from-start", "Paths from their starts", scale)
-    draw_own_plane(panels[1, 1], results, scale)
-    draw_lines(panels[2, 0], results)
-    contours = draw_surface(panels[2, 1], results, scale)
-    figure.colorbar(contours, ax=panels[:, 1], format="%.2g", label="training loss (nats)",
-                    aspect=50)
-    legend_below(figure, panels[2, 0])
+    draw_own_planes(panels[0, 0], results, scale)
+    contours = draw_surface(panels[0, 1], results, scale)
+    draw_view(panels[1, 0], results, "whole-model", "All weights", scale)
+    draw_view(panels[1, 1], results, "one-layer", "One layer", scale)
+    ticks = LogLocator().tick_values(scale.vmin, scale.vmax)
+    figure.colorbar(contours, ax=panels, ticks=ticks[(ticks >= scale.vmin) & (ticks <= scale.vmax)],
+                    format="%g", label="training loss (nats)", aspect=50)
     return figure
+
+
+def figure_title(facts):
+    """Whether a random walk looks about as flat as a training."""
+    training, walk = facts["training_in_plane"]["value"], facts["walk_in_plane"]["value"]
+    if facts["alike"]:
+        return (f"A random walk looks nearly as flat as a training: its plane holds {walk:.0%}, "
+                f"the training's {training:.0%}")
+    return (f"A training looks flatter than a random walk: its plane holds {training:.0%}, "
+            f"the walk's {walk:.0%}")
 
 
 def loss_scale(results):
@@ -535,41 +610,49 @@ def loss_scale(results):
 def draw_view(panel, results, view, name, scale):
     """The paths of all trainings in one view, and whether random walks vary as much in a plane."""
     row = find_row(results["table"], view=view)
-    draw_paths(panel, results["curves"]["paths"][view], results["curves"]["loss"], scale)
+    draw_paths(panel, results["curves"]["paths"][view], results["curves"]["loss"], scale, size=11)
     share, of_walks = row["explained_variance_sum"], row["control_explained_variance_sum_mean"]
-    finding = "as much as of random walks"
-    if is_significant(row["p_value"]):
-        finding = f"{'more' if share > of_walks else 'less'} than of random walks"
-    panel.set(title=f"{name}: {share:.1%} of the variance,\n{finding} ({of_walks:.1%})")
+    panel.set_title(f"{name}, {row['runs']} trainings in one plane: it holds\n{share:.0%} of the "
+                    f"variance, of random walks {of_walks:.0%}")
     label_components(panel, row)
 
 
 def label_components(panel, row):
     """The axes of a plane and the fractions of variance along them."""
-    panel.set(xlabel=f"component 1: {row['explained_variance_1']:.1%} of variance",
-              ylabel=f"component 2: {row['explained_variance_2']:.1%}")
+    panel.set(xlabel=f"component 1: {row['explained_variance_1']:.0%} of the variance",
+              ylabel=f"component 2: {row['explained_variance_2']:.0%}")
 
 
-def draw_own_plane(panel, results, scale):
+def draw_own_planes(panel, results, scale):
     """One training's path in its own plane, and one of its random walks in the walk's own plane."""
     row = find_row(results["own_paths"], run=0)
     path = np.array(results["curves"]["surface"]["path"])
     walk = np.array(results["curves"]["walk"])
     walk = walk * np.sign(path[0] * walk[0])  # a component's sign is free: both start on one side
-    draw_paths(panel, [walk], linestyle=":", label="random walk")
-    draw_paths(panel, [path], results["curves"]["loss"][:1], scale, label="training")
-    panel.set(title=f"One training: {row['explained_variance_sum']:.0%} in its own plane,\n"
-                    f"random walks: {row['control_explained_variance_sum_mean']:.0%} in theirs",
+    draw_paths(panel, [walk], linestyle=":")
+    draw_paths(panel, [path], results["curves"]["loss"][:1], scale)
+    of_walks = row["control_explained_variance_sum_mean"]
+    label_point(panel, walk[0], f"random walk:\n{of_walks:.0%} in its plane", (0.3, 0.16))
+    label_point(panel, path[1], f"training:\n{row['explained_variance_sum']:.0%} in its plane",
+                (0.66, 0.75))
+    panel.set(title="One training and one random walk with steps of\nthe same lengths, each in its "
+                    "own plane (squares: starts)",
               xlabel="component 1", ylabel="component 2")
-    panel.legend()
 
 
-def draw_paths(panel, paths, losses=None, scale=None, linestyle="-", label=None):
+def label_point(panel, point, text, place):
+    """Writes a text at a place of the panel, with a thin line to a point (2,)."""
+    panel.annotate(text, point, xytext=place, textcoords="axes fraction", fontweight="bold",
+                   arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 6})
+
+
+def draw_paths(panel, paths, losses=None, scale=None, linestyle="-", size=24):
     """Paths (R, checkpoints, 2), with a square at the start and points elsewhere.
 
-    The marks have the colours of their losses (R, checkpoints) on the scale, or are white.
+    The marks have the colours of their losses (R, checkpoints) on the scale, or are white. size is
+    theirs in square points.
     """
-    style = {"s": 18, "edgecolors": "black", "linewidths": 0.5}
+    style = {"s": size, "edgecolors": "black", "linewidths": 0.5}
     for run_index, path in enumerate(np.array(paths)):
         x, y = path.T
         if losses is None:
@@ -577,24 +660,9 @@ def draw_paths(panel, paths, losses=None, scale=None, linestyle="-", label=None)
         else:
             shown_losses = np.clip(losses[run_index], scale.vmin, scale.vmax)
             colors = matplotlib.colormaps[COLOR_MAP](scale(shown_losses))
-        panel.plot(x, y, linestyle, color="black", linewidth=0.7, zorder=1, label=label)
+        panel.plot(x, y, linestyle, color="black", linewidth=0.8, zorder=1)
         panel.scatter(x[1:], y[1:], marker="o", c=colors[1:], **style)
         panel.scatter(x[:1], y[:1], marker="s", c=colors[:1], **style)
-
-
-def draw_lines(panel, results):
-    """The training loss along straight lines between networks."""
-    others = {"end-to-copy": "a permuted copy", "end-to-end": "another training"}
-    barriers = []
-    for (name, losses), color, marker in zip(results["curves"]["lines"].items(), COLORS, MARKERS):
-        words = name.replace("-", " ").replace("copy", "permuted copy")
-        draw_runs(panel, results["constants"]["ALPHAS"], losses, color, TRAIN, f"line from {words}",
-                  marker)
-        if name in others:
-            row = find_row(results["barriers"], line=name)
-            barriers.append(f"{row['barrier_median']:.1f} to {others[name]}")
-    panel.set(title=f"Median barrier in nats from an end:\n{', '.join(barriers)}",
-              xlabel="position on the line", ylabel="training loss (nats)", yscale="log")
 
 
 def draw_surface(panel, results, scale):
@@ -606,11 +674,11 @@ def draw_surface(panel, results, scale):
                               cmap=COLOR_MAP)
     draw_paths(panel, [surface["path"]])
     where = "beyond" if row["lowest_beyond_end"] else "not beyond"
-    panel.set(title="Of one training's path only the end lies on this\n"
-                    f"surface; the lowest loss is {where} the end")
+    panel.set(title=f"Loss on the training's plane: lowest {where} the path's end\n"
+                    "(of the path only the end lies on this surface)")
     label_components(panel, row)
     return contours
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)

@@ -30,13 +30,14 @@ from common.plotting import (
     COLORS,
     GREY,
     MARKERS,
-    draw_runs,
-    draw_train_test,
+    TEST,
+    TRAIN,
+    draw_each_run,
     find_row,
     legend_below,
     new_figure,
 )
-from common.statistics import range_columns
+from common.statistics import holm, mean_ci95, range_columns
 from common.training import (
     count_steps,
     cross_entropy,
@@ -46,6 +47,7 @@ from common.training import (
 )
 
 import numpy as np
+import scipy
 import torch
 
 # --- settings ---
@@ -357,7 +359,8 @@ def summarize_lines(measured, comparison, changed_options, settings):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device,
+                        settings.train_size)
     options_by_training = {"base": BASE}
     for comparison in CHANGES:
         options_by_training[comparison] = options_of_change(comparison, settings)
@@ -381,25 +384,73 @@ def run(settings):
     }
 
 
-# --- drawing ---
+def collect_facts(results):
+    """What figure and report say: losses and barriers in nats, accuracies as fractions.
+
+    "batch_size" and "learning_rate" are the two comparisons; "base" and again "batch_size" and
+    "learning_rate" are the three trainings, each named after what it changes. "value" is a median,
+    "low" and "high" are the lowest and the highest of all pairs or runs. The p-values are Holm's
+    for the two comparisons.
+    """
+    changes = results["constants"]["CHANGES"]
+    differences = {name: barrier_differences(results["curves"], name) for name in changes}
+    p_values = holm([p_value_of_mean(values) for values in differences.values()])
+    facts = {}
+    for (name, values), p_value in zip(differences.items(), p_values):
+        difference, interval_half = mean_ci95(values)
+        base_row, changed_row = ends_of_lines(results, name)
+        facts[name] = {
+            "base_end": base_row["end"],
+            "changed_end": changed_row["end"],
+            "base_updates": base_row["updates"],
+            "base_train_loss": base_row["train_loss_median"],
+            "changed_updates": changed_row["updates"],
+            "changed_train_loss": changed_row["train_loss_median"],
+            "same_start_barrier": range_of(find_barriers(results, name, "same"), "barrier"),
+            "different_starts_barrier": range_of(find_barriers(results, name, "different"),
+                                                 "barrier"),
+            "difference": {"value": difference, "ci95": interval_half},
+            "p_value": p_value,
+        }
+    facts["minima"] = {}
+    for name, row in zip(("base", *changes), results["solutions"]):
+        columns = ("test_loss", "largest_eigenvalue", "uncertainty")
+        facts["minima"][name] = {column: range_of(row, column) for column in columns}
+    # One rescaling says it: the largest eigenvalue could be made as large as one likes.
+    smallest = find_row(results["rescaling"], scale=min(results["constants"]["SCALES"]))
+    facts["rescaling"] = {
+        "divided_by": 1 / smallest["scale"],
+        "eigenvalue_before": find_row(results["rescaling"], scale=1)["largest_eigenvalue_median"],
+        "eigenvalue_after": smallest["largest_eigenvalue_median"],
+        "largest_output_change": smallest["largest_output_change"],
+    }
+    return facts
 
 
-def plot(results):
-    """Loss above accuracy along lines, for both comparisons; below, sharpness after rescaling."""
-    comparisons = list(results["constants"]["CHANGES"])
-    first = comparisons[0]
-    same = find_barriers(results, first, "same")["barrier_highest"]
-    different = find_barriers(results, first, "different")["barrier_lowest"]
-    title = (f"Between two {first.replace('_', ' ')}s no barrier is above {same:.2g} nats from one "
-             f"start, none below {different:.2g} from two")
-    figure, panels = new_figure(title, results, 3, 2, height=2.8)
-    for column, comparison in enumerate(comparisons):
-        draw_loss(panels[0, column], results, comparison)
-        draw_accuracy(panels[1, column], results, comparison)
-    draw_rescaling(panels[2, 0], results, "largest_eigenvalue", "largest eigenvalue", unit="")
-    draw_rescaling(panels[2, 1], results, "sharpness", "ε-sharpness", unit=" (%)")
-    legend_below(figure, panels[0, 0], train_test=True)
-    return figure
+def barrier_differences(curves, comparison):
+    """Barriers of the lines from different starts minus those from the same start: (pairs,).
+
+    Line k of both kinds begins at the same solution. The sampled unit is the pair of solutions.
+    """
+    barriers = {}
+    for initialization, values in curves[comparison].items():
+        train_losses = torch.tensor(values["train_loss"])
+        barriers[initialization] = barrier(torch.tensor(curves["alpha"]), train_losses).numpy()
+    return barriers["different"] - barriers["same"]
+
+
+def p_value_of_mean(values):
+    """That of a t-test that values (pairs,) have the mean 0; None where there is nothing to test.
+    """
+    if len(values) < 2 or np.ptp(values) == 0:
+        return None
+    return scipy.stats.ttest_1samp(values, 0).pvalue
+
+
+def range_of(row, name):
+    """Median, lowest and highest of a stored row, as a fact."""
+    return {"value": row[f"{name}_median"], "low": row[f"{name}_lowest"],
+            "high": row[f"{name}_highest"]}
 
 
 def find_barriers(results, comparison, initialization):
@@ -407,67 +458,97 @@ def find_barriers(results, comparison, initialization):
     return find_row(results["comparisons"], comparison=comparison, initialization=initialization)
 
 
-def comparison_title(comparison):
-    """batch_size -> Batch size."""
-    return comparison.replace("_", " ").capitalize()
+def ends_of_lines(results, comparison):
+    """The stored rows of both ends of the lines of a comparison: that of α = 0, that of α = 1."""
+    rows = [row for row in results["table"] if row["comparison"] == comparison]
+    return rows[:2]  # those from the same start; the others come next, from the same trainings
 
 
-def draw_loss(panel, results, comparison):
-    """Training and test loss along the lines."""
-    alphas = results["curves"]["alpha"]
-    for (initialization, values), color, marker in zip(results["curves"][comparison].items(),
-                                                       COLORS, MARKERS):
-        draw_train_test(panel, alphas, values["train_loss"], values["test_loss"], color,
-                        f"{initialization} initialization", marker)
-    same = find_barriers(results, comparison, "same")["barrier_median"]
-    different = find_barriers(results, comparison, "different")["barrier_median"]
-    panel.set(yscale="log", ylabel="cross-entropy (nats)",
-              title=f"{comparison_title(comparison)}: the median barrier is {same:.2g} nats\n"
-                    f"from one start, {different:.2g} from two")
-    mark_ends(panel, results, comparison)
+# --- drawing ---
+
+# A barrier from the same start counts as none where the highest is lower than this fraction of the
+# lowest from different starts.
+NO_BARRIER = 0.1
 
 
-def draw_accuracy(panel, results, comparison):
-    """Training and test accuracy along the lines."""
+def plot(results):
+    """Loss above accuracy along the lines, for both comparisons."""
+    facts, comparisons = results["facts"], list(results["constants"]["CHANGES"])
+    figure, panels = new_figure(figure_title(facts, comparisons), results, 2, 2, height=3.1,
+                                unit="pair", sharex=True, sharey="row", height_ratios=(1.5, 1))
+    for column, comparison in enumerate(comparisons):
+        loss_panel, accuracy_panel = panels[:, column]
+        draw_losses(loss_panel, results, comparison)
+        draw_accuracies(accuracy_panel, results, comparison)
+        base_end, changed_end = facts[comparison]["base_end"], facts[comparison]["changed_end"]
+        name = comparison.replace("_", " ")
+        accuracy_panel.set(xlabel=f"α: {name} {base_end:,} at 0, {changed_end:,} at 1",
+                           xticks=[-1, 0, 1, 2])
+    panels[0, 0].set(ylabel="cross-entropy (nats)", ylim=(0, 1.15 * highest_between_ends(results)))
+    panels[1, 0].set(ylabel="accuracy (%)", ylim=(0, 102))
+    legend_below(figure, panels[0, 0], train_test=True)
+    return figure
+
+
+def figure_title(facts, comparisons):
+    """Between which solutions there is a wall, in words."""
+    in_one_valley = [f"two {name.replace('_', ' ')}s" for name in comparisons
+                     if is_one_valley(facts[name])]
+    if not in_one_valley:
+        return "Barriers from the same start are not far below those from different starts"
+    subject = " and ".join(in_one_valley)
+    return (f"{subject[0].upper()}{subject[1:]}, same start: one valley. "
+            "Different starts: a wall")
+
+
+def is_one_valley(comparison):
+    """Whether solutions from the same start have no barrier between them, by NO_BARRIER."""
+    lowest_from_different = comparison["different_starts_barrier"]["low"]
+    return comparison["same_start_barrier"]["high"] < NO_BARRIER * lowest_from_different
+
+
+def loss_title(facts, comparison):
+    """The highest barrier from the same start, in words."""
+    name = comparison.replace("_", " ").capitalize()
+    if is_one_valley(facts[comparison]):
+        return f"{name}: no wall from the same start"
+    return f"{name}: a wall even from the same start"
+
+
+def highest_between_ends(results):
+    """The highest loss on all lines between their ends, in nats."""
     alphas = np.array(results["curves"]["alpha"])
     between = (alphas >= 0) & (alphas <= 1)
-    lowest = {}
-    for (initialization, values), color, marker in zip(results["curves"][comparison].items(),
-                                                       COLORS, MARKERS):
-        train_accuracies = 100 * np.array(values["train_accuracy"])
-        test_accuracies = 100 * np.array(values["test_accuracy"])
-        draw_train_test(panel, alphas, train_accuracies, test_accuracies, color, None, marker)
-        lowest[initialization] = np.median(test_accuracies, axis=0)[between].min()
-    panel.set(ylabel="accuracy (%)", ylim=(0, 101),
-              title=f"{comparison_title(comparison)}: test accuracy falls to "
-                    f"{lowest['same']:.0f}%\nfrom one start, {lowest['different']:.0f}% from two")
-    mark_ends(panel, results, comparison)
+    highest = 0.0
+    for comparison in results["constants"]["CHANGES"]:
+        for lines in results["curves"][comparison].values():
+            for name in ("train_loss", "test_loss"):
+                highest = max(highest, np.array(lines[name])[:, between].max())
+    return highest
 
 
-def mark_ends(panel, results, comparison):
-    """Lines at the two ends, and what they are."""
-    ends = [row["end"] for row in results["table"] if row["comparison"] == comparison]
-    base, changed = ends[:2]  # two rows for each kind of lines, first that of α = 0
-    panel.set(xlabel=f"α: {comparison.replace('_', ' ')} {base:,} at 0, {changed:,} at 1",
-              xticks=[-1, 0, 1, 2])
+def draw_losses(panel, results, comparison):
+    """Training and test loss along the lines; beyond their ends most leave the panel."""
+    draw_lines(panel, results, comparison, "loss", factor=1)
+    panel.set(title=loss_title(results["facts"], comparison))
+
+
+def draw_accuracies(panel, results, comparison):
+    """Training and test accuracy along the lines, in percent."""
+    draw_lines(panel, results, comparison, "accuracy", factor=100)
+
+
+def draw_lines(panel, results, comparison, measure, factor):
+    """A measure along every line, times a factor: training dashed, test solid."""
+    curves = results["curves"]
+    for (initialization, values), color, marker in zip(curves[comparison].items(), COLORS, MARKERS):
+        label = "same start" if initialization == "same" else "different starts"
+        for name, style, shown_label in (("train", TRAIN, None), ("test", TEST, label)):
+            of_lines = factor * np.array(values[f"{name}_{measure}"])
+            draw_each_run(panel, curves["alpha"], of_lines, color, style, shown_label, marker)
     for alpha in (0, 1):
         panel.axvline(alpha, color=GREY, linewidth=1)
 
 
-def draw_rescaling(panel, results, name, label, unit):
-    """A sharpness measure of one function against the factor by which its layers are rescaled."""
-    scales = results["constants"]["SCALES"]
-    draw_runs(panel, scales, np.transpose(results["curves"]["rescaling"][name]), COLORS[2],
-              marker=MARKERS[2])
-    medians = {row["scale"]: row[f"{name}_median"] for row in results["rescaling"]}
-    factor = max(medians.values()) / medians[1]
-    scale_names = [f"{scale:g}" if scale >= 1 else f"1/{1 / scale:g}" for scale in scales]
-    panel.set(title=f"One function, rescaled: {label} up to {factor:,.0f}-fold",
-              xlabel="first layer times c, second divided by c", ylabel=label + unit,
-              xscale="log", yscale="log")
-    panel.set_xticks(scales, scale_names)
-    panel.minorticks_off()
-
-
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)

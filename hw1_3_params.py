@@ -20,9 +20,10 @@ from common.models import mlp, parameter_count
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
-    GREY,
     MARKERS,
-    draw_train_test,
+    TEST,
+    TRAIN,
+    draw_each_run,
     find_row,
     legend_below,
     new_figure,
@@ -32,6 +33,7 @@ from common.statistics import (
     first_reaching,
     held_out_argmax,
     held_out_peak,
+    holm,
     mean_ci95,
     mean_columns,
 )
@@ -278,7 +280,8 @@ def summarize_curves(parameter_counts, measures, train_size):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device,
+                        settings.train_size)
     measures = train_all_widths(data, settings)
     pixels = data.train_images[0].numel()
     parameter_counts = [parameter_count(build_model(pixels, width, [0], settings))
@@ -300,34 +303,71 @@ def run(settings):
     }
 
 
-# --- drawing ---
+def collect_facts(results):
+    """What figure and report say: counts, errors as fractions, losses in nats.
+
+    "true_labels" and "random_labels" have the same facts of the networks that were given the true
+    labels, and of those with the most random ones. The p-values are Holm's for the two.
+    """
+    constants, parameter_counts = results["constants"], results["curves"]["parameters"]
+    fractions = {"true_labels": constants["FRACTIONS"][0],
+                 "random_labels": constants["FRACTIONS"][-1]}
+    p_values = holm([error_change_p_value(results, fraction) for fraction in fractions.values()])
+    facts = {
+        "networks": len(parameter_counts),
+        "fewest_parameters": parameter_counts[0],
+        "most_parameters": parameter_counts[-1],
+        "most_random": fractions["random_labels"],
+        "labels_times_classes": results["thresholds"][0]["labels_times_classes"],
+    }
+    for (name, fraction), p_value in zip(fractions.items(), p_values):
+        facts[name] = facts_of_labels(results, fraction) | {"error_change_p_value": p_value}
+    return facts
 
 
-def plot(results):
-    """Loss above error, with true labels on the left and some random ones on the right."""
-    fractions = list(results["curves"]["test_loss"])
-    most_random = fractions[-1]
-    verdicts = []
-    for kind in ("loss", "error"):
-        peak_row = find_peak_row(results, most_random, f"test_{kind}")
-        finding = "peaks" if peak_row["beyond_intervals"] else "has no clear peak"
-        verdicts.append(f"test {kind} {finding}")
-    title = f"With {most_random:.0%} random labels {', '.join(verdicts)} as networks grow"
-    figure, panels = new_figure(title, results, 2, 2, sharex=True, sharey="row")
-    for column, fraction in enumerate(fractions):
-        draw_loss(panels[0, column], results, fraction, COLORS[column], MARKERS[column])
-        draw_error(panels[1, column], results, fraction, COLORS[column], MARKERS[column])
-    panels[0, 0].set(ylabel="cross-entropy (nats)")
-    panels[1, 0].set(ylabel="1 − accuracy (%)")
-    for panel in panels[1]:
-        panel.set(xlabel="parameters")
-    legend_below(figure, *panels.flat, train_test=True)
-    return figure
+def error_change_p_value(results, fraction):
+    """That of a t-test of the change in test error from the threshold to the largest network.
+
+    The unit is the run: run k at the threshold is paired with run k of the largest network. None
+    where no network fits the labels, for a single run, and where all runs change by the same.
+    """
+    threshold = find_row(results["thresholds"], randomized=fraction, measure="test_error")
+    if threshold["width"] is None:
+        return None
+    place = results["constants"]["WIDTHS"].index(threshold["width"])
+    accuracies = np.array(results["curves"]["test_accuracy"][fraction])  # (runs, widths)
+    changes = accuracies[:, place] - accuracies[:, -1]
+    if len(changes) < 2 or np.ptp(changes) == 0:
+        return None
+    return scipy.stats.ttest_1samp(changes, 0).pvalue
 
 
-def name_labels(fraction):
-    """The training labels of which a fraction is random, in words."""
-    return f"{fraction:.0%} random labels" if fraction > 0 else "true labels"
+def facts_of_labels(results, fraction):
+    """The facts of the networks that were trained with this fraction of random labels.
+
+    "fitted" is the first network that fits its labels, None where none does.
+    """
+    error = find_row(results["thresholds"], randomized=fraction, measure="test_error")
+    loss_peak = find_peak_row(results, fraction, "test_loss")
+    error_peak = find_peak_row(results, fraction, "test_error")
+    upturn = find_row(results["upturns"], randomized=fraction, measure="test_loss")
+    return {
+        "fitted_width": error["width"],
+        "fitted_parameters": error["parameters"],
+        "error_when_fitted": error["at_threshold_mean"],
+        "error_of_largest": error["at_largest_mean"],
+        "error_change": {"value": error["change_mean"], "ci95": error["change_mean_ci95"]},
+        "error_peak_is_clear": error_peak["beyond_intervals"],
+        "loss_peak_is_clear": loss_peak["beyond_intervals"],
+        "loss_peak_width": loss_peak["width"],
+        "loss_peak_parameters": loss_peak["parameters"],
+        "loss_peak_height": loss_peak["height_mean"],
+        "loss_rise": {"value": loss_peak["rise_mean"], "ci95": loss_peak["rise_mean_ci95"]},
+        "loss_fall": {"value": loss_peak["fall_mean"], "ci95": loss_peak["fall_mean_ci95"]},
+        "late_loss_rise": {"value": upturn["rise_mean"], "ci95": upturn["rise_mean_ci95"]},
+        "late_loss_rise_is_clear": upturn["beyond_interval"],
+        "lowest_loss_width": upturn["width"],
+    }
 
 
 def find_peak_row(results, fraction, measure):
@@ -336,47 +376,121 @@ def find_peak_row(results, fraction, measure):
                     randomized=fraction, measure=measure)
 
 
-def draw_loss(panel, results, fraction, color, marker):
-    """Training and test loss against the parameter count."""
+# --- drawing ---
+
+# Networks with fewer parameters fit next to nothing: their errors would stretch the axes.
+SHOWN_FROM = 3_000
+
+
+def plot(results):
+    """Error on the left, loss on the right; true labels and some random ones in both."""
+    facts = results["facts"]
+    figure, panels = new_figure(figure_title(facts), results, 1, 2, height=4.1,
+                                width_ratios=(1.3, 1))
+    error_panel, loss_panel = panels[0]
     curves = results["curves"]
-    draw_train_test(panel, curves["parameters"], curves["train_loss"][fraction],
-                    curves["test_loss"][fraction], color, name_labels(fraction), marker)
-    mark_threshold_and_peak(panel, results, fraction, "loss", factor=1)
+    for fraction, color, marker in zip(curves["test_loss"], COLORS, MARKERS):
+        train_errors = 100 * (1 - np.array(curves["train_accuracy"][fraction]))
+        test_errors = 100 * (1 - np.array(curves["test_accuracy"][fraction]))
+        label = name_labels(fraction)
+        draw_networks(error_panel, results, train_errors, test_errors, color, marker, label)
+        draw_networks(loss_panel, results, curves["train_loss"][fraction],
+                      curves["test_loss"][fraction], color, marker, label)
+    for panel in (error_panel, loss_panel):
+        highest = panel.dataLim.ymax
+        panel.set_ylim(0, 1.35 * highest)  # room for the names of the lines
+        mark_thresholds(panel, results)
+    mark_peak(loss_panel, facts)
+    error_panel.set(title=error_title(facts), ylabel="error (% of images)")
+    loss_panel.set(title=loss_title(facts), ylabel="cross-entropy (nats)")
+    legend_below(figure, error_panel, train_test=True)
+    return figure
 
 
-def draw_error(panel, results, fraction, color, marker):
-    """Training and test error in percent against the parameter count."""
-    curves = results["curves"]
-    train_errors = 100 * (1 - np.array(curves["train_accuracy"][fraction]))
-    test_errors = 100 * (1 - np.array(curves["test_accuracy"][fraction]))
-    draw_train_test(panel, curves["parameters"], train_errors, test_errors, color,
-                    name_labels(fraction), marker)
-    mark_threshold_and_peak(panel, results, fraction, "error", factor=100)
+def name_labels(fraction):
+    """The training labels of which a fraction is random, in words."""
+    return f"{fraction:.0%} random labels" if fraction > 0 else "true labels"
 
 
-def mark_threshold_and_peak(panel, results, fraction, kind, factor):
-    """Lines where the labels are first fitted and where that is expected, a star at a clear peak.
+def figure_title(facts):
+    """What happens to the test error beyond the first network that fits the random labels too."""
+    random_labels = facts["random_labels"]
+    if random_labels["fitted_width"] is None:
+        return f"No network fits its labels where {facts['most_random']:.0%} of them are random"
+    if not is_clear(random_labels["error_change"]):
+        return "Beyond the network that fits every label, test error does not clearly change"
+    finding = "keeps falling" if random_labels["error_change"]["value"] < 0 else "rises"
+    return (f"{facts['most_random']:.0%} random labels: test error {finding} beyond the network "
+            f"that fits them, {random_labels['error_when_fitted']:.0%} to "
+            f"{random_labels['error_of_largest']:.0%}")
 
-    kind is loss or error; factor turns the stored numbers into those of the panel. The title says
-    whether the mean of the runs peaks, and whether it rises again at the end.
-    """
-    threshold_row = find_row(results["thresholds"], randomized=fraction, measure=f"test_{kind}")
-    panel.axvline(threshold_row["labels_times_classes"], color="black", linewidth=0.7,
-                  linestyle=":", label="labels × classes")
-    if threshold_row["parameters"] is not None:
-        panel.axvline(threshold_row["parameters"], color=GREY, linewidth=1,
-                      label=f"first {results['constants']['FITTED']:.1%} fitted")
-    peak_row = find_peak_row(results, fraction, f"test_{kind}")
-    finding = "has no clear peak"
-    if peak_row["beyond_intervals"]:
-        finding = f"peaks at {peak_row['parameters']:,} parameters"
-        panel.plot(peak_row["parameters"], factor * peak_row["height_mean"], marker="*",
-                   color="black", markersize=10, label="peak of the mean", linestyle="none")
-    if find_row(results["upturns"], randomized=fraction, measure=f"test_{kind}")["beyond_interval"]:
-        finding += ",\nand rises at the end"
-    labels = name_labels(fraction)
-    panel.set(xscale="log", title=f"{labels[0].upper()}{labels[1:]}: test {kind} {finding}")
+
+def is_clear(change):
+    """Whether the interval of a stored change leaves out zero."""
+    return change["ci95"] is not None and abs(change["value"]) > change["ci95"]
+
+
+def error_title(facts):
+    """Whether the test error has a peak."""
+    peaked = [name_labels(fraction) for name, fraction in fractions_of(facts)
+              if facts[name]["error_peak_is_clear"]]
+    if peaked:
+        return f"Test error peaks with {' and '.join(peaked)}"
+    return "Test error has no clear peak"
+
+
+def loss_title(facts):
+    """Whether the test loss has a peak."""
+    peaked = [name_labels(fraction) for name, fraction in fractions_of(facts)
+              if facts[name]["loss_peak_is_clear"]]
+    if peaked:
+        return f"Test loss rises, then falls:\na peak with {' and '.join(peaked)}"
+    return "Test loss has no clear peak"
+
+
+def fractions_of(facts):
+    """The two sets of facts, with the fraction of labels that are random."""
+    return ("true_labels", 0), ("random_labels", facts["most_random"])
+
+
+def draw_networks(panel, results, train_values, test_values, color, marker, label):
+    """Every run in training, dashed, and in test, solid, against the parameter count."""
+    parameter_counts = np.array(results["curves"]["parameters"])
+    shown = parameter_counts >= SHOWN_FROM
+    for values, style, name in ((train_values, TRAIN, None), (test_values, TEST, label)):
+        draw_each_run(panel, parameter_counts[shown], np.array(values)[:, shown], color, style,
+                      name, marker)
+    panel.set(xscale="log", xlabel="parameters")
+
+
+def mark_thresholds(panel, results):
+    """Lines where each kind of labels is first fitted, and where that is expected."""
+    facts = results["facts"]
+    note_on_line(panel, facts["labels_times_classes"], "labels × classes", "black", ":")
+    for (name, _), color, left in zip(fractions_of(facts), COLORS, (True, False)):
+        if facts[name]["fitted_parameters"] is not None:
+            text = f"{results['constants']['FITTED']:.1%} fitted"
+            note_on_line(panel, facts[name]["fitted_parameters"], text, color, "-", left)
+
+
+def note_on_line(panel, place, text, color, style, left=True):
+    """A vertical line with its name beside its upper end, on the left or on the right."""
+    panel.axvline(place, color=color, linewidth=1, linestyle=style)
+    panel.annotate(text, (place, 1), (-2 if left else 3, -2), rotation=90, color=color, fontsize=8,
+                   xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+                   ha="right" if left else "left")
+
+
+def mark_peak(panel, facts):
+    """An arrow at the peak of the test loss, where it is clear."""
+    for (name, _), color in zip(fractions_of(facts), COLORS):
+        if facts[name]["loss_peak_is_clear"]:
+            panel.plot(facts[name]["loss_peak_parameters"], facts[name]["loss_peak_height"], "*",
+                       color=color, markeredgecolor="black", markersize=11)
+            panel.annotate("peak", (facts[name]["loss_peak_parameters"],
+                                    facts[name]["loss_peak_height"]),
+                           (-8, 10), textcoords="offset points", ha="right")
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)

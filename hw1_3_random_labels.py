@@ -20,9 +20,9 @@ from common.pieces import Piece, run_pieces
 from common.plotting import (
     COLORS,
     MARKERS,
+    TEST,
     TRAIN,
-    draw_runs,
-    draw_train_test,
+    draw_each_run,
     find_row,
     format_number,
     legend_below,
@@ -45,6 +45,7 @@ from common.training import (
 )
 
 import numpy as np
+import scipy
 import torch
 
 # --- settings ---
@@ -75,7 +76,7 @@ SIZES = (1_000, 3_000, 10_000, 30_000)
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
 THRESHOLDS = (0.9, 0.95, 0.99, FITTED)  # training accuracies whose times are compared
-RECORD_RATIO = 1.15  # of a step at which the network is measured to the one before
+RECORD_RATIO = 1.25  # of a step at which the network is measured to the one before
 USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}  # to fit each of FRACTIONS of 10,000 labels
 
 
@@ -284,7 +285,8 @@ def summarize_peaks(fraction, measures):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device,
+                        settings.train_size)
     trained = train_all(data, settings)
     parameters = parameter_count(build_model(data.train_images[0].numel(), 0, settings))
     table, peaks, curves = [], [], {}
@@ -304,27 +306,107 @@ def run(settings):
     }
 
 
+def collect_facts(results):
+    """What figure and report say: accuracies are fractions, slowdowns ratios of epochs."""
+    constants, full_size = results["constants"], results["settings"]["train_size"]
+    fitted = constants["FITTED"]
+    fits = [row for row in results["times"]
+            if (row["train_size"], row["threshold"]) == (full_size, fitted)]
+    true_row, random_row = results["table"][0], results["table"][-1]
+    lowest_threshold = constants["THRESHOLDS"][0]
+    smallest_size = min(row["train_size"] for row in results["times"])
+    to_lowest = slowdown_of(results, full_size, lowest_threshold)
+    to_fit = slowdown_of(results, full_size, fitted)
+    on_smallest = slowdown_of(results, smallest_size, fitted)
+    partly_random = constants["FRACTIONS"][-2]
+    true_label = find_row(results["memorization"], randomized=partly_random,
+                          measure="true_accuracy")
+    test = find_row(results["memorization"], randomized=partly_random, measure="test_accuracy")
+    return {
+        "networks": sum(row["runs"] for row in fits),
+        "networks_that_fit": sum(row["runs_that_reach_it"] for row in fits),
+        "chance": 1 / CLASSES,
+        "random_fit_p_value": p_value_of_chance(results),
+        "test_accuracy_of_true_labels": interval_of(true_row, "test_accuracy"),
+        "test_accuracy_of_random_labels": interval_of(random_row, "test_accuracy"),
+        "partly_random": partly_random,  # a fraction of the labels; the next four are about it
+        "true_label_peak": interval_of(true_label, "peak"),
+        "true_label_end": interval_of(true_label, "final"),
+        "test_accuracy_peak": interval_of(test, "peak"),
+        "test_accuracy_end": interval_of(test, "final"),
+        # All labels random against true ones.
+        "lowest_threshold": lowest_threshold,
+        "smallest_size": smallest_size,
+        "slowdown_to_lowest_threshold": to_lowest,
+        "slowdown_to_fit": to_fit,
+        "slowdown_to_fit_smallest_size": on_smallest,
+        "easier_threshold_ratio": ratio_of_intervals(to_lowest, to_fit),
+        "larger_size_ratio": (ratio_of_intervals(to_fit, on_smallest)
+                              if smallest_size < full_size else None),
+    }
+
+
+def interval_of(row, column):
+    """A column of a stored row with its half width: {"value", "ci95"}."""
+    return {"value": row[column], "ci95": row[f"{column}_ci95"]}
+
+
+def slowdown_of(results, train_size, threshold):
+    """The slowdown where all labels are random: {"value", "low", "high"}."""
+    row = find_row(results["times"], train_size=train_size, randomized=1, threshold=threshold)
+    return {"value": row["slowdown"], "low": row["slowdown_low"], "high": row["slowdown_high"]}
+
+
+def ratio_of_intervals(first, second):
+    """The ratio of two values, {"value", "low", "high"}, with bounds that are wide on purpose.
+
+    They divide the lowest by the highest, and the highest by the lowest. Bounds are None where one
+    is missing, and everything is where a value is missing.
+    """
+    if None in (first["value"], second["value"]):
+        return None
+    ratio = {"value": first["value"] / second["value"], "low": None, "high": None}
+    if None not in (first["low"], second["low"]):
+        ratio["low"] = first["low"] / second["high"]
+        ratio["high"] = first["high"] / second["low"]
+    return ratio
+
+
+def p_value_of_chance(results):
+    """The p-value of a t-test: do networks fit random labels better than by guessing?
+
+    The unit is the run, which draws its own labels. None for a single run, and where all runs are
+    equal.
+    """
+    accuracies = np.array(results["curves"]["train_accuracy"][1])[:, -1]
+    if len(accuracies) < 2 or np.ptp(accuracies) == 0:
+        return None
+    return scipy.stats.ttest_1samp(accuracies, 1 / CLASSES).pvalue
+
+
 # --- drawing ---
 
 
 def plot(results):
     """Accuracy and true labels during training; the cost of random labels, in two ways."""
-    table = results["table"]
-    fits = [row for row in results["times"]
-            if row["train_size"] == results["settings"]["train_size"]
-            and row["threshold"] == results["constants"]["FITTED"]]
-    fitted = sum(row["runs_that_reach_it"] for row in fits)
-    trained = sum(row["runs"] for row in fits)
-    title = (f"{fitted} of {trained} networks fit their labels; test accuracy "
-             f"{table[0]['test_accuracy']:.0%} with true, {table[-1]['test_accuracy']:.0%} with "
-             "random ones")
-    figure, panels = new_figure(title, results, 2, 2, height=3.2)
+    figure, panels = new_figure(describe_finding(results), results, 2, 2, height=3.2,
+                                height_ratios=[5, 4])
     draw_accuracy(panels[0, 0], results)
     draw_true_accuracy(panels[0, 1], results)
     draw_thresholds(panels[1, 0], results)
     draw_sizes(panels[1, 1], results)
     legend_below(figure, panels[0, 0], columns=6, train_test=True)
     return figure
+
+
+def describe_finding(results):
+    """The title of the figure."""
+    facts = results["facts"]
+    slowdown = facts["slowdown_to_fit"]["value"]
+    if facts["networks_that_fit"] < facts["networks"]:
+        return f"{facts['networks_that_fit']} of {facts['networks']} networks fit their labels"
+    title = "Networks fit all labels, even random ones"
+    return title if slowdown is None else f"{title}; those take {slowdown:.0f} times the epochs"
 
 
 def measured_epochs(results, fraction):
@@ -336,19 +418,25 @@ def measured_epochs(results, fraction):
 
 
 def draw_accuracy(panel, results):
-    """Training and test accuracy against epochs."""
+    """Training and test accuracy of every run against epochs."""
     table, curves = results["table"], results["curves"]
     for row, color, marker in zip(table, COLORS, MARKERS):
         fraction = row["randomized"]
+        epochs = measured_epochs(results, fraction)
         train_accuracies = 100 * np.array(curves["train_accuracy"][fraction])[:, 1:]
         test_accuracies = 100 * np.array(curves["test_accuracy"][fraction])[:, 1:]
-        draw_train_test(panel, measured_epochs(results, fraction), train_accuracies,
-                        test_accuracies, color, f"{fraction:.0%} random", marker)
-    panel.set(xscale="log", title="All labels are learned, random ones too", xlabel="epochs",
+        draw_each_run(panel, epochs, train_accuracies, color, TRAIN, f"{fraction:.0%} random",
+                      marker)
+        draw_each_run(panel, epochs, test_accuracies, color, TEST, marker=marker)
+    final_accuracies = [row["test_accuracy"] for row in table]
+    all_fit = results["facts"]["networks_that_fit"] == results["facts"]["networks"]
+    first_line = "All labels are learned." if all_fit else "Not all labels are learned."
+    falls = final_accuracies == sorted(final_accuracies, reverse=True)
+    second_line = ("The more are random, the worse on test images" if falls
+                   else "Accuracy on training and test images")
+    panel.set(xscale="log", title=f"{first_line}\n{second_line}", xlabel="epochs",
               ylabel="accuracy (%)")
-    lowest_final_accuracy = min(row["train_accuracy"] for row in table)
-    if lowest_final_accuracy < results["constants"]["FITTED"]:
-        panel.set_title("Not all networks learn their labels")
+    panel.xaxis.set_major_formatter("{x:g}")
 
 
 def draw_true_accuracy(panel, results):
@@ -357,34 +445,34 @@ def draw_true_accuracy(panel, results):
         fraction = row["randomized"]
         if fraction > 0:
             accuracies = 100 * np.array(results["curves"]["true_accuracy"][fraction])[:, 1:]
-            draw_runs(panel, measured_epochs(results, fraction), accuracies, color, TRAIN,
-                      marker=marker)
-    fewest_random = results["table"][1]["randomized"]  # row 0 is that of true labels
-    row = find_row(results["memorization"], randomized=fewest_random, measure="true_accuracy")
+            draw_each_run(panel, measured_epochs(results, fraction), accuracies, color, TRAIN,
+                          marker=marker)
+    facts = results["facts"]
+    peak, end = facts["true_label_peak"]["value"], facts["true_label_end"]["value"]
+    finding = "Patterns come first" if peak > end else "No pattern is seen first"
     panel.set(xscale="log", xlabel="epochs", ylabel="predicted as their true class (%)",
-              title=f"Of images with a random label {row['peak']:.0%} first get their true one\n"
-                    f"({row['randomized']:.0%} random; {row['final']:.0%} at the end)")
+              title=f"{finding}: of randomized images up to {peak:.0%}\n"
+                    f"are seen as their true class ({facts['partly_random']:.0%} random)")
+    panel.xaxis.set_major_formatter("{x:g}")
 
 
 def draw_thresholds(panel, results):
     """The slowdown by random labels against the training accuracy that is asked for."""
-    thresholds = results["constants"]["THRESHOLDS"]
+    thresholds, facts = results["constants"]["THRESHOLDS"], results["facts"]
     for table_row, color, marker in zip(results["table"], COLORS, MARKERS):
         fraction = table_row["randomized"]
         if fraction > 0:
             rows = [row for row in results["times"] if row["randomized"] == fraction
                     and row["train_size"] == results["settings"]["train_size"]]
             draw_slowdowns(panel, range(len(rows)), rows, color, marker)
-    descriptions = []
-    for threshold in (thresholds[0], thresholds[-1]):
-        row = find_row(results["times"], train_size=results["settings"]["train_size"],
-                       randomized=1, threshold=threshold)
-        slowdown = format_number(row["slowdown"], ".1f")
-        descriptions.append(f"{slowdown} times to {threshold:.1%}")
-    panel.set(title="All labels random: epochs to fit part of them\n" + ", ".join(descriptions),
+    easier = format_number(facts["slowdown_to_lowest_threshold"]["value"], ".0f")
+    full = format_number(facts["slowdown_to_fit"]["value"], ".0f")
+    lowest, highest = (f"{100 * thresholds[place]:g} %" for place in (0, -1))
+    panel.set(title="The cost depends on what counts as fitted:\n"
+                    f"{easier} times to {lowest}, {full} times to {highest} (all random)",
               ylim=(0, None), xticks=range(len(thresholds)),
-              xticklabels=[f"{value:.1%}" for value in thresholds],
-              xlabel="training accuracy reached", ylabel="epochs, relative to true labels")
+              xticklabels=[f"{100 * value:g} %" for value in thresholds],
+              xlabel="training accuracy reached", ylabel="times the epochs of true labels")
 
 
 def draw_sizes(panel, results):
@@ -395,13 +483,15 @@ def draw_sizes(panel, results):
     sizes = [row["train_size"] for row in rows]
     place = results["constants"]["FRACTIONS"].index(1)
     draw_slowdowns(panel, sizes, rows, COLORS[place], MARKERS[place])
-    descriptions = []
-    for row in (rows[0], rows[-1])[: len(rows)]:
-        slowdown = format_number(row["slowdown"], ".1f")
-        descriptions.append(f"{slowdown} times with {row['train_size']:,} images")
+    facts = results["facts"]
+    ratio = facts["larger_size_ratio"]
+    grows = ratio is not None and ratio["low"] is not None and ratio["low"] > 1
+    few = format_number(facts["slowdown_to_fit_smallest_size"]["value"], ".0f")
+    many = format_number(facts["slowdown_to_fit"]["value"], ".0f")
+    finding = "The cost grows with the training set" if grows else "Cost by size of training set"
     panel.set(xscale="log", ylim=(0, None), xlabel="training images",
-              ylabel="epochs, relative to true labels",
-              title="All labels random: epochs to fit all of them\n" + ", ".join(descriptions))
+              ylabel="times the epochs of true labels",
+              title=f"{finding}:\n{few} times with the fewest images, {many} times with the most")
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
     panel.minorticks_off()
 
@@ -410,7 +500,7 @@ def draw_slowdowns(panel, places, rows, color, marker):
     """The slowdowns of rows of compare_times, with their intervals, at places of the x axis."""
     known = [(place, row) for place, row in zip(places, rows) if row["slowdown"] is not None]
     places = [place for place, _ in known]
-    panel.plot(places, [row["slowdown"] for _, row in known], marker=marker, color=color,
+    panel.plot(places, [row["slowdown"] for _, row in known], TRAIN, marker=marker, color=color,
                markersize=5)
     with_interval = [(place, row) for place, row in known if row["slowdown_low"] is not None]
     panel.vlines([place for place, _ in with_interval],
@@ -419,4 +509,4 @@ def draw_slowdowns(panel, places, rows, color, marker):
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)

@@ -20,20 +20,22 @@ from common.plotting import (
     COLORS,
     GREY,
     MARKERS,
+    TEST,
+    TRAIN,
+    draw_each_run,
     draw_ranges,
-    draw_runs,
-    draw_train_test,
     find_row,
-    format_number,
     legend_below,
-    new_figure,
+    new_mosaic,
 )
 from common.statistics import (
     correlation_columns,
     correlation_within_groups,
+    mean_ci95,
     mean_columns,
     partial_spearman,
     spearman,
+    z_within_groups,
 )
 from common.training import (
     count_steps,
@@ -77,7 +79,7 @@ EPSILON = 1e-3  # size of the box of the ε-sharpness, as in Keskar et al. 2017
 # The loss of the whole training set is measured after so many steps. Where it has fallen below the
 # target, the step is sought among those in between, and then the place between two steps, until the
 # loss differs from the target by less than a fraction LOSS_TOLERANCE.
-CHECK_EVERY = 32
+CHECK_EVERY = 64
 LOSS_TOLERANCE = 0.005
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
 # What might predict generalization, and what it might predict.
@@ -340,7 +342,8 @@ def correlate(values, measure, target):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    data = load_dataset(settings.dataset, settings.data_dir, settings.device)
+    data = load_dataset(settings.dataset, settings.data_dir, settings.device,
+                        settings.train_size)
     # Batch sizes beyond the training set become the whole set, once.
     batch_sizes = sorted({min(size, settings.train_size) for size in BATCH_SIZES})
     all_curves = measure_all(batch_sizes, data, settings)
@@ -354,135 +357,175 @@ def run(settings):
     }
 
 
+def collect_facts(results):
+    """What figure and report say of the networks at equal training loss, and of their batch sizes.
+
+    "at_equal_loss" has the correlations of each measure with test loss and test accuracy, as in
+    summarize_correlations: "across" batch sizes, the "partial" one, and "within" one batch size.
+    "lead_of_sensitivity" says how far its correlation with the test loss within one batch size lies
+    above that of the sharpness, as a difference of Fisher's z. Losses are in nats, means over runs.
+    """
+    values = results["curves"]["equal_loss"]
+    train_losses = np.array(values["train_loss"]) / results["settings"]["target_loss"]
+    after_equal_epochs = [row["train_loss"] for row in results["table"]
+                          if row["regime"] == "equal_epochs"]
+    facts = {
+        "batch_sizes": len(train_losses),
+        "largest_loss_deviation": abs(train_losses - 1).max() if len(train_losses) > 0 else None,
+        "equal_epochs_train_loss": {"lowest": min(after_equal_epochs),
+                                    "of_largest_batch": after_equal_epochs[-1]},
+        "lead_of_sensitivity": lead_within(values, "sensitivity", "sharpness", "test_loss"),
+        "at_equal_loss": {},
+    }
+    for measure in MEASURES:
+        facts["at_equal_loss"][measure] = {
+            target: correlations_as_facts(results, measure, target)
+            for target in ("test_loss", "test_accuracy")}
+    return facts
+
+
+def correlations_as_facts(results, measure, target):
+    """The correlations of a measure with a target at equal loss, each with its interval."""
+    row = find_row(results["correlations"], regime="equal_loss", target=target, measure=measure)
+    facts = {}
+    for name, column in {"across": "correlation", "partial": "partial", "within": "within"}.items():
+        facts[name] = {"value": row[column], "low": row[f"{column}_low"],
+                       "high": row[f"{column}_high"]}
+    return facts
+
+
+def lead_within(values, first, second, target):
+    """How far the correlation within one batch size of one measure lies above that of another.
+
+    values are {quantity: (batch sizes, runs)}. The unit is the run: the interval is the jackknife's
+    of the difference of Fisher's z, as in correlation_within_groups. None where there is none.
+    """
+    x, y, of_target = (np.array(values[name]).T for name in (first, second, target))
+    runs = len(of_target)
+    if runs < 4:
+        return {"value": None, "ci95": None}
+    lead = z_within_groups(x, of_target) - z_within_groups(y, of_target)
+    if np.isnan(lead):
+        return {"value": None, "ci95": None}
+    pseudo_values = []
+    for run in range(runs):
+        x_others, y_others, target_others = (np.delete(of_runs, run, 0)
+                                             for of_runs in (x, y, of_target))
+        without_run = (z_within_groups(x_others, target_others)
+                       - z_within_groups(y_others, target_others))
+        pseudo_values.append(runs * lead - (runs - 1) * without_run)
+    _, interval_half = mean_ci95(pseudo_values)
+    return {"value": lead, "ci95": interval_half}
+
+
 # --- drawing ---
 
-REGIME_LABELS = {"equal_epochs": "equal epochs", "equal_loss": "equal loss"}
+REGIME_LABELS = {"equal_epochs": "equal epochs", "equal_loss": "equal training loss"}
 REGIME_LOOKS = {"equal_epochs": (COLORS[0], MARKERS[0]), "equal_loss": (COLORS[1], MARKERS[1])}
-MEASURE_LABELS = {"batch_size": "batch size", "sensitivity": "sensitivity", "jacobian": "Jacobian",
+# Batch size is missing: it does not vary among runs of one batch size.
+MEASURE_LABELS = {"sensitivity": "sensitivity", "jacobian": "Jacobian",
                   "sharpness": "ε-sharpness", "largest_eigenvalue": "eigenvalue"}
-
-
-# The three correlations of summarize_correlations, with their looks.
-CORRELATION_LOOKS = {
-    "correlation": ("over the batch sizes", COLORS[2], MARKERS[2]),
-    "partial": ("at equal batch size (partial)", COLORS[3], MARKERS[3]),
-    "within": ("among runs of one batch size", COLORS[4], MARKERS[4]),
-}
+# Accuracy is drawn as error, so that a link with it has the sign of one with the loss.
+TARGET_LOOKS = {"test_loss": ("with test loss", COLORS[2], MARKERS[2], -0.12),
+                "test_accuracy": ("with test error", COLORS[3], MARKERS[3], 0.12)}
 
 
 def plot(results):
-    """Correlations at equal loss; then losses, accuracies and measures by batch size."""
-    figure, panels = new_figure(figure_title(results), results, 3, 2, height=2.7)
-    draw_correlations(panels[0, 0], results, "test_loss")
-    draw_correlations(panels[0, 1], results, "test_accuracy")
-    draw_test_loss(panels[1, 0], results)
-    draw_test_accuracy(panels[1, 1], results)
-    draw_sensitivity(panels[2, 0], results)
-    draw_sharpness(panels[2, 1], results)
-    legend_below(figure, panels[0, 0], panels[1, 0], columns=4, train_test=True)
+    """Correlations and all runs at equal loss; below, both comparisons by batch size."""
+    layout = [["correlations", "correlations", "scatter"], ["loss", "accuracy", "sensitivity"]]
+    figure, panels = new_mosaic(figure_title(results["facts"]), results, layout, height=5.9,
+                                height_ratios=(1.2, 1))
+    draw_correlations(panels["correlations"], results)
+    draw_scatter(panels["scatter"], results)
+    draw_by_batch_size(panels["loss"], results, "loss", "train_loss", "test_loss")
+    draw_by_batch_size(panels["accuracy"], results, "accuracy", "train_accuracy", "test_accuracy",
+                       factor=100)
+    draw_by_batch_size(panels["sensitivity"], results, "sensitivity", None, "sensitivity")
+    panels["loss"].set(ylabel="cross-entropy (nats)")
+    panels["accuracy"].set(ylabel="accuracy (%)")
+    panels["sensitivity"].set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit)")
+    legend_below(figure, panels["correlations"], panels["loss"], columns=6, train_test=True)
     return figure
 
 
-def figure_title(results):
-    """How sensitivity and sharpness go with the test loss at equal training loss, in words."""
-    correlations = []
-    for measure in ("sensitivity", "sharpness"):
-        row = find_row(results["correlations"], regime="equal_loss", target="test_loss",
-                       measure=measure)
-        correlations.append(f"{MEASURE_LABELS[measure]} "
-                            f"{format_number(row['correlation'], '.2f')}")
-    return f"Rank correlation with the test loss at equal training loss: {', '.join(correlations)}"
+def figure_title(facts):
+    """Which measures go with the test loss among runs of one batch size, in words."""
+    linked = clear_measures(facts)
+    if "sensitivity" in linked:
+        return "Sensitivity follows test loss and error even among runs of one batch size"
+    return "Sensitivity is not shown to follow test loss and error among runs of one batch size"
 
 
-def curves_by_regime(results):
-    """{regime: {quantity: (runs, batch sizes)}} of the regimes that any batch size reached."""
-    curves = {}
-    for regime, values in results["curves"].items():
-        if len(values["batch_size"]) > 0:
-            curves[regime] = {name: np.transpose(value) for name, value in values.items()}
-    return curves
+def clear_measures(facts):
+    """The measures whose correlation within one batch size is clear for both targets."""
+    linked = []
+    for measure in MEASURE_LABELS:
+        targets = facts["at_equal_loss"][measure]
+        if all(excludes_zero(targets[target]["within"]) for target in TARGET_LOOKS):
+            linked.append(measure)
+    return linked
 
 
-def label_panel(panel, results, name, medians, form):
-    """The axis of batch sizes, and a title with the range of the medians in each regime.
-
-    medians are {regime: (batch sizes,)}; form is the Python format of the numbers.
-    """
-    ranges = []
-    for regime, values in medians.items():
-        prefix = "" if regime == "equal_epochs" else "at equal loss "
-        ranges.append(f"{prefix}{values.min():{form}} to {values.max():{form}}")
-    batch_sizes = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"]
-    every_second = batch_sizes[::2]
-    panel.set_xscale("log", base=2)
-    panel.set(title=f"{name}: {', '.join(ranges)}", xlabel="batch size", xticks=every_second,
-              xticklabels=every_second)
+def excludes_zero(correlation):
+    """Whether the interval of a correlation leaves out zero; not where there is none."""
+    if correlation["low"] is None:
+        return False
+    return correlation["low"] > 0 or correlation["high"] < 0
 
 
-def draw_test_loss(panel, results):
-    """Training and test loss against batch size."""
-    medians = {}
-    for regime, values in curves_by_regime(results).items():
-        color, marker = REGIME_LOOKS[regime]
-        draw_train_test(panel, values["batch_size"][0], values["train_loss"], values["test_loss"],
-                        color, REGIME_LABELS[regime], marker)
-        medians[regime] = np.median(values["test_loss"], axis=0)
-    panel.set(ylabel="cross-entropy (nats)")
-    label_panel(panel, results, "test loss", medians, ".2f")
-
-
-def draw_test_accuracy(panel, results):
-    """Training and test accuracy against batch size."""
-    medians = {}
-    for regime, values in curves_by_regime(results).items():
-        color, marker = REGIME_LOOKS[regime]
-        train_accuracies = 100 * values["train_accuracy"]
-        test_accuracies = 100 * values["test_accuracy"]
-        draw_train_test(panel, values["batch_size"][0], train_accuracies, test_accuracies, color,
-                        None, marker)
-        medians[regime] = np.median(test_accuracies, axis=0)
-    panel.set(ylabel="accuracy (%)")
-    label_panel(panel, results, "test accuracy", medians, ".1f")
-
-
-def draw_sensitivity(panel, results):
-    """The norm of the loss's gradient by the input against batch size."""
-    medians = draw_measure(panel, results, "sensitivity")
-    panel.set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit of x)")
-    label_panel(panel, results, "sensitivity", medians, ".2f")
-
-
-def draw_sharpness(panel, results):
-    """The ε-sharpness against batch size."""
-    medians = draw_measure(panel, results, "sharpness")
-    panel.set(ylabel="ε-sharpness (%)", yscale="log")
-    label_panel(panel, results, "ε-sharpness", medians, ".1f")
-
-
-def draw_measure(panel, results, measure):
-    """A measure against batch size in each regime; returns its medians over the runs."""
-    medians = {}
-    for regime, values in curves_by_regime(results).items():
-        color, marker = REGIME_LOOKS[regime]
-        draw_runs(panel, values["batch_size"][0], values[measure], color, marker=marker)
-        medians[regime] = np.median(values[measure], axis=0)
-    return medians
-
-
-def draw_correlations(panel, results, target):
-    """The three correlations of all measures with the target at equal loss, with intervals."""
-    rows = [row for row in results["correlations"]
-            if row["regime"] == "equal_loss" and row["target"] == target]
-    for shift, (name, (label, color, marker)) in zip((-0.22, 0, 0.22), CORRELATION_LOOKS.items()):
-        columns = (name, f"{name}_low", f"{name}_high")
-        draw_ranges(panel, rows, np.arange(len(rows)) + shift, columns, color, marker, label)
+def draw_correlations(panel, results):
+    """The correlation of every measure with loss and error among runs of one batch size."""
+    for target, (label, color, marker, shift) in TARGET_LOOKS.items():
+        rows = []
+        for measure in MEASURE_LABELS:
+            within = results["facts"]["at_equal_loss"][measure][target]["within"]
+            if target == "test_accuracy":
+                within = {name: None if end is None else -end for name, end in within.items()}
+            rows.append(within)
+        draw_ranges(panel, rows, np.arange(len(rows)) + shift, ("value", "low", "high"), color,
+                    marker, label)
     panel.axvline(0, color=GREY, linewidth=1)
     panel.invert_yaxis()  # the first measure on top
-    panel.set(title=f"At equal training loss, with the {target.replace('_', ' ')}",
-              xlim=(-1.05, 1.05), xticks=(-1, -0.5, 0, 0.5, 1), yticks=range(len(rows)),
-              yticklabels=[MEASURE_LABELS[row["measure"]] for row in rows],
-              xlabel="correlation and 95 % interval")
+    linked = [MEASURE_LABELS[measure] for measure in clear_measures(results["facts"])]
+    panel.set(title=f"Among runs of one batch size, clear for: {', '.join(linked) or 'none'}",
+              yticks=range(len(MEASURE_LABELS)), yticklabels=MEASURE_LABELS.values(),
+              xlabel="correlation at equal training loss, 95 % interval")
+
+
+def draw_scatter(panel, results):
+    """Sensitivity against test loss of every run at equal training loss; the colour is the batch.
+    """
+    values = results["curves"]["equal_loss"]
+    dots = panel.scatter(values["sensitivity"], values["test_loss"], s=16,
+                         c=np.log2(np.array(values["batch_size"], dtype=float)), cmap="viridis_r")
+    colour_bar = panel.figure.colorbar(dots, ax=panel, label="batch size")
+    batch_sizes = sorted({sizes[0] for sizes in values["batch_size"]})[::3]
+    colour_bar.set_ticks(np.log2(batch_sizes), labels=[f"{size:,.0f}" for size in batch_sizes])
+    panel.set(title=f"A dot is a run at training loss {results['settings']['target_loss']:g}",
+              xlabel="sensitivity", ylabel="test loss (nats)")
+
+
+def draw_by_batch_size(panel, results, name, train_measure, test_measure, factor=1):
+    """A quantity of every run, times a factor, against batch size in both comparisons.
+
+    Training is dashed, test solid.
+    """
+    for regime, values in results["curves"].items():
+        batch_sizes = [sizes[0] for sizes in values["batch_size"]]
+        if not batch_sizes:
+            continue  # no batch size met the condition
+        color, marker = REGIME_LOOKS[regime]
+        if train_measure is not None:
+            draw_each_run(panel, batch_sizes, factor * np.transpose(values[train_measure]), color,
+                          TRAIN, None, marker)
+        draw_each_run(panel, batch_sizes, factor * np.transpose(values[test_measure]), color, TEST,
+                      REGIME_LABELS[regime], marker)
+    every_third = [row["batch_size"] for row in results["table"]
+                   if row["regime"] == "equal_epochs"][::3]
+    panel.set_xscale("log", base=2)
+    panel.set(title=f"{name.capitalize()} by batch size", xlabel="batch size")
+    panel.set_xticks(every_third, [f"{size:,}" for size in every_third])
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)

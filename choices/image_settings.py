@@ -36,7 +36,7 @@ FLAGS = {
                      help="training images, the last, that choices are made on"),
 }
 FIRST_RUN = 1_000_000  # the report's runs are numbered from 0
-CNN_LEARNING_RATES = (1e-3, 3e-3, 1e-2)  # of AdamW
+CNN_LEARNING_RATES = (3e-3, 1e-2, 3e-2)  # of AdamW
 CNN_WEIGHT_DECAYS = (0.0, 0.2)
 # The learning rates that are tried in part 1-3, the one that the experiment uses in the middle.
 TRIED_RATES = {

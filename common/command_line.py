@@ -21,6 +21,7 @@ from common.results import (
     NotFinite,
     ResultsError,
     WriteError,
+    as_stored,
     check_writable,
     environment,
     format_table,
@@ -28,6 +29,7 @@ from common.results import (
     png_of,
     read_results,
     store_results,
+    tables_text,
     write_atomically,
 )
 from common.training import Diverged
@@ -96,15 +98,16 @@ def positive_number(text):
 # --- from the command line to a stored result and its figure ---
 
 
-def main(file, description, flags, run, plot, *, uses_images=False, in_pieces=True,
-         arguments=None):
+def main(file, description, flags, run, plot, *, collect_facts=None, uses_images=False,
+         in_pieces=True, arguments=None):
     """Runs one experiment from the command line: the last line of every script.
 
     file is the script's __file__, whose stem names the results; description is its __doc__. flags
     maps names to Flag. run(settings) returns {"table": [rows], "curves": ..., ...}, plot(results) a
-    matplotlib figure. Where uses_images is True, settings.dataset names the set of images to load.
-    in_pieces is False where run does not call run_pieces of common.pieces. arguments stand in for
-    the command line's.
+    matplotlib figure. collect_facts(results) returns {name: number, text or interval}, what figure
+    and report say of the results; they are stored as results["facts"]. Where uses_images is True,
+    settings.dataset names the set of images to load. in_pieces is False where run does not call
+    run_pieces of common.pieces. arguments stand in for the command line's.
 
     Exits with 2 and one line for anything the user can mend, 1 for a piece of work that failed,
     such as a training that diverged, 130 when interrupted.
@@ -113,7 +116,7 @@ def main(file, description, flags, run, plot, *, uses_images=False, in_pieces=Tr
     try:
         parser = experiment_parser(description, flags, uses_images, in_pieces)
         settings = parse(parser, flags, arguments)
-        _run_or_replot(Path(file).stem, settings, flags, run, plot)
+        _run_or_replot(Path(file).stem, settings, flags, run, plot, collect_facts)
     except (UsageError, DataError, ResultsError, WriteError, ClusterError) as error:
         _exit(error, 2)
     except (Diverged, PieceFailed) as error:
@@ -136,15 +139,16 @@ def prepare_process():
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _run_or_replot(name, settings, flags, run, plot):
+def _run_or_replot(name, settings, flags, run, plot, collect_facts):
     start = time.monotonic()
     if settings.replot:
         path = find_stored(name, settings, flags)
     else:
-        path = _run(name, settings, flags, run, start)
+        path = _run(name, settings, flags, run, collect_facts, start)
     results = read_results(path)  # the figure sees what is stored and nothing else
     try:
         table = format_table(results["table"])
+        tables = tables_text(results).encode()
         png = png_of(plot(results), results)
     except Exception as error:
         if not settings.replot:
@@ -154,11 +158,12 @@ def _run_or_replot(name, settings, flags, run, plot):
                            "again") from None
     figure_path = path.with_suffix(".png")
     write_atomically(figure_path, png)
+    write_atomically(path.with_suffix(".md"), tables)
     print(table)
     print(f"\nresults: {path}\nfigure:  {figure_path}\ntime:    {time.monotonic() - start:.0f} s")
 
 
-def _run(name, settings, flags, run, start):
+def _run(name, settings, flags, run, collect_facts, start):
     """Runs the experiment and stores its results; returns their path."""
     check_writable(Path(settings.out))
     if settings.dataset:
@@ -174,10 +179,12 @@ def _run(name, settings, flags, run, start):
         "environment": environment(settings.device, settings.dataset),
         **run(settings),
     }
-    results |= {"seconds": time.monotonic() - start, "jobs": settings.jobs,
-                "piece_seconds": PIECE_SECONDS}
     path = folder / f"{name}.json"
     try:
+        if collect_facts:
+            results["facts"] = collect_facts(as_stored(results))
+        results |= {"seconds": time.monotonic() - start, "jobs": settings.jobs,
+                    "piece_seconds": PIECE_SECONDS}
         store_results(path, results)
     except NotFinite as error:  # a training can fail in its last step, whose loss nothing checks
         raise Diverged(f"{error}, so nothing was stored; try a smaller learning rate") from None

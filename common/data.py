@@ -110,10 +110,12 @@ def fetch_dataset(name, data_dir):
         return "digits"
 
 
-def load_dataset(name, data_dir, device="cpu"):
-    """The whole set of images called name as a Dataset on the device.
+def load_dataset(name, data_dir, device="cpu", train_size=None):
+    """The set of images called name as a Dataset on the device.
 
-    Raises what fetch_dataset does.
+    With train_size it has the first training images only, at most so many: the others take no
+    memory. All are standardized by the whole training set in any case. Raises what fetch_dataset
+    does.
     """
     name = fetch_dataset(name, data_dir)
     tensors = _load_digits() if name == "digits" else read_files(name, Path(data_dir))
@@ -124,6 +126,10 @@ def load_dataset(name, data_dir, device="cpu"):
     mean, deviation = train_images.mean(), train_images.std()
     for images in (train_images, test_images):
         images.sub_(mean).div_(deviation)  # in place: a second copy would double the memory
+    if train_size is not None:
+        # Copies: a part of a larger tensor would keep the whole of it in memory.
+        train_images = train_images[:train_size].clone()
+        train_labels = train_labels[:train_size].clone()
     return Dataset(name, train_images, train_labels, test_images, test_labels)
 
 

@@ -32,25 +32,43 @@ matplotlib.rcParams.update({
 })
 
 
-def new_figure(title, results, rows, columns, height=3.0, **subplots):
+def new_figure(title, results, rows, columns, height=3.0, unit="run", **subplots):
     """A figure of rows × columns panels with its title, and a line below it on what was measured.
 
-    height is that of a row in inches; subplots are options of matplotlib's Figure.subplots.
+    height is that of a row in inches; unit is what the setting `runs` counts; subplots are options
+    of matplotlib's Figure.subplots.
     """
     figure = Figure(figsize=(WIDTH, height * rows + 0.9))
     panels = figure.subplots(rows, columns, squeeze=False, **subplots)
-    figure.suptitle(f"{title}\n", fontweight="bold")  # an empty second line makes room for the note
-    below_the_title = 1 - 0.4 / figure.get_figheight()
-    figure.text(0.5, below_the_title, describe_run(results), fontsize=8, color="#555555",
-                ha="center")
+    write_title(figure, title, results, unit)
     return figure, panels
 
 
-def describe_run(results):
+def new_mosaic(title, results, layout, height, **subplots):
+    """The same with panels of several sizes: the figure and {name: panel}.
+
+    layout has a list of names for each row of equal columns; a panel fills all places of its name.
+    height is that of all rows in inches; subplots are options of Figure.subplot_mosaic.
+    """
+    figure = Figure(figsize=(WIDTH, height + 0.9))
+    panels = figure.subplot_mosaic(layout, **subplots)
+    write_title(figure, title, results)
+    return figure, panels
+
+
+def write_title(figure, title, results, unit="run"):
+    """A figure's title, and the line below it on what was measured."""
+    figure.suptitle(f"{title}\n", fontweight="bold")  # an empty second line makes room for the note
+    below_the_title = 1 - 0.4 / figure.get_figheight()
+    figure.text(0.5, below_the_title, describe_run(results, unit), fontsize=8, color="#555555",
+                ha="center")
+
+
+def describe_run(results, unit="run"):
     """Data set, number of runs and seed of stored results, for the line below a figure's title."""
     settings = results["settings"]
     runs = settings["runs"]
-    parts = [f"{runs} run{'s' if runs > 1 else ''}", f"seed {settings['seed']}"]
+    parts = [f"{runs} {unit}{'s' if runs > 1 else ''}", f"seed {settings['seed']}"]
     if results["environment"]["dataset"]:
         parts.insert(0, results["environment"]["dataset"])
     if settings["quick"]:
@@ -80,14 +98,33 @@ def draw_train_test(panel, x, train_values, test_values, color, label, marker):
     draw_runs(panel, x, test_values, color, TEST, label, marker)
 
 
-def draw_final(panel, position, values, center, color, marker):
+def draw_final(panel, position, values, center, color, marker, style=TEST, width=0.7):
     """The last values (R,) of all runs side by side at a position, and their center.
 
-    center is a function such as np.median.
+    center is a function such as np.median. Where style is TRAIN, the marks are hollow and the
+    center is dashed. width is that of the line of the center, in units of the axis.
     """
-    places = position + np.linspace(-0.2, 0.2, len(values))
-    panel.plot(places, values, marker, color=color, markersize=4)
-    panel.hlines(center(values), position - 0.35, position + 0.35, color=color)
+    places = position + np.linspace(-0.3, 0.3, len(values)) * width
+    panel.plot(places, values, marker, color=color, markersize=4,
+               markerfacecolor="white" if style == TRAIN else color)
+    panel.hlines(center(values), position - width / 2, position + width / 2, color=color,
+                 linestyle=style)
+
+
+def draw_each_run(panel, x, values, color, style=TEST, label=None, marker=None):
+    """Every run (a row of values) as a thin line, with marks on the first one.
+
+    values is (runs, points), x (points,). More than five runs would be a tangle: draw_runs has
+    them.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) > 5:
+        draw_runs(panel, x, values, color, style, label, marker)
+        return
+    mark_every = 1 if len(x) <= 12 else len(x) // 7
+    panel.plot(x, values[0], style, color=color, linewidth=1, label=label, marker=marker,
+               markersize=4, markevery=mark_every)
+    panel.plot(x, values[1:].T, style, color=color, linewidth=1)
 
 
 def draw_ranges(panel, rows, places, columns, color, marker, label=None):

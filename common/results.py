@@ -1,8 +1,8 @@
 """Stored results: the JSON file of a run, the figure drawn from it, and tables for people.
 
-A run's numbers lie in NAME.json, its figure in NAME.png beside it. The figure says in its own text
-field which numbers it was drawn from, and is never beside others: storing results removes the
-figure of earlier ones first.
+A run's numbers lie in NAME.json, its figure in NAME.png and its tables in NAME.md beside it. The
+figure says in its own text field which numbers it was drawn from. Neither figure nor tables are
+ever beside other numbers: storing results removes those of earlier ones first.
 """
 
 import hashlib
@@ -115,6 +115,14 @@ def results_text(results):
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
+def as_stored(results):
+    """Results as read_results will give them: plain, rounded, without a file in between.
+
+    Raises NotFinite.
+    """
+    return json.loads(results_text(plain(results)), object_pairs_hook=_numeric_keys)
+
+
 def fingerprint(results):
     """A checksum of results as read_results gives them, without what is OF_THE_RUN."""
     lasting = {key: value for key, value in results.items() if key not in OF_THE_RUN}
@@ -179,14 +187,14 @@ def write_atomically(path, content):
 
 
 def store_results(path, results):
-    """Writes results as JSON, after removing the figure of earlier results.
+    """Writes results as JSON, after removing the figure and the tables of earlier results.
 
     Raises NotFinite, and WriteError where the folder or the disk does not take them; then they lie
     in a temporary folder that the message names.
     """
     content = results_text(plain(results)).encode()
     try:
-        remove_figure(path)
+        remove_figure_and_tables(path)
         write_atomically(path, content)
     except WriteError as error:
         rescued = Path(tempfile.gettempdir(), f"rescued-{os.getpid()}-{path.name}")
@@ -197,14 +205,14 @@ def store_results(path, results):
         raise WriteError(f"{error}; the new results are in {rescued}") from None
 
 
-def remove_figure(path):
-    """Removes the figure beside the results at path, if there is one. Raises WriteError."""
-    figure = path.with_suffix(".png")
-    try:
-        figure.unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(f"{figure} cannot be replaced ({error.strerror}); what was there before "
-                         "is unchanged") from None
+def remove_figure_and_tables(path):
+    """Removes what lies beside the results at path, where it is there. Raises WriteError."""
+    for beside in (path.with_suffix(".png"), path.with_suffix(".md")):
+        try:
+            beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(f"{beside} cannot be replaced ({error.strerror}); what was there "
+                             "before is unchanged") from None
 
 
 def png_of(figure, results):
@@ -245,6 +253,39 @@ def figure_problem(path):
 # --- tables ---
 
 
+def tables_text(results):
+    """All tables of results as Markdown, each under its key: the text of NAME.md.
+
+    A table is a list of rows, each a dict of columns. No program reads this text.
+    """
+    parts = [f"# All tables of {results['experiment']}\n\n"
+             f"Written with {results['experiment']}.json, which has the numbers in all digits."]
+    for key, value in results.items():
+        if is_table(value) and key not in OF_THE_RUN:
+            parts.append(f"## {key}\n\n{format_table(value)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def tables_problem(path):
+    """Why the tables at path do not belong to the results beside them, or None where they do."""
+    try:
+        expected = tables_text(read_results(path.with_suffix(".json")))
+        belongs = path.read_text(encoding="utf-8") == expected
+    except ResultsError as error:
+        return str(error)
+    except Exception:  # the file is missing or no text, or results were changed by hand
+        belongs = False
+    if not belongs:
+        return (f"{path} does not hold the tables of {path.stem}.json; write it again with "
+                "--replot")
+    return None
+
+
+def is_table(value):
+    """Whether this is a table: a list of rows, each a dict of columns."""
+    return isinstance(value, list) and value != [] and all(isinstance(row, dict) for row in value)
+
+
 def format_cell(value):
     """A number for a table: whole ones in full, others to four digits; a dash for none."""
     if value is None:
@@ -269,17 +310,27 @@ def format_table(rows, columns=None):
     """
     if columns is None:
         columns = list(rows[0])
-    formatted = [format_column(rows, column) for column in columns]
-    return "\n".join("|" + "|".join(cells) + "|" for cells in zip(*formatted))
+    return join_columns([format_column(rows, column) for column in columns])
 
 
 def format_column(rows, column):
-    """One column of a table, top to bottom: its name, the ruler, and its cells, of one width."""
-    name = column.replace("_", " ")
+    """One column of a table, top to bottom."""
     cells = [format_cell(row[column]) for row in rows]
-    width = max(len(text) for text in [name, *cells])
-    if all(isinstance(row[column], (int, float, type(None))) for row in rows):
+    numbers = all(isinstance(row[column], (int, float, type(None))) for row in rows)
+    return align_column(column.replace("_", " "), cells, right=numbers)
+
+
+def align_column(heading, cells, right):
+    """A heading, the ruler and cells of one width, with the text on the right or on the left."""
+    heading, *cells = [text.replace("|", "\\|") for text in (heading, *cells)]
+    width = max(len(text) for text in (heading, *cells))
+    if right:
         ruler = "-" * (width + 1) + ":"
-        return [f" {name:>{width}} ", ruler, *(f" {cell:>{width}} " for cell in cells)]
+        return [f" {heading:>{width}} ", ruler, *(f" {cell:>{width}} " for cell in cells)]
     ruler = "-" * (width + 2)
-    return [f" {name:<{width}} ", ruler, *(f" {cell:<{width}} " for cell in cells)]
+    return [f" {heading:<{width}} ", ruler, *(f" {cell:<{width}} " for cell in cells)]
+
+
+def join_columns(columns):
+    """Columns of align_column side by side: a Markdown table."""
+    return "\n".join("|" + "|".join(cells) + "|" for cells in zip(*columns))

@@ -1,7 +1,7 @@
 """Training stacks of networks (see common/models.py for what a stack is)."""
 
 import inspect
-from math import ceil
+from math import ceil, cos, pi
 
 from common.models import run_count
 from common.progress import advance
@@ -62,7 +62,7 @@ def mean_squared_error(outputs, targets):
 
 
 def train(model, inputs, targets, loss_function, *, epochs, learning_rate, batch_size=None,
-          order_generators=None, optimizer=torch.optim.Adam, cosine=True, record=None,
+          order_generators=None, optimizer=torch.optim.Adam, cosine=True, warmup=0.0, record=None,
           record_every=1, probe=None, probe_steps=()):
     """Trains all runs of a stack side by side, in place.
 
@@ -70,7 +70,8 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, batch
     batch_size, or where it is N or more, every epoch is one step on the whole set. With it, run k
     visits the examples in an order that order_generators[k] draws anew each epoch; the last batch
     is smaller where batch_size does not divide N. The learning rate falls to zero along a half
-    cosine (Loshchilov & Hutter 2017, arXiv:1608.03983) unless cosine is False.
+    cosine (Loshchilov & Hutter 2017, arXiv:1608.03983) unless cosine is False. Before it falls it
+    rises from zero through a fraction warmup of the steps.
 
     record(epoch) is called before training, after every record_every epochs and after the last one;
     training ends when it returns True. probe(step) is called at the steps of probe_steps, of which
@@ -88,7 +89,7 @@ def train(model, inputs, targets, loss_function, *, epochs, learning_rate, batch
     step = 0
 
     updater = make_optimizer(optimizer, model, learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps) if cosine else None
+    schedule = cosine_schedule(updater, steps, warmup) if cosine else None
     if record and record(0):
         return
     model.train()
@@ -122,6 +123,21 @@ def count_steps(examples, epochs, batch_size=None):
     if batch_size is None:
         return epochs
     return epochs * ceil(examples / batch_size)
+
+
+def cosine_schedule(updater, steps, warmup):
+    """The schedule of an optimizer's learning rate over so many steps, see train."""
+    if warmup == 0:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(updater, steps)
+    rising_steps = ceil(warmup * steps)
+    falling_steps = max(steps - rising_steps, 1)
+
+    def factor(step):  # of the learning rate, at steps counted from 0
+        if step < rising_steps:
+            return (step + 1) / rising_steps
+        return (1 + cos(pi * (step - rising_steps) / falling_steps)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(updater, factor)
 
 
 def geometric_steps(last, ratio):

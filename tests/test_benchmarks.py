@@ -173,7 +173,6 @@ if "--help" not in sys.argv:
 """)
     monkeypatch.setattr(benchmark_scaling, "PROJECT", tmp_path)
     monkeypatch.setattr(benchmark_scaling, "SCRIPTS", {"hw1_a.py": 1})
-    monkeypatch.setattr(benchmark_scaling, "LONGEST", ("hw1_a.py",))
     results = run_quick(benchmark_scaling, tmp_path / "out")
     row, = results["table"]
     assert (row["seconds_1"], row["seconds_2"], row["speedup_median"]) == (9, 5, 1.8)
@@ -191,7 +190,6 @@ if "--help" not in sys.argv:
 
 def test_the_longest_scripts_are_timed_repeatedly_the_others_once(monkeypatch):
     monkeypatch.setattr(benchmark_scaling, "SCRIPTS", {"long.py": 9, "short.py": 1})
-    monkeypatch.setattr(benchmark_scaling, "LONGEST", ("long.py",))
     timed = []
 
     def seconds_of_script(script, jobs, settings):
@@ -199,14 +197,13 @@ def test_the_longest_scripts_are_timed_repeatedly_the_others_once(monkeypatch):
         return len(timed)
 
     monkeypatch.setattr(benchmark_scaling, "seconds_of_script", seconds_of_script)
-    seconds = benchmark_scaling.measure_speedups(SimpleNamespace(runs=2))
+    seconds = benchmark_scaling.measure_speedups(["long.py"], SimpleNamespace(runs=2))
     assert timed == [("long.py", 1), ("long.py", 2), ("short.py", 1), ("short.py", 2),
                      ("long.py", 1), ("long.py", 2)]
     assert seconds == {"long.py": [[1, 5], [2, 6]], "short.py": [[3], [4]]}
 
 
 def test_scaling_knows_flags_for_the_nine_scripts():
-    assert set(benchmark_scaling.LONGEST) < set(benchmark_scaling.SCRIPTS)
     assert sorted(benchmark_scaling.FLAGS_OF_SCRIPT) == sorted(benchmark_scaling.SCRIPTS)
     for script, flags in benchmark_scaling.FLAGS_OF_SCRIPT.items():
         names = runpy.run_path(str(ROOT / script), run_name="its flags")["FLAGS"]

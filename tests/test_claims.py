@@ -159,9 +159,9 @@ def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
         assert epochs == piece.steps == 3  # a quarter
         assert len(runs) == 3 and not set(runs) & set(range(settings.runs))
-    settings.runs = 12
+    settings.runs = 15
     assert {len(piece.arguments[2]) for piece in
-            hw1_1_simulate.selection_pieces(settings).values()} == {6}
+            hw1_1_simulate.selection_pieces(settings).values()} == {10}
 
 
 def test_a_networks_training_does_not_depend_on_the_others_in_its_stack():
@@ -248,29 +248,45 @@ def test_the_networks_of_a_pair_differ_in_depth_alone():
         assert sizes == pytest.approx([hw1_1_mnist.PARAMETERS] * 2, rel=0.01)
 
 
-def test_a_pair_is_described_by_its_winner_or_as_open():
-    results = {"comparisons": [
-        {"dataset": "MNIST", "better": "A", "worse": "B", "p_value": 0.049,
-         "accuracy_difference": 0.00123},
-        {"dataset": "MNIST", "better": "C", "worse": "B", "p_value": 0.051,
-         "accuracy_difference": 0.1},
-        {"dataset": "digits", "better": "B", "worse": "A", "p_value": None,
-         "accuracy_difference": 0.1},
-    ]}
-    describe = hw1_1_mnist.describe_pair
-    assert describe(results, "MNIST", "B", "A") == "A beats B by 0.12 points"
-    assert describe(results, "MNIST", "B", "C") == "B and C: open"
-    assert describe(results, "digits", "A", "B") == "A and B: open"
+def pair_results():
+    def row(better, worse, p_value, difference):
+        return {"dataset": "MNIST", "better": better, "worse": worse, "p_value": p_value,
+                "accuracy_difference": difference, "difference_ci95": 0.001}
+
+    table = [{"dataset": "MNIST", "model": name, "test_accuracy": accuracy,
+              "test_accuracy_ci95": 0.002, "hidden_width": 20} for name, accuracy in
+             (("a", 0.95), ("A", 0.96), ("b", 0.98), ("B", 0.97))]
+    return {"constants": {"DEPTH_PAIRS": [["a", "A"], ["b", "B"]]}, "curves": {"MNIST": {}},
+            "table": table,
+            "comparisons": [row("A", "a", 0.01, 0.0123), row("b", "B", 0.049, 0.01),
+                            row("b", "a", 0.051, 0.03)]}
 
 
-def test_the_title_counts_the_pairs_that_depth_wins():
-    def row(better, worse, p_value):
-        return {"better": better, "worse": worse, "p_value": p_value, "isolates_depth": True}
+def test_facts_of_a_pair_are_of_the_deeper_network_minus_the_shallower_one():
+    facts = hw1_1_mnist.collect_facts(pair_results())
+    assert (facts["main_task"], facts["small_task"], facts["small"]) == ("MNIST", None, None)
+    main = facts["main"]
+    assert main["best_network"] == "b" and main["lowest_accuracy"] == 0.95
+    assert main["best_accuracy"] == {"value": 0.98, "ci95": 0.002}
+    assert main["one_block"] == {"difference": {"value": 0.0123, "ci95": 0.001}, "p_value": 0.01,
+                                 "winner": "A"}
+    assert main["two_blocks"] == {"difference": {"value": -0.01, "ci95": 0.001}, "p_value": 0.049,
+                                  "winner": "b"}
+    assert main["second_block"]["winner"] is None  # p is not below 0.05
+    assert main["second_block"]["difference"]["value"] == 0.03
 
-    results = {"constants": {"DEPTH_PAIRS": [["a", "A"], ["b", "B"]]}, "comparisons": [
-        row("A", "a", 0.01), row("b", "B", 0.01), row("B", "b", 0.2),
-        {**row("A", "B", 0.01), "isolates_depth": False}]}
-    assert "better in 1 of 3 comparisons" in hw1_1_mnist.figure_title(results)
+
+def test_the_title_says_how_the_deeper_networks_fare():
+    results = pair_results()
+    results["facts"] = hw1_1_mnist.collect_facts(results)
+    assert hw1_1_mnist.figure_title(results) == (
+        "Depth alone: better by 1.2 points with one block, worse by 1 points with two. "
+        "A second block of layers: no clear difference")
+    for row in results["comparisons"]:
+        row["p_value"] = None
+    results["facts"] = hw1_1_mnist.collect_facts(results)
+    assert hw1_1_mnist.figure_title(results) == (
+        "Depth alone: no clear difference. A second block of layers: no clear difference")
 
 
 def test_a_networks_row_has_the_means_over_runs_at_the_end():
@@ -761,34 +777,28 @@ def test_late_changes_compare_a_falling_rate_with_its_constant_control():
         "second_half_q95_over_q05_norm", "second_half_over_last_early_norm"]
 
 
-def test_a_title_says_together_only_where_the_interval_leaves_zero_out():
-    def relation(low, high):
-        return hw1_2_gradnorm.describe_relation({"r_low": low, "r_high": high}, "r")
+def test_the_title_says_what_the_intervals_of_both_tasks_say():
+    def interval(value, low, high):
+        return {"value": value, "low": low, "high": high}
 
-    assert relation(0.01, 0.9) == "together" and relation(-0.9, -0.01) == "opposed"
-    assert relation(-0.1, 0.9) == "unrelated" and relation(None, None) == "unknown"
+    def title(changes_low, norm_low):
+        facts = {"late_changes": interval(0.8, changes_low, 0.9),
+                 "second_half_loss": interval(0.02, 0.01, 0.07),
+                 "second_half_norm": interval(0.5, norm_low, 2)}
+        usual = {**facts, "late_changes": interval(0.8, 0.7, 0.9),
+                 "second_half_norm": interval(0.5, 0.2, 2)}
+        return hw1_2_gradnorm.figure_title({"sinc": usual, "images": facts})
 
-
-@pytest.mark.parametrize("low, finding", [(0.6, "change together"),
-                                          (-0.2, "need not change together")])
-def test_the_title_follows_the_late_changes_of_both_networks(low, finding):
-    phases = []
-    for model, task, value in (("7-hidden", "sinc", 0.7), ("3-hidden", "MNIST", 0.8)):
-        phases.append({"model": model, "task": task, "phase": "early", "change_correlation": -1})
-        phases.append({"model": model, "task": task, "phase": "late", "change_correlation": value,
-                       "change_correlation_low": 0.5, "change_correlation_high": 0.9})
-    phases[3]["change_correlation_low"] = low
-    assert hw1_2_gradnorm.figure_title({"phases": phases}) == (
-        f"Late, loss and gradient norm {finding} (sinc 0.70, MNIST 0.80)")
-
-
-def test_a_ratio_is_named_only_where_its_interval_leaves_one_out():
-    def described(ratio, low, high):
-        row = {"model": "m", "quantity": "q", "ratio": ratio, "ratio_low": low, "ratio_high": high}
-        return hw1_2_gradnorm.describe_ratio({"ratios": [row]}, "m", "q")
-
-    assert described(2.04, 1.5, 3) == "× 2" and described(0.05, 0.01, 0.9) == "× 0.05"
-    assert described(2, 0.9, 5) == described(2, None, None) == "without a clear trend"
+    assert title(0.7, 0.2) == (
+        "Late, in both networks, the loss falls further than the norm; both still jump together")
+    assert title(-0.1, 0.2).endswith("; they need not jump together")
+    for low in (0.05, None):  # within the loss's interval, and of a single run
+        assert title(0.7, low).startswith("Late, the gradient norm need not stay behind the loss;")
+    describe = hw1_2_gradnorm.describe_change
+    assert describe(interval(0.02, 0.01, 0.9)) == "falls 50-fold"
+    assert describe(interval(2.04, 1.5, 3)) == "rises 2.0-fold"
+    assert describe(interval(2, 0.9, 5)) == "has no clear trend"
+    assert describe(interval(2, None, None)) == "has no clear trend"
 
 
 # --- hw1_2_minratio ---
@@ -895,7 +905,8 @@ def test_where_one_ratio_differs_there_is_nothing_to_correlate():
     ratio[3] = 0.997
     row = hw1_2_minratio.ratio_and_loss_columns(ratio, np.arange(34))
     assert row == {"differing": 1, "spearman": None, "spearman_low": None, "spearman_high": None}
-    assert hw1_2_minratio.describe_correlation(row) == "nothing to correlate"
+    described = hw1_2_minratio.describe_correlation(hw1_2_minratio.as_interval(row))
+    assert described == "too few differ to correlate"
     row = hw1_2_minratio.ratio_and_loss_columns(np.array([3, 1, 2, 2, 3, 3]), np.arange(6))
     assert row["differing"] == 3
     assert hw1_2_minratio.ratio_and_loss_columns(np.zeros(0), np.zeros(0))["differing"] == 0
@@ -926,23 +937,15 @@ def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coincidin
 
 
 @pytest.mark.parametrize("high, finding", [
-    (-0.1, "The lower the loss, the more positive eigenvalues"),
-    (0.1, "Loss and share of positive eigenvalues")])
+    (-0.1, "the lower the loss, the more"), (0.1, "a lower loss need not mean more"),
+    (None, "a lower loss need not mean more")])
 def test_the_title_names_a_rule_only_where_both_objectives_show_it(high, finding):
-    results = {
-        "constants": {"NEARLY_CRITICAL": 1e-4},
-        "tolerances": [
-            {"objective": "plain", "tolerance": 1e-3, "points": "varying", "spearman": 1.0,
-             "spearman_high": 1.0},
-            {"objective": "plain", "tolerance": 1e-4, "points": "varying", "spearman": -0.7,
-             "spearman_high": -0.5}],
-        "correlations": [{"objective": "regularized", "points": "distinct", "ratio": "eigenvalues",
-                          "spearman": -0.6, "spearman_high": high}],
-    }
-    assert hw1_2_minratio.figure_title(results) == f"{finding}: −0.70 (plain), −0.60 (L2 term)"
-    results["correlations"][0].update(spearman=None, spearman_high=None)
-    assert hw1_2_minratio.figure_title(results) == (
-        "Loss and share of positive eigenvalues: −0.70 (plain), nothing to correlate (L2 term)")
+    clear = {"value": -0.7, "low": -0.8, "high": -0.5}
+    unsure = {"value": -0.6, "low": -0.9, "high": high}
+    for plain, regularized in ((clear, unsure), (unsure, clear)):
+        title = hw1_2_minratio.figure_title({"varying_ends_correlation": plain,
+                                             "critical_correlation": regularized})
+        assert title == f"Near zero gradient: {finding} positive Hessian eigenvalues"
 
 
 def test_few_points_have_no_correlation():
@@ -1565,28 +1568,15 @@ def test_correlations_of_known_relations():
             assert row["correlation"] is row["partial"] is row["within"] is None
 
 
-def test_the_title_says_the_correlations_with_the_test_loss_at_equal_loss():
-    rows = []
-    for (regime, target, measure), rho in zip(
-            itertools.product(hw1_3_sensitivity.REGIMES, hw1_3_sensitivity.TARGETS,
-                              hw1_3_sensitivity.MEASURES), np.linspace(0.99, 0.1, 40)):
-        rows.append({"regime": regime, "target": target, "measure": measure, "correlation": rho})
-    for row in rows:
-        if (row["regime"], row["target"]) == ("equal_loss", "test_loss"):
-            known = {"sensitivity": -0.456, "sharpness": 0.912}
-            row["correlation"] = known.get(row["measure"], 0.777)
-    title = hw1_3_sensitivity.figure_title({"correlations": rows})
-    assert title == ("Rank correlation with the test loss at equal training loss: "
-                     "sensitivity −0.46, ε-sharpness 0.91")
-
-
 # --- figures ---
 
 SCRIPTS = ("hw1_1_simulate", "hw1_1_mnist", "hw1_2_pca", "hw1_2_gradnorm", "hw1_2_minratio",
            "hw1_3_random_labels", "hw1_3_params", "hw1_3_flatness", "hw1_3_sensitivity")
 # Constants of the scripts that say how a figure looks and not what was done.
 LOOKS = {"LOOKS", "TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
-         "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED"}
+         "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED", "MODEL_LABELS", "LOSS_LOOK",
+         "NORM_LOOK", "SHOWN_FROM", "NO_BARRIER", "TARGET_LOOKS", "KERNEL_COLORS",
+         "BLOCK_MARKERS"}
 
 
 @pytest.fixture(autouse=True)
@@ -1627,51 +1617,74 @@ def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
         warnings.simplefilter("error", RuntimeWarning)
         figure = hw1_2_pca.plot(results)
         assert png_of(figure, results)
-    surface_panel = figure.axes[5]
+    surface_panel = figure.axes[1]
     contours = surface_panel.collections[0]
     assert contours.levels.min() == pytest.approx(scale.vmin)
 
 
-def test_a_network_is_not_said_to_beat_others_without_a_significant_difference():
+@pytest.mark.parametrize("p_value, better, winner", [
+    (0.049, 1, "1 layer"), (0.05, 1, "undecided"), (None, 1, "undecided"),
+    (0.049, 2, "2 layers"), (0.05, 2, "undecided")])
+def test_a_depth_wins_in_the_figure_only_with_a_significant_difference(p_value, better, winner):
     results = stored("hw1_1_simulate")
-    p_values = {"sinc": 0.05, "square wave": None, "triangle wave": 0.049}
-    for row in results["comparisons"]:
-        row["p_value"] = p_values[row["function"]]
-    final_titles = titles(hw1_1_simulate.plot(results))[2::3]
-    assert [title.partition("beats ")[2] for title in final_titles[:2]] == [
-        "none (p < 0.05)"] * 2
-    best = hw1_1_simulate.find_best_depths(results)["triangle wave"]
-    others = [str(row["worse"]) for row in results["comparisons"]
-              if row["function"] == "triangle wave" and row["better"] == best]
-    assert final_titles[2].endswith(f"beats {', '.join(others)} (p < 0.05)")
+    results["comparisons"] = [
+        {"function": "triangle wave", "better": better, "worse": 3 - better, "p_value": p_value},
+        {"function": "triangle wave", "better": 1, "worse": 4, "p_value": p_value}]
+    results["facts"] = hw1_1_simulate.collect_facts(results)
+    figure = hw1_1_simulate.plot(results)
+    expected = ("undecided on sinc and square wave and triangle wave" if winner == "undecided"
+                else f"undecided on sinc and square wave, {winner} on triangle wave")
+    assert figure.get_suptitle().strip() == f"Best fit: {expected}"
+    assert titles(figure)[:3] == ["Sinc:\nbest: undecided", "Square wave:\nbest: undecided",
+                                  f"Triangle wave:\nbest: {winner}"]
 
 
 @pytest.mark.parametrize("clear", [True, False])
 def test_a_peak_is_marked_and_named_only_where_it_is_clear(clear):
     results = stored("hw1_3_params")
-    for row in results["peaks"]:
-        row["beyond_intervals"] = clear
-    figure = hw1_3_params.plot(results)
-    assert ("no clear peak" in figure.get_suptitle()) is not clear
-    for panel in figure.axes:
-        assert ("no clear peak" in panel.get_title()) is not clear
-        stars = [line for line in panel.lines if line.get_marker() == "*"]
-        assert len(stars) == clear
-        if clear:
-            assert f"peaks at {stars[0].get_xdata()[0]:,}" in panel.get_title()
+    for name in ("true_labels", "random_labels"):
+        results["facts"][name].update(loss_peak_is_clear=clear, error_peak_is_clear=False)
+    error_panel, loss_panel = hw1_3_params.plot(results).axes
+    assert error_panel.get_title() == "Test error has no clear peak"
+    assert ("no clear peak" in loss_panel.get_title()) is not clear
+    stars = [line.get_xdata()[0] for line in loss_panel.lines if line.get_marker() == "*"]
+    facts = results["facts"]
+    assert stars == ([facts[name]["loss_peak_parameters"]
+                      for name in ("true_labels", "random_labels")] if clear else [])
 
 
 def test_no_threshold_is_drawn_where_no_network_fits():
     results = stored("hw1_3_params")
-    for row in results["thresholds"]:
-        for column in row:
-            if column not in ("randomized", "measure", "labels_times_classes",
-                              "largest_parameters", "at_largest_mean", "at_largest_mean_ci95"):
-                row[column] = None
+    for name in ("true_labels", "random_labels"):
+        results["facts"][name].update(fitted_width=None, fitted_parameters=None)
     figure = hw1_3_params.plot(results)
-    labels = [line.get_label() for panel in figure.axes for line in panel.lines]
-    assert not any("fitted" in label for label in labels)
-    assert labels.count("labels × classes") == 4  # where it is expected is drawn all the same
+    assert figure.get_suptitle().startswith("No network fits its labels where 20%")
+    notes = [note.get_text() for panel in figure.axes for note in panel.texts]
+    assert not any("fitted" in note for note in notes)
+    assert notes.count("labels × classes") == 2  # where it is expected is drawn all the same
+
+
+@pytest.mark.parametrize("value, ci95, finding", [
+    (-0.1, 0.09, "test error keeps falling beyond"), (0.1, 0.09, "test error rises beyond"),
+    (-0.1, 0.11, "does not clearly change"), (-0.1, None, "does not clearly change")])
+def test_the_title_says_how_the_error_changes_beyond_the_threshold(value, ci95, finding):
+    facts = stored("hw1_3_params")["facts"]
+    facts["random_labels"]["error_change"] = {"value": value, "ci95": ci95}
+    assert finding in hw1_3_params.figure_title(facts)
+
+
+def test_one_valley_is_said_only_of_comparisons_without_a_barrier_from_the_same_start():
+    results = stored("hw1_3_flatness")
+    for name, barrier in (("batch_size", 0.19), ("learning_rate", 0.21)):
+        results["facts"][name].update(same_start_barrier={"value": 0, "low": 0, "high": barrier},
+                                      different_starts_barrier={"value": 3, "low": 2, "high": 4})
+    figure = hw1_3_flatness.plot(results)
+    assert figure.get_suptitle().startswith("Two batch sizes, same start: one valley.")
+    assert titles(figure)[:2] == ["Batch size: no wall from the same start",
+                                  "Learning rate: a wall even from the same start"]
+    results["facts"]["batch_size"]["same_start_barrier"]["high"] = 0.3
+    assert hw1_3_flatness.plot(results).get_suptitle().startswith(
+        "Barriers from the same start are not far below")
 
 
 def test_networks_that_never_fit_are_counted_and_have_no_factor():
@@ -1681,12 +1694,13 @@ def test_networks_that_never_fit_are_counted_and_have_no_factor():
             and (row["randomized"], row["threshold"]) == (1, constants["FITTED"])]
     assert len(rows) == 1
     rows[0].update(runs_that_reach_it=1, slowdown=None, slowdown_low=None, slowdown_high=None)
-    results["table"][-1]["train_accuracy"] = 0.9
+    results["facts"] = hw1_3_random_labels.collect_facts(results)
     figure = hw1_3_random_labels.plot(results)
     assert figure.get_suptitle().startswith("10 of 12 networks fit their labels")
-    assert titles(figure)[0] == "Not all networks learn their labels"
-    assert "– times to 99.9%" in titles(figure)[2]
-    assert "– times with 10,000 images" in titles(figure)[3]
+    assert titles(figure)[0].startswith("Not all labels are learned")
+    assert "– times to 99.9 %" in titles(figure)[2]
+    assert "Cost by size of training set" in titles(figure)[3]
+    assert "– times with the most" in titles(figure)[3]
 
 
 def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
@@ -1696,12 +1710,14 @@ def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
         if row["regime"] == "equal_loss":
             for name in ("correlation", "partial", "within"):
                 row[name] = row[f"{name}_low"] = row[f"{name}_high"] = None
+    results["facts"] = hw1_3_sensitivity.collect_facts(results)
     figure = hw1_3_sensitivity.plot(results)
     assert png_of(figure, results)
-    for title in titles(figure)[2:]:
-        assert "at equal loss" not in title
-    assert figure.get_suptitle().startswith(
-        "Rank correlation with the test loss at equal training loss: sensitivity –, ε-sharpness –")
+    loss_panel = figure.axes[2]
+    assert [line.get_label() for line in loss_panel.lines
+            if not line.get_label().startswith("_")] == ["equal epochs"]
+    assert titles(figure)[0] == "Among runs of one batch size, clear for: none"
+    assert figure.get_suptitle().startswith("Sensitivity is not shown to follow test loss")
 
 
 def test_a_search_without_critical_points_is_drawn():
@@ -1719,13 +1735,14 @@ def test_a_search_without_critical_points_is_drawn():
         row["negative_to_positive"] = None
     for row in results["table"]:
         row["accepted"] = 0
+    results["facts"] = hw1_2_minratio.collect_facts(results)
     figure = hw1_2_minratio.plot(results)
     assert png_of(figure, results)
-    assert figure.get_suptitle().startswith(
-        "Loss and share of positive eigenvalues: nothing to correlate (plain), nothing")
-    assert titles(figure)[0].startswith(
-        "Plain loss, 0 ends that are not constant: nothing to correlate\n")
-    assert titles(figure)[3] == "Accepted, left of the line: 0 plain, 0 regularized"
+    assert "need not" in figure.get_suptitle()
+    assert titles(figure)[0] == ("Almost zero: 0 ends with ‖∇L‖ ≤ 0.0001\n"
+                                 "too few differ to correlate, without constants")
+    assert titles(figure)[2] == ("Accepted as zero, left of the line: 0 on the\n"
+                                 "plain loss, 0 with the L2 term")
 
 
 def test_only_ends_with_a_small_gradient_are_drawn():
@@ -1735,5 +1752,4 @@ def test_only_ends_with_a_small_gradient_are_drawn():
     curves["loss"], curves["minimal_ratio"] = [0.3, 0.2, 0.1], [0.5, 0.6, 0.7]
     curves["flatness"] = [1.0, 1.0, 1.0]
     panel = hw1_2_minratio.plot(results).axes[0]
-    assert panel.collections[0].get_offsets().tolist() == [[0.3, 0.5], [0.1, 0.7]]
-    assert panel.collections[0].get_array().tolist() == [1e-4, 1e-10]  # the darkest, the lightest
+    assert panel.lines[0].get_xydata().tolist() == [[0.3, 0.5], [0.1, 0.7]]

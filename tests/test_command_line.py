@@ -119,7 +119,8 @@ def content_of_files(folder):
 def test_folders_are_named_after_what_differs_from_the_report(call, tmp_path, words, folder):
     printed = call(*words.split())
     stored = tmp_path / folder / "demo.json"
-    assert sorted(tmp_path.rglob("demo.*")) == [stored, stored.with_suffix(".png")]
+    assert sorted(tmp_path.rglob("demo.*")) == [stored, stored.with_suffix(".md"),
+                                                stored.with_suffix(".png")]
     assert str(stored) in printed and str(stored.with_suffix(".png")) in printed
 
 
@@ -189,7 +190,7 @@ def test_a_run_on_another_data_set_overwrites_nothing_of_mnist(call, tmp_path, s
         for words in ([], ["--quick"], ["--seed", "1"]):
             call(*words, "--dataset", dataset, "--data-dir", small_sets, "--out", out, images=True)
     after = content_of_files(out)
-    assert len(mnist) == 6 and len(after) == 18
+    assert len(mnist) == 9 and len(after) == 27
     assert {path: after[path] for path in mnist} == mnist
 
 
@@ -258,6 +259,16 @@ def test_replot_draws_the_stored_numbers_without_training(call, tmp_path):
     figure.unlink()
     call("--replot", run=refuse)
     assert figure.read_bytes() == first
+
+
+def test_the_tables_of_results_lie_beside_them_and_replot_writes_them_again(call, tmp_path):
+    call()
+    tables = tmp_path / "demo.md"
+    whole = tables.read_text(encoding="utf-8")
+    assert "## table\n\n| run | value |      n |\n" in whole
+    tables.write_text("other")
+    call("--replot", run=refuse)
+    assert tables.read_text(encoding="utf-8") == whole
 
 
 def test_replot_of_settings_that_are_not_stored_names_what_is(call, tmp_path):
@@ -335,7 +346,7 @@ def results_of_a_script(tmp_path_factory):
     """Results of a real experiment, as small as it can be made."""
     out = tmp_path_factory.mktemp("results")
     main(mnist.__file__, "", mnist.FLAGS, mnist.run, mnist.plot, uses_images=True,
-         arguments=[*SMALLEST_RUN, "--out", str(out)])
+         collect_facts=mnist.collect_facts, arguments=[*SMALLEST_RUN, "--out", str(out)])
     path, = out.rglob("*.json")
     return out, path, json.loads(path.read_text(encoding="utf-8"))
 
@@ -589,7 +600,7 @@ def test_stopped_scripts_leave_earlier_results_and_one_line(tmp_path, name, stat
     assert left == {"common", "demo.json", "demo.py"}
 
 
-def test_a_script_killed_between_storing_and_drawing_leaves_results_without_a_figure(
+def test_a_script_killed_between_storing_and_drawing_leaves_results_alone(
         call, tmp_path):
     flags = {"runs": Flag(positive_integer, 1, quick=1, help="runs")}
 

@@ -132,7 +132,7 @@ def test_jackknife_of_the_correlation_within_groups(correlation, shared):
 # --- comparisons ---
 
 
-@pytest.mark.parametrize("runs", [12, 15])
+@pytest.mark.parametrize("runs", [10, 15])
 def test_bootstrap_of_the_ratio_of_medians(runs):
     random = np.random.default_rng(10)
     intervals = []
@@ -147,7 +147,7 @@ def test_unpaired_comparisons_of_four_equal_models():
     random = np.random.default_rng(11)
     false = 0
     for _ in range(500):
-        rows = compare_errors({depth: decades(random, 12) for depth in (1, 2, 4, 7)})
+        rows = compare_errors({depth: decades(random, 10) for depth in (1, 2, 4, 7)})
         false += any(is_significant(row["p_value"]) for row in rows)
     assert false / 500 <= FALSE_POSITIVES
 

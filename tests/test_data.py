@@ -118,3 +118,12 @@ def test_images_of_a_randomized_task_lack_the_mean_of_the_images_that_are_traine
                                atol=1e-5)
     np.testing.assert_allclose(test_images.numpy(), data.test_images.numpy() - mean_image,
                                atol=1e-5)
+
+
+def test_a_part_of_the_set_is_standardized_like_the_whole(small_sets):
+    whole = load_dataset("mnist", small_sets)
+    part = load_dataset("mnist", small_sets, train_size=30)
+    assert torch.equal(part.train_images, whole.train_images[:30])
+    assert torch.equal(part.train_labels, whole.train_labels[:30])
+    assert torch.equal(part.test_images, whole.test_images)
+    assert part.train_images.untyped_storage().nbytes() == 30 * 784 * 4  # nothing else is kept

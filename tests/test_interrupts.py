@@ -9,7 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from common.results import figure_problem
+from common.results import figure_problem, tables_problem
 
 import pytest
 from conftest import ROOT, Terminal, await_handler
@@ -76,14 +76,15 @@ def test_at_twenty_random_moments(tmp_path, name, word):
 
 
 def only_whole_results(folder):
-    """Fails where a file is neither whole results nor the figure of those beside it."""
+    """Fails where a file is neither whole results nor figure or tables of those beside it."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
-        assert path.name in ("hw1_1_simulate.json", "hw1_1_simulate.png"), path
+        assert path.stem == "hw1_1_simulate", path
         if path.suffix == ".json":
             json.loads(path.read_text())
         else:
-            assert figure_problem(path) is None
+            problem = {".png": figure_problem, ".md": tables_problem}[path.suffix]
+            assert problem(path) is None
 
 
 # --- small programs in a copy of the project: the handler itself ---

@@ -57,7 +57,7 @@ def test_a_script_runs_where_the_names_that_windows_lacks_are_missing(name, tmp_
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     suffixes = sorted(path.suffix for path in (tmp_path / "figures").rglob(f"{name}.*"))
-    assert suffixes == [".json", ".png"]
+    assert suffixes == [".json", ".md", ".png"]
 
 
 def test_every_module_is_written_in_the_grammar_of_python_3_10():

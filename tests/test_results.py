@@ -25,6 +25,8 @@ from common.results import (
     png_of,
     read_results,
     store_results,
+    tables_problem,
+    tables_text,
     write_atomically,
 )
 
@@ -248,12 +250,15 @@ def test_the_text_of_a_figure_is_a_field_that_other_programs_can_read(pair):
         assert picture.info[FINGERPRINT_FIELD] == fingerprint(read_results(path))
 
 
-def test_no_figure_of_earlier_results_lies_beside_new_ones(pair):
+def test_no_figure_and_no_tables_of_earlier_results_lie_beside_new_ones(pair):
     path, figure = pair
+    path.with_suffix(".md").write_text("tables")
+    (path.parent / "other.md").write_text("tables")
     (path.parent / "other.png").write_bytes(figure.read_bytes())
     store_results(path, {**RESULTS, "curves": {"line": [0]}})
     assert not figure.exists() and read_results(path)["curves"] == {"line": [0]}
     assert (path.parent / "other.png").exists()
+    assert not path.with_suffix(".md").exists() and (path.parent / "other.md").exists()
 
 
 def test_results_whose_earlier_figure_cannot_be_removed_are_not_stored(pair):
@@ -383,3 +388,35 @@ def test_a_table_is_aligned_markdown():
         "|-------|------:|\n"
         "| a     | 1,234 |\n"
         "| b     |     7 |")
+
+
+def test_a_line_in_a_cell_ends_no_cell():
+    assert format_table([{"max |g|": 1}]) == ("| max \\|g\\| |\n"
+                                              "|----------:|\n"
+                                              "|         1 |")
+
+
+def test_the_text_of_all_tables_has_each_under_its_key_and_nothing_of_the_run():
+    results = {**RESULTS, "pairs": [{"p": None}], "empty": [], "list": [1, 2],
+               "mixed": [{"a": 1}, 2], "piece_seconds": [{"a": 9.0}]}
+    assert tables_text(results) == (
+        "# All tables of demo\n\nWritten with demo.json, which has the numbers in all digits.\n\n"
+        f"## table\n\n{format_table(RESULTS['table'])}\n\n"
+        "## pairs\n\n| p |\n|--:|\n| – |\n")
+
+
+def test_tables_belong_to_results_until_either_changes(pair):
+    path, _ = pair
+    tables = path.with_suffix(".md")
+    assert f"{tables} does not hold the tables of demo.json" in tables_problem(tables)  # missing
+    tables.write_text(tables_text(read_results(path)), encoding="utf-8")
+    assert tables_problem(tables) is None
+    path.write_text(json.dumps({**RESULTS, "seconds": 99.0, "piece_seconds": [{"a": 9.0}]}))
+    assert tables_problem(tables) is None
+    for table in ([{"model": "a", "count": 1235}], [{}], [{"model": "a"}, {}], [1]):
+        path.write_text(json.dumps({**RESULTS, "table": table}))
+        assert "does not hold the tables" in tables_problem(tables)
+    tables.write_bytes(b"\xff")
+    assert "does not hold the tables" in tables_problem(tables)
+    path.write_text("{")
+    assert f"{path} is damaged" in tables_problem(tables)

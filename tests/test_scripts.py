@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from common.results import OF_THE_RUN, figure_problem
+from common.results import OF_THE_RUN, figure_problem, tables_problem
 from run_all import WITHOUT_IMAGES
 
 import pytest
@@ -67,7 +67,8 @@ def test_a_tour_then_replot_then_the_same_numbers_with_another_number_of_jobs(
     folder_name = ",".join([*parts, *changes])
     succeed(start(script, *flags, "--jobs", 2, "--out", "ø figures", folder=tmp_path))
     folder = tmp_path / "ø figures" / folder_name
-    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.json", f"{name}.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.{kind}" for kind in
+                                                              ("json", "md", "png")]
     # Nothing is written anywhere else.
     assert [path.name for path in folder.parent.iterdir()] == [folder_name]
     assert [path.name for path in tmp_path.iterdir()] == ["ø figures"]
@@ -77,9 +78,12 @@ def test_a_tour_then_replot_then_the_same_numbers_with_another_number_of_jobs(
     drawn = figure.read_bytes()
     assert drawn.startswith(b"\x89PNG") and len(drawn) < 300_000
     assert figure_problem(figure) is None
+    tables = folder / f"{name}.md"
+    assert tables_problem(tables) is None and "## table\n" in tables.read_text(encoding="utf-8")
     figure.unlink()
+    tables.unlink()
     run_here(script, *flags, "--replot", "--out", "ø figures", folder=tmp_path)
-    assert figure.read_bytes() == drawn
+    assert figure.read_bytes() == drawn and tables_problem(tables) is None
 
     # In another process, one piece of work after another, in the order in which they are listed.
     run_here(script, *flags, "--jobs", 1, "--out", "again", folder=tmp_path)
@@ -101,9 +105,10 @@ def test_two_copies_at_once_both_succeed_and_leave_whole_files(tmp_path):
         succeed(process)
     folder = tmp_path / "figures" / "quick,runs=1,epochs=10"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["hw1_1_simulate.json", "hw1_1_simulate.png"]
+    assert names == ["hw1_1_simulate.json", "hw1_1_simulate.md", "hw1_1_simulate.png"]
     assert stored(folder / "hw1_1_simulate.json")["settings"]["epochs"] == 10
     assert figure_problem(folder / "hw1_1_simulate.png") is None
+    assert tables_problem(folder / "hw1_1_simulate.md") is None
 
 
 @pytest.mark.parametrize("flags, place, message", [

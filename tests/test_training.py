@@ -195,3 +195,20 @@ def test_divergence_names_network_and_epoch():
 def test_a_stack_holds_all_runs_of_one_condition_after_the_other():
     assert stacked_runs((0, 0.5), range(2)) == ([0, 0, 0.5, 0.5], [0, 1, 0, 1])
     assert stacked_runs(["sinc"], [7, 9]) == (["sinc", "sinc"], [7, 9])
+
+
+@pytest.mark.parametrize("steps, warmup, expected", [
+    (8, 0.25, [0.5, 1, 1, 0.933, 0.75, 0.5, 0.25, 0.067]),  # two rise; (1 + cos 30°) / 2 = 0.933
+    (4, 0.5, [0.5, 1, 1, 0.5]),
+    (1, 0.25, [1]),
+])
+def test_the_learning_rate_rises_then_falls_along_half_a_cosine(steps, warmup, expected):
+    model = mlp([1, 1], [torch.Generator()])
+    before = [parameter_vectors(model)]
+    # The gradient of this loss is 1 in the bias, whatever the parameters: with SGD the bias falls
+    # by the learning rate.
+    train(model, torch.zeros(1, 1), torch.zeros(1, 1, 1), lambda outputs, _: outputs.sum((1, 2)),
+          epochs=steps, learning_rate=1.0, warmup=warmup, optimizer=torch.optim.SGD,
+          record=lambda epoch: before.append(parameter_vectors(model)) if epoch else None)
+    biases = torch.stack(before)[:, 0, 1]
+    assert (biases[:-1] - biases[1:]).tolist() == pytest.approx(expected, abs=1e-3)

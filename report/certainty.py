@@ -1,0 +1,39 @@
+"""How sure a finding is: one rule for the whole report."""
+
+CERTAINTY_RULE = (
+    "A finding is *settled* where its p-value, corrected for all comparisons of its family, is "
+    "below 0.01, or where its 95 % interval stays away from no effect by more than its own "
+    "length. It is *suggestive* where p is below 0.05, or where the interval leaves out no effect. "
+    "Everything else is *open*, also what was not tested.")
+
+
+def certainty(p_value=None, interval=None, none=0):
+    """The word of CERTAINTY_RULE for a corrected p-value, or for a 95 % interval.
+
+    interval is {"value": …, "low": …, "high": …} or {"value": …, "ci95": …}; none is the value of
+    no effect. Where nothing is measured, None, the finding is open.
+    """
+    if p_value is not None and interval is not None:
+        raise ValueError("certainty takes a p_value or an interval, not both")
+    if p_value is not None:
+        if p_value < 0.01:
+            return "settled"
+        return "suggestive" if p_value < 0.05 else "open"
+    low, high = bounds(interval)
+    if low is None or high is None:
+        return "open"
+    distance = max(low - none, none - high)  # negative where the interval holds no effect
+    if distance > high - low:
+        return "settled"
+    return "suggestive" if distance > 0 else "open"
+
+
+def bounds(interval):
+    """The two ends of an interval, None where they were not measured."""
+    if interval is None:
+        return None, None
+    if "ci95" not in interval:
+        return interval["low"], interval["high"]
+    if interval["ci95"] is None:
+        return None, None
+    return interval["value"] - interval["ci95"], interval["value"] + interval["ci95"]

@@ -1,0 +1,56 @@
+"""The facts about flatness, from rows made by hand."""
+
+import hw1_3_flatness
+
+import pytest
+
+
+def columns(name, median, lowest, highest):
+    return {f"{name}_median": median, f"{name}_lowest": lowest, f"{name}_highest": highest}
+
+
+def results(heights):
+    """Made-up results: lines whose barriers from different starts are the heights (pairs,)."""
+    changes = {"batch_size": 1024, "learning_rate": 0.01}
+    table, comparisons, curves = [], [], {"alpha": [0.0, 0.5, 1.0]}
+    for name, end in changes.items():
+        for kind in ("same", "different"):
+            key = {"comparison": name, "initialization": kind}
+            median = 1 if kind == "same" else 5
+            comparisons.append(key | columns("barrier", median, median - 1, median + 1))
+            table.append(key | {"end": 64, "updates": 300, "train_loss_median": 0.1})
+            table.append(key | {"end": end, "updates": 20, "train_loss_median": 0.2})
+        flat = [[0.0, 0.5, 1.0] for _ in heights]
+        walls = [[0.0, 0.5 + height, 1.0] for height in heights]
+        curves[name] = {"same": {"train_loss": flat}, "different": {"train_loss": walls}}
+    solutions = [columns("test_loss", loss, loss - 1, loss + 1)
+                 | columns("largest_eigenvalue", 2, 1, 3) | columns("uncertainty", 0.1, 0, 0.2)
+                 for loss in (5, 6, 7)]
+    rescaling = [{"scale": scale, "largest_eigenvalue_median": value, "largest_output_change": 0}
+                 for scale, value in ((0.25, 32), (1, 2), (4, 50))]
+    return {"constants": {"CHANGES": changes, "SCALES": [0.25, 1, 4]}, "table": table,
+            "comparisons": comparisons, "solutions": solutions, "rescaling": rescaling,
+            "curves": curves}
+
+
+def test_facts_compare_the_barriers_and_the_minima():
+    facts = hw1_3_flatness.collect_facts(results([1.0, 2.0, 3.0]))
+    for name, end in (("batch_size", 1024), ("learning_rate", 0.01)):
+        comparison = facts[name]
+        assert (comparison["base_end"], comparison["changed_end"]) == (64, end)
+        assert (comparison["base_updates"], comparison["changed_updates"]) == (300, 20)
+        assert comparison["same_start_barrier"] == {"value": 1, "low": 0, "high": 2}
+        assert comparison["different_starts_barrier"] == {"value": 5, "low": 4, "high": 6}
+        # Differences of 1, 2 and 3 have t = 2 √3: p = 0.0742, times 2 by Holm; half width 4.303/√3.
+        assert comparison["difference"] == {"value": pytest.approx(2),
+                                            "ci95": pytest.approx(2.4841, rel=1e-4)}
+        assert comparison["p_value"] == pytest.approx(2 * 0.07418, rel=1e-3)
+    assert list(facts["minima"]) == ["base", "batch_size", "learning_rate"]
+    assert facts["minima"]["learning_rate"]["test_loss"] == {"value": 7, "low": 6, "high": 8}
+    assert facts["rescaling"] == {"divided_by": 4, "eigenvalue_before": 2, "eigenvalue_after": 32,
+                                  "largest_output_change": 0}
+
+
+@pytest.mark.parametrize("heights", [[1.0], [2.0, 2.0]])
+def test_there_is_no_p_value_where_there_is_nothing_to_test(heights):
+    assert hw1_3_flatness.collect_facts(results(heights))["batch_size"]["p_value"] is None

@@ -1,0 +1,62 @@
+"""The facts of the random labels, from rows made by hand."""
+
+import hw1_3_random_labels
+
+import pytest
+from scipy import stats
+
+
+def results_by_hand(sizes=(100, 10)):
+    """Two runs; both thresholds take 4 and 2 times as long with random labels, 1 on 10 images."""
+    table, times, memorization = [], [], []
+    for fraction in (0, 0.5, 1):
+        table.append({"randomized": fraction, "test_accuracy": 0.9 - 0.8 * fraction,
+                      "test_accuracy_ci95": 0.02})
+    for fraction in (0, 0.5, 1):
+        for threshold, slowdown in ((0.9, 4), (0.99, 2)):
+            times.append({"train_size": 100, "randomized": fraction, "threshold": threshold,
+                          "runs": 2, "runs_that_reach_it": 2 if fraction < 1 else 1,
+                          "slowdown": slowdown, "slowdown_low": slowdown / 2,
+                          "slowdown_high": slowdown * 2})
+    if 10 in sizes:
+        times.append({"train_size": 10, "randomized": 1, "threshold": 0.99, "runs": 2,
+                      "runs_that_reach_it": 2, "slowdown": 1, "slowdown_low": None,
+                      "slowdown_high": None})
+    for measure, peak in (("true_accuracy", 0.8), ("test_accuracy", 0.7)):
+        memorization.append({"randomized": 0.5, "measure": measure, "peak": peak,
+                             "peak_ci95": 0.03, "final": 0.1, "final_ci95": 0.01})
+    return {"settings": {"train_size": 100},
+            "constants": {"FRACTIONS": [0, 0.5, 1], "THRESHOLDS": [0.9, 0.99], "FITTED": 0.99},
+            "table": table, "times": times, "memorization": memorization,
+            "curves": {"train_accuracy": {1: [[0.1, 0.98], [0.1, 1.0]]}}}
+
+
+def test_facts():
+    facts = hw1_3_random_labels.collect_facts(results_by_hand())
+    assert (facts["networks"], facts["networks_that_fit"]) == (6, 5)
+    t = (0.99 - 0.1) / 0.01  # the standard error of 0.98 and 1 is 0.01
+    assert facts["random_fit_p_value"] == pytest.approx(2 * stats.t.sf(t, 1))
+    assert facts["test_accuracy_of_random_labels"] == {"value": pytest.approx(0.1), "ci95": 0.02}
+    assert facts["true_label_peak"] == {"value": 0.8, "ci95": 0.03}
+    assert facts["test_accuracy_end"] == {"value": 0.1, "ci95": 0.01}
+    assert facts["slowdown_to_lowest_threshold"] == {"value": 4, "low": 2, "high": 8}
+    assert facts["easier_threshold_ratio"] == {"value": 2, "low": 0.5, "high": 8}
+    assert facts["smallest_size"] == 10
+    assert facts["larger_size_ratio"] == {"value": 2, "low": None, "high": None}
+
+
+def test_with_one_size_and_runs_that_agree_there_is_nothing_to_compare():
+    results = results_by_hand(sizes=(100,))
+    results["curves"]["train_accuracy"][1] = [[0.1, 1.0], [0.1, 1.0]]
+    facts = hw1_3_random_labels.collect_facts(results)
+    assert facts["smallest_size"] == 100 and facts["larger_size_ratio"] is None
+    assert facts["random_fit_p_value"] is None
+
+
+def test_a_slowdown_that_was_not_measured_has_no_ratio():
+    results = results_by_hand()
+    for row in results["times"]:
+        row.update(slowdown=None, slowdown_low=None, slowdown_high=None)
+    facts = hw1_3_random_labels.collect_facts(results)
+    assert facts["easier_threshold_ratio"] is None and facts["larger_size_ratio"] is None
+    assert facts["slowdown_to_fit"] == {"value": None, "low": None, "high": None}
