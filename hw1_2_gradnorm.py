@@ -630,8 +630,8 @@ def draw_changes(panel, results, task, facts):
     finding = "Where the loss rises, the norm\nmostly rises too"
     if not is_above(facts["late_changes"], 0):
         finding = "Where the loss rises, the norm\nneed not rise"
-    panel.set(xscale="log", yscale="log", xlabel="loss: times its last record",
-              ylabel="norm: times its last record", title=f"The same {task} run, late. {finding}")
+    panel.set(xscale="log", yscale="log", xlabel="loss: times the record before",
+              ylabel="norm: times the record before", title=f"The same {task} run, late. {finding}")
 
 
 def draw_correlations(panel, results):

@@ -76,7 +76,7 @@ SIZES = (1_000, 3_000, 10_000, 30_000)
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
 THRESHOLDS = (0.9, 0.95, 0.99, FITTED)  # training accuracies whose times are compared
-RECORD_RATIO = 1.25  # of a step at which the network is measured to the one before
+RECORD_RATIO = 1.15  # of a step at which the network is measured to the one before
 USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}  # to fit each of FRACTIONS of 10,000 labels
 
 

@@ -150,10 +150,10 @@ def test_a_home_that_may_not_be_written_to_and_a_terminal_that_knows_ascii_only(
 
 
 def test_a_learning_rate_of_a_million_stops_with_network_and_epoch_named(tmp_path):
-    process = start("hw1_1_mnist.py", "--quick", "--dataset", "digits", "--lr", "1e6", "--out",
-                    "figures", "--jobs", 2, folder=tmp_path)
+    process = start("hw1_3_random_labels.py", "--quick", "--dataset", "digits", "--lr", "1e6",
+                    "--out", "figures", "--jobs", 2, folder=tmp_path)
     _, error = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert error.startswith("error: digits (8×8), ") and error.count("\n") == 1
+    assert error.startswith("error: 500 images, ") and error.count("\n") == 1
     assert "network 0" in error and "at epoch 1" in error
     assert not [path for path in (tmp_path / "figures").rglob("*") if path.is_file()]
