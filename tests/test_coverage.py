@@ -10,10 +10,12 @@ from common.statistics import (
     compare_errors,
     correlation_columns,
     correlation_within_groups,
+    held_out_peak,
     interval_columns,
     is_significant,
     mean_ci95,
     mean_over_pairs,
+    partial_spearman,
     ratio_columns,
     spearman,
     spearman_ci95,
@@ -76,6 +78,18 @@ def test_the_jackknife_over_pairs_of_runs():
     assert coverage(naive, 2) < 0.8
 
 
+def test_the_rise_to_a_peak_whose_place_other_runs_choose():
+    random = np.random.default_rng(14)
+    curve = np.array([1.3, 1.1, 1.15, 1.2, 1.3, 1.25, 1.1, 0.9, 0.8, 0.7])
+    intervals = []
+    for _ in range(1_000):
+        values = curve + 0.02 * random.normal(size=(4, len(curve)))
+        rises, _ = held_out_peak(values)
+        mean, half_width = mean_ci95(rises)
+        intervals.append((mean - half_width, mean + half_width))
+    assert coverage(intervals, 0.2) >= COVERED
+
+
 # --- correlations ---
 
 
@@ -107,6 +121,25 @@ def test_typical_correlation_of_five_runs_over_ten_points(correlation):
     truth = correlation_columns("rho", draw(50_000), points=10)["rho"]
     intervals = []
     for _ in range(1_000):
+        columns = correlation_columns("rho", draw(5), points=10)
+        intervals.append((columns["rho_low"], columns["rho_high"]))
+    assert coverage(intervals, truth) >= COVERED
+
+
+def test_typical_partial_correlation_of_five_runs_over_ten_points():
+    random = np.random.default_rng(13)
+    given = np.arange(10.0)  # as the batch sizes are: the same in all runs
+
+    def draw(runs):
+        correlations = []
+        for _ in range(runs):
+            x, noise = random.normal(size=(2, 10))
+            correlations.append(partial_spearman(given + 3 * x, given + 2 * x + 2 * noise, given))
+        return correlations
+
+    truth = correlation_columns("rho", draw(8_000), points=10)["rho"]
+    intervals = []
+    for _ in range(400):
         columns = correlation_columns("rho", draw(5), points=10)
         intervals.append((columns["rho_low"], columns["rho_high"]))
     assert coverage(intervals, truth) >= COVERED
