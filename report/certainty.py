@@ -2,9 +2,9 @@
 
 CERTAINTY_RULE = (
     "A finding is *settled* where its p-value, corrected for all comparisons of its family, is "
-    "below 0.01, or where its 95 % interval stays away from no effect by more than its own "
-    "length. It is *suggestive* where p is below 0.05, or where the interval leaves out no effect. "
-    "Everything else is *open*, also what was not tested.")
+    "below 0.01, or where its 95 % interval lies further from no effect than it is long. It is "
+    "*suggestive* where p is below 0.05, or where the interval excludes no effect. Everything else "
+    "is *open*, also what was not tested.")
 
 
 def certainty(p_value=None, interval=None, none=0):

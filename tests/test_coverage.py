@@ -132,9 +132,11 @@ def test_typical_partial_correlation_of_five_runs_over_ten_points():
 
     def draw(runs):
         correlations = []
-        for _ in range(runs):
+        while len(correlations) < runs:
             x, noise = random.normal(size=(2, 10))
-            correlations.append(partial_spearman(given + 3 * x, given + 2 * x + 2 * noise, given))
+            correlation = partial_spearman(given + 3 * x, given + 2 * x + 2 * noise, given)
+            if not np.isnan(correlation):  # ranks of ten can be those of the given by chance
+                correlations.append(correlation)
         return correlations
 
     truth = correlation_columns("rho", draw(8_000), points=10)["rho"]
