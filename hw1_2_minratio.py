@@ -539,10 +539,9 @@ def draw_critical_points(panel, results):
                   label="ratio by eigenvalues (larger: found more often)")
     panel.plot(losses, [row["sampled_ratio"] for row in distinct], MARKERS[3], color=COLORS[2],
                markerfacecolor="none", markersize=5, label="ratio by random neighbours")
-    constants = facts["critical"] - facts["varying_critical"]
-    panel.set(title=f"Zero, with an L2 term: {facts['critical']} critical points\n"
-                    f"{describe_correlation(facts['critical_correlation'])} "
-                    f"({constants} constants not drawn)",
+    panel.set(title=f"Zero, with an L2 term: {facts['varying_critical']} critical points\n"
+                    f"{describe_correlation(facts['varying_critical_correlation'])}, "
+                    "without constants",
               xlabel="loss (L2 term included)", ylabel="minimal ratio")
 
 

@@ -399,7 +399,9 @@ def plot(results):
     for panel in (error_panel, loss_panel):
         highest = panel.dataLim.ymax
         panel.set_ylim(0, 1.35 * highest)  # room for the names of the lines
-        mark_thresholds(panel, results)
+    mark_thresholds(error_panel, results, ("true_labels", "random_labels"))
+    # The peak is that of random labels, and the threshold of true ones would run through it.
+    mark_thresholds(loss_panel, results, ("random_labels",))
     mark_peak(loss_panel, facts)
     error_panel.set(title=error_title(facts), ylabel="error (% of images)")
     loss_panel.set(title=loss_title(facts), ylabel="cross-entropy (nats)")
@@ -463,12 +465,12 @@ def draw_networks(panel, results, train_values, test_values, color, marker, labe
     panel.set(xscale="log", xlabel="parameters")
 
 
-def mark_thresholds(panel, results):
-    """Lines where each kind of labels is first fitted, and where that is expected."""
+def mark_thresholds(panel, results, kinds):
+    """Lines where labels of these kinds are first fitted, and where that is expected."""
     facts = results["facts"]
     note_on_line(panel, facts["labels_times_classes"], "labels × classes", "black", ":")
     for (name, _), color, left in zip(fractions_of(facts), COLORS, (True, False)):
-        if facts[name]["fitted_parameters"] is not None:
+        if name in kinds and facts[name]["fitted_parameters"] is not None:
             text = f"{results['constants']['FITTED']:.1%} fitted"
             note_on_line(panel, facts[name]["fitted_parameters"], text, color, "-", left)
 

@@ -360,7 +360,7 @@ def run(settings):
 def collect_facts(results):
     """What figure and report say of the networks at equal training loss, and of their batch sizes.
 
-    "at_equal_loss" has the correlations of each measure with test loss and test accuracy, as in
+    "at_equal_loss" has the correlations of each measure with test loss and test error, as in
     summarize_correlations: "across" batch sizes, the "partial" one, and "within" one batch size.
     "lead_of_sensitivity" says how far its correlation with the test loss within one batch size lies
     above that of the sharpness, as a difference of Fisher's z. Losses are in nats, means over runs.
@@ -378,10 +378,18 @@ def collect_facts(results):
         "at_equal_loss": {},
     }
     for measure in MEASURES:
+        with_accuracy = correlations_as_facts(results, measure, "test_accuracy")
         facts["at_equal_loss"][measure] = {
-            target: correlations_as_facts(results, measure, target)
-            for target in ("test_loss", "test_accuracy")}
+            "test_loss": correlations_as_facts(results, measure, "test_loss"),
+            "test_error": {name: opposite(interval) for name, interval in with_accuracy.items()},
+        }
     return facts
+
+
+def opposite(interval):
+    """The interval of a correlation with the error, from that with the accuracy."""
+    ends = {"value": interval["value"], "low": interval["high"], "high": interval["low"]}
+    return {name: None if end is None else -end for name, end in ends.items()}
 
 
 def correlations_as_facts(results, measure, target):
@@ -427,7 +435,7 @@ MEASURE_LABELS = {"sensitivity": "sensitivity", "jacobian": "Jacobian",
                   "sharpness": "ε-sharpness", "largest_eigenvalue": "eigenvalue"}
 # Accuracy is drawn as error, so that a link with it has the sign of one with the loss.
 TARGET_LOOKS = {"test_loss": ("with test loss", COLORS[2], MARKERS[2], -0.12),
-                "test_accuracy": ("with test error", COLORS[3], MARKERS[3], 0.12)}
+                "test_error": ("with test error", COLORS[3], MARKERS[3], 0.12)}
 
 
 def plot(results):
@@ -478,16 +486,13 @@ def draw_correlations(panel, results):
     for target, (label, color, marker, shift) in TARGET_LOOKS.items():
         rows = []
         for measure in MEASURE_LABELS:
-            within = results["facts"]["at_equal_loss"][measure][target]["within"]
-            if target == "test_accuracy":
-                within = {name: None if end is None else -end for name, end in within.items()}
-            rows.append(within)
+            rows.append(results["facts"]["at_equal_loss"][measure][target]["within"])
         draw_ranges(panel, rows, np.arange(len(rows)) + shift, ("value", "low", "high"), color,
                     marker, label)
     panel.axvline(0, color=GREY, linewidth=1)
     panel.invert_yaxis()  # the first measure on top
     linked = [MEASURE_LABELS[measure] for measure in clear_measures(results["facts"])]
-    panel.set(title=f"Among runs of one batch size, clear for: {', '.join(linked) or 'none'}",
+    panel.set(title=f"Among runs of one batch size, clear with both: {', '.join(linked) or 'none'}",
               yticks=range(len(MEASURE_LABELS)), yticklabels=MEASURE_LABELS.values(),
               xlabel="correlation at equal training loss, 95 % interval")
 

@@ -1717,7 +1717,7 @@ def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
     loss_panel = figure.axes[2]
     assert [line.get_label() for line in loss_panel.lines
             if not line.get_label().startswith("_")] == ["equal epochs"]
-    assert titles(figure)[0] == "Among runs of one batch size, clear for: none"
+    assert titles(figure)[0] == "Among runs of one batch size, clear with both: none"
     assert figure.get_suptitle().startswith("Sensitivity is not shown to follow test loss")
 
 

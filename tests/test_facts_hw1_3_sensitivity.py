@@ -31,8 +31,10 @@ def test_facts_have_the_correlations_and_how_equal_the_loss_is():
     assert facts["largest_loss_deviation"] == pytest.approx(0.004)
     assert facts["equal_epochs_train_loss"] == {"lowest": 0.1, "of_largest_batch": 0.4}
     assert list(facts["at_equal_loss"]) == list(hw1_3_sensitivity.MEASURES)
-    assert facts["at_equal_loss"]["sharpness"]["test_accuracy"]["within"] == {
-        "value": pytest.approx(0.3), "low": -0.5, "high": None}
+    with_loss, with_error = (facts["at_equal_loss"]["sharpness"][target]["within"]
+                             for target in ("test_loss", "test_error"))
+    assert with_loss == {"value": pytest.approx(0.3), "low": -0.5, "high": None}
+    assert with_error == {"value": pytest.approx(-0.3), "low": None, "high": 0.5}
 
 
 def test_the_lead_is_a_difference_of_fishers_z_with_the_jackknifes_interval():
