@@ -48,6 +48,7 @@ from common.training import (
 import numpy as np
 import scipy
 import torch
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import nn
 
 # --- settings ---
@@ -479,10 +480,10 @@ def late_changes(curves):
 
 
 def find_typical_run(curves):
-    """The run whose late changes correlate as in the median run, or next to it."""
-    correlations, _ = late_changes(curves)
-    distances = abs(np.array(correlations) - np.median(correlations))
-    return int(np.argmin(distances))
+    """The run whose loss falls late as far as in the median run, or next to it."""
+    ratios = second_half_ratios(np.array(curves["steps"]), np.array(curves["loss"]))
+    falls = np.log(ratios["second_half_over_last_early"])
+    return int(np.argmin(abs(falls - np.median(falls))))
 
 
 def p_values_of_late_changes(curves):
@@ -632,6 +633,10 @@ def draw_changes(panel, results, task, facts):
         finding = "Where the loss rises, the norm\nneed not rise"
     panel.set(xscale="log", yscale="log", xlabel="loss: times the record before",
               ylabel="norm: times the record before", title=f"The same {task} run, late. {finding}")
+    # The losses change by less than a decade, in which each tick would be named, one on another.
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def draw_correlations(panel, results):
