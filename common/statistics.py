@@ -73,7 +73,10 @@ def ratio_columns(name, ratios):
 
 
 def quartile_columns(name, values):
-    """Median and quartiles of the runs (R,): name_median, name_q25 and name_q75."""
+    """Median and quartiles of the runs (R,): name_median, name_q25 and name_q75.
+
+    The unit is the run; they describe the runs at hand.
+    """
     median, first_quartile, third_quartile = np.quantile(values, (0.5, 0.25, 0.75))
     return {f"{name}_median": median, f"{name}_q25": first_quartile, f"{name}_q75": third_quartile}
 
@@ -109,7 +112,10 @@ def mean_over_pairs(values, pairs):
 
 
 def spearman(x, y):
-    """Spearman's rank correlation of x and y (n,), NaN where one of them never varies."""
+    """Spearman's rank correlation of x and y (n,), NaN where one of them never varies.
+
+    The unit is the point. Of runs that were recorded at n points it describes one run.
+    """
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan
     return scipy.stats.spearmanr(x, y).statistic
@@ -359,8 +365,9 @@ def find_peak(curve):
 def held_out_peak(values):
     """Rise to and fall from the peak of values (runs, points), held out: (runs,) and (runs,).
 
-    In each run they are measured at the places that the mean of the other runs chooses. In the very
-    runs that choose it, the highest of many noisy points is a peak even where there is none.
+    The unit is the run. In each run they are measured at the places that the mean of the other runs
+    chooses. In the very runs that choose it, the highest of many noisy points is a peak even where
+    there is none.
     """
     rises, falls = [], []
     for run in range(len(values)):
@@ -374,7 +381,8 @@ def held_out_peak(values):
 def held_out_argmax(values):
     """For each run of values (runs, points) the place where the mean of the other runs is highest.
 
-    The highest of a run's own noisy values would lie above the others even where all is noise.
+    The unit is the run. The highest of a run's own noisy values would lie above the others even
+    where all is noise.
     """
     if len(values) == 1:
         return values.argmax(1)
