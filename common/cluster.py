@@ -156,13 +156,14 @@ def run_call(code, versions, call):
 
     The worker may have another common, such as that of a script that ran before an edit.
     """
-    there = versions_here()
-    if there != versions:
-        raise RuntimeError(f"it has {there}, not {versions}")
     worker = get_worker()
     path = Path(worker.local_directory, f"common-{hashlib.sha256(code).hexdigest()}.zip")
     lock = vars(worker).setdefault("lock_of_common", threading.Lock())  # it may have many threads
     with lock:
+        # Inside, because the search for versions goes through sys.path, which changes below.
+        there = versions_here()
+        if there != versions:
+            raise RuntimeError(f"it has {there}, not {versions}")
         present = getattr(sys.modules.get("common"), "__file__", None) or ""
         if not present.startswith(str(path)):
             path.write_bytes(code)
