@@ -68,6 +68,15 @@ def first_images(data, count):
     return data.train_images[:count], data.train_labels[:count]
 
 
+def images_after_training(data, train_size, count):
+    """Images and labels of a Dataset behind the first train_size training images, at most count.
+
+    There is none where the training images are all that the Dataset has.
+    """
+    unseen = slice(train_size, train_size + count)
+    return data.train_images[unseen], data.train_labels[unseen]
+
+
 def hold_out(data, count):
     """The same Dataset with its last training images, so many, in place of the test images.
 
