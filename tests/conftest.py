@@ -29,6 +29,9 @@ import torch
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parent.parent
+# Seconds until a test gives up waiting for what takes a few on an idle machine: on a busy one
+# only a fault takes so long.
+LONGEST_WAIT = 120
 # A shell has its background jobs ignore Ctrl-C, and what they start inherits that: the scripts that
 # the tests interrupt start as in the foreground.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -195,9 +198,9 @@ class Terminal:
             self.written += piece
             self.something.set()
 
-    def hangs_up(self, seconds):
-        """Whether all processes on this terminal end within so many seconds."""
-        self.reader.join(timeout=seconds)
+    def hangs_up(self):
+        """Whether all processes on this terminal end."""
+        self.reader.join(timeout=LONGEST_WAIT)
         return not self.reader.is_alive()
 
     def close(self, process):
@@ -205,7 +208,7 @@ class Terminal:
         with suppress(ProcessLookupError, PermissionError):  # it has no processes left
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        self.reader.join(timeout=10)
+        self.reader.join(timeout=LONGEST_WAIT)
         os.close(self.ours)
 
     def text(self):

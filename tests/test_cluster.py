@@ -16,13 +16,12 @@ from common import cluster
 from common.results import OF_THE_RUN
 
 import pytest
-from conftest import ROOT
+from conftest import LONGEST_WAIT, ROOT
 from dask.distributed import Client
 
 # Neither the scheduler nor a worker finds the project by itself.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 ENVIRONMENT |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-LONGEST_WAIT = 120  # seconds, for what takes a few on an idle machine
 
 
 # --- a cluster ---

@@ -32,7 +32,7 @@ from common.training import Diverged
 import matplotlib
 import pytest
 import torch
-from conftest import JSON, REMOVED, ROOT, STEPS, change
+from conftest import JSON, LONGEST_WAIT, REMOVED, ROOT, STEPS, change
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -592,7 +592,7 @@ def test_stopped_scripts_leave_earlier_results_and_one_line(tmp_path, name, stat
     unfinished = [path for path in tmp_path.iterdir() if path.name.startswith(".demo.json")]
     assert len(unfinished) == (1 if moment == "writing" else 0)
     process.send_signal(getattr(signal, name))
-    _, error = process.communicate(timeout=20)
+    _, error = process.communicate(timeout=LONGEST_WAIT)
     assert process.returncode == status
     assert error == f"error: {word}; stored results are whole\n"
     assert earlier.read_text(encoding="utf-8") == "earlier"
@@ -625,7 +625,7 @@ def test_a_script_killed_between_storing_and_drawing_leaves_results_alone(
         main(__file__, "", {{"runs": Flag(positive_integer, 1, quick=1, help="runs")}}, run, plot)
     """)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=LONGEST_WAIT)
     assert {path.name for path in tmp_path.iterdir()} == {"demo.py", "demo.json"}
     assert read_results(tmp_path / "demo.json")["table"] == [{"value": 2}]
     call("--replot", run=refuse, flags=flags)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from common.results import figure_problem, tables_problem
 
 import pytest
-from conftest import ROOT, Terminal, await_handler
+from conftest import LONGEST_WAIT, ROOT, Terminal, await_handler
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32",
                                 reason="Windows ends a process without asking it")
@@ -42,11 +42,11 @@ def interrupt(folder, moment, signal_number):
     try:
         await_handler(process)
         if phase == "training":
-            assert terminal.something.wait(timeout=30)
+            assert terminal.something.wait(timeout=LONGEST_WAIT)
         time.sleep(seconds)
         sent = time.monotonic()
         process.send_signal(signal_number)
-        status = process.wait(timeout=20)
+        status = process.wait(timeout=LONGEST_WAIT)
         ended_after = time.monotonic() - sent
     finally:
         terminal.close(process)
@@ -124,7 +124,7 @@ for file in ("results.json", ".half a file", ".half a folder/with/a file"):
 UNFINISHED.update([Path(".half a file"), ".half a folder", Path("never written")])
 """)
     process.send_signal(getattr(signal, name))
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=LONGEST_WAIT)
     assert process.returncode == 128 + getattr(signal, name)
     assert error.startswith(f"error: {word}; ") and error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["project", "results.json"]
@@ -141,7 +141,7 @@ class Stubborn:
 Stubborn()
 """)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=LONGEST_WAIT)
     assert process.returncode == 130
     assert error.startswith("error: interrupted; ") and error.count("\n") == 1
 
@@ -153,14 +153,14 @@ def test_a_background_job_that_ignores_ctrl_c_goes_on_ignoring_it(start):
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
+    assert process.wait(timeout=LONGEST_WAIT) == 143
 
 
 def test_a_program_of_others_keeps_its_own_handlers(start):
     process = start("import common.interrupts", folder="elsewhere")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=LONGEST_WAIT)
     assert "KeyboardInterrupt" in error and "error: interrupted" not in error
     process = start("import common.interrupts", folder="elsewhere")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == -signal.SIGTERM
+    assert process.wait(timeout=LONGEST_WAIT) == -signal.SIGTERM

@@ -29,7 +29,7 @@ from common.training import Diverged, cross_entropy, run_generators, train
 import numpy as np
 import pytest
 import torch
-from conftest import Terminal
+from conftest import LONGEST_WAIT, Terminal
 
 HAS_TERMINALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of POSIX")
 
@@ -139,7 +139,7 @@ print(train_in_pieces(int(sys.argv[1])).tolist())
                  for jobs in ("1", "2")]
     with_one_thread = train_in_pieces(1).tolist()
     for process in processes:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=LONGEST_WAIT)
         assert json.loads(output) == with_one_thread
 
 
@@ -395,7 +395,7 @@ def check_that_nothing_is_left(terminal, process, folder):
 
     The fixture of the temporary folder looks at that one.
     """
-    assert terminal.hangs_up(20)  # no process is left on it
+    assert terminal.hangs_up()  # no process is left on it
     assert [path for path in (folder / "figures").rglob("*") if path.is_file()] == []
     shared_memory = Path("/dev/shm")  # where joblib has files of its own, on Linux
     if shared_memory.exists():
@@ -416,7 +416,7 @@ FAILURES = {
 @pytest.mark.parametrize("action", FAILURES)
 def test_a_piece_that_fails_ends_the_script_in_one_line_and_leaves_nothing(start_demo, action):
     terminal, process, folder = start_demo(ACTION=action)
-    assert process.wait(timeout=40) == 1
+    assert process.wait(timeout=LONGEST_WAIT) == 1
     check_that_nothing_is_left(terminal, process, folder)
     line, = terminal.lines_beside_progress()
     assert re.fullmatch(f"error: {FAILURES[action]}", line)
@@ -438,7 +438,8 @@ print("script", signal.SIGINT in signal.pthread_sigmask(*blocked))
 """)
     path = os.pathsep.join([str(project), str(Path(__file__).parent)])
     ended = subprocess.run([sys.executable, "program.py"], cwd=project, capture_output=True,
-                           encoding="utf-8", timeout=100, env=os.environ | {"PYTHONPATH": path})
+                           encoding="utf-8", timeout=LONGEST_WAIT,
+                           env=os.environ | {"PYTHONPATH": path})
     assert ended.stdout.splitlines() == 6 * ["worker True False"] + ["script False"], ended.stderr
 
 
@@ -464,7 +465,7 @@ def test_no_worker_survives_its_script(start_demo, name):
     await_files(process, folder / "culprit", folder / "bystander")
     end(process, name)
     status, lines = STATUS_AND_LINES[name]
-    assert process.wait(timeout=20) == status
+    assert process.wait(timeout=LONGEST_WAIT) == status
     check_that_nothing_is_left(terminal, process, folder)
     assert terminal.lines_beside_progress() == lines
 
@@ -484,7 +485,7 @@ def test_the_end_may_come_at_any_moment_while_workers_start(start_demo, tmp_path
         time.sleep(moment)
         end(process, name)
         status, lines = STATUS_AND_LINES[name]
-        assert process.wait(timeout=20) == status, (name, moment)
+        assert process.wait(timeout=LONGEST_WAIT) == status, (name, moment)
         check_that_nothing_is_left(terminal, process, folder)
         assert terminal.lines_beside_progress() == lines, (name, moment)
         assert left_in(temporary) == [], (name, moment)

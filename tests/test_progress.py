@@ -22,7 +22,7 @@ from common.progress import (
 
 import pytest
 import torch
-from conftest import Terminal
+from conftest import LONGEST_WAIT, Terminal
 from tqdm import tqdm
 
 COLUMNS = 80  # of a usual terminal
@@ -66,9 +66,9 @@ def shown_and_filed(tmp_path_factory):
     process = terminal.start(command, cwd=folder, env=environment)
     try:
         filed = subprocess.run(command, cwd=folder, env=environment, capture_output=True,
-                               timeout=60)
+                               timeout=LONGEST_WAIT)
         assert filed.returncode == 0, filed.stderr
-        assert process.wait(timeout=60) == 0, terminal.text()
+        assert process.wait(timeout=LONGEST_WAIT) == 0, terminal.text()
     finally:
         terminal.close(process)
     return terminal.text(), (filed.stdout + filed.stderr).decode()

@@ -14,7 +14,7 @@ from common import download, progress
 
 import pytest
 import torchvision
-from conftest import ROOT, SMALL_FILES, checksum
+from conftest import LONGEST_WAIT, ROOT, SMALL_FILES, checksum
 
 NINE = ["hw1_1_mnist.py", "hw1_1_simulate.py", "hw1_2_gradnorm.py", "hw1_2_minratio.py",
         "hw1_2_pca.py", "hw1_3_flatness.py", "hw1_3_params.py", "hw1_3_random_labels.py",
@@ -119,7 +119,7 @@ def test_a_script_that_fails_stops_no_other_one_and_leaves_the_readme(copied_pro
                         (faulty, "\n1 / 0")]:
         (copied_project / script).write_text(STAND_IN + end)
     command = [sys.executable, "run_all.py", "--dataset", "digits"]
-    ended = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=100,
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=LONGEST_WAIT,
                            cwd=copied_project, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
     assert ended.returncode == 1
     assert set(started(copied_project)) == set(NINE)
@@ -244,7 +244,7 @@ def test_a_signal_ends_run_all_and_its_scripts_with_one_line(copied_project, nam
     process = start_lively(copied_project, "run_all.py")
     await_lives(copied_project, process, 1)
     process.send_signal(getattr(signal, name))
-    output, error = process.communicate(timeout=10)
+    output, error = process.communicate(timeout=LONGEST_WAIT)
     assert process.returncode == 128 + getattr(signal, name)
     assert error == f"error: {word}; stored results are whole\n"
     assert "FAILED" not in output and "done" not in output
@@ -299,7 +299,8 @@ def test_make_figures_starts_run_all_with_the_flags(tmp_path, variables, flags):
     environment = {key: value for key, value in os.environ.items()
                    if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "QUICK", "DATASET", "PYTHON")}
     made = subprocess.run(["make", "--dry-run", "figures", *variables], cwd=tmp_path,
-                          capture_output=True, encoding="utf-8", env=environment, timeout=60)
+                          capture_output=True, encoding="utf-8", env=environment,
+                          timeout=LONGEST_WAIT)
     assert made.returncode == 0, made.stderr
     first, *_, last = made.stdout.splitlines()
     assert last.split() == [".venv/bin/python", "run_all.py", *flags]
