@@ -30,7 +30,7 @@ AT_A_TIME = 4
 
 
 def interrupt(folder, moment, signal_number):
-    """Starts the script, sends the signal at the moment; returns status, lines and seconds to end.
+    """Starts the script, sends the signal at the moment; returns its exit status and lines.
 
     moment is ("imports" or "training", seconds): from the first import, or from the first sign of
     the line of progress.
@@ -44,13 +44,11 @@ def interrupt(folder, moment, signal_number):
         if phase == "training":
             assert terminal.something.wait(timeout=LONGEST_WAIT)
         time.sleep(seconds)
-        sent = time.monotonic()
         process.send_signal(signal_number)
         status = process.wait(timeout=LONGEST_WAIT)
-        ended_after = time.monotonic() - sent
     finally:
         terminal.close(process)
-    return status, terminal.lines_beside_progress(), ended_after
+    return status, terminal.lines_beside_progress()
 
 
 @SIGNALS
@@ -63,14 +61,13 @@ def test_at_twenty_random_moments(tmp_path, name, word):
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         outcomes = list(pool.map(interrupt, folders, moments, [signal_number] * len(moments)))
     interrupted = 0
-    for folder, moment, (status, lines, ended_after) in zip(folders, moments, outcomes):
+    for folder, moment, (status, lines) in zip(folders, moments, outcomes):
         if status == 0:  # it had ended, or was about to
             assert lines == [], (moment, lines)
         else:
             interrupted += 1
             assert status == 128 + signal_number, (moment, lines)
             assert len(lines) == 1 and lines[0].startswith(f"error: {word}; "), (moment, lines)
-        assert ended_after < 10, moment
         only_whole_results(folder)
     assert interrupted >= 5  # few, where a machine is so fast that most had ended
 
