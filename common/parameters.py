@@ -3,8 +3,6 @@
 Lines, planes and distances between networks are then plain algebra.
 """
 
-from itertools import pairwise
-
 import torch
 
 
@@ -62,26 +60,6 @@ def barrier(alphas, losses):
     excess = losses - (1 - alphas) * first - alphas * last
     between = (alphas >= 0) & (alphas <= 1)
     return excess[:, between].amax(1)
-
-
-def permuted_copies(vectors, model, generator):
-    """The same functions at other parameters (R, P): hidden units of linear layers in random order.
-
-    The order of hidden units is a symmetry of every fully connected network. One random order of
-    each layer serves all runs.
-    """
-    copies = unflatten(vectors, model)
-    linear_layers = []
-    for name, tensor in copies.items():
-        if name.endswith("weight") and tensor.ndim == 3:
-            linear_layers.append(name.removesuffix(".weight"))
-    for layer, next_layer in pairwise(linear_layers):
-        units = copies[f"{layer}.weight"].shape[1]
-        order = torch.randperm(units, generator=generator).to(vectors.device)
-        copies[f"{layer}.weight"] = copies[f"{layer}.weight"].index_select(1, order)
-        copies[f"{layer}.bias"] = copies[f"{layer}.bias"].index_select(1, order)
-        copies[f"{next_layer}.weight"] = copies[f"{next_layer}.weight"].index_select(2, order)
-    return flatten(copies)
 
 
 def rescale(vectors, model, scale):

@@ -1,8 +1,8 @@
 """Intervals and tests for repeated runs.
 
-Every docstring says which unit was sampled: what would come out otherwise if the experiment were
-repeated with another seed. Nearly always that is the run. Only units that are independent of each
-other make an interval honest. Every function that makes columns returns part of a table's row.
+The docstrings name the unit that was sampled: what would differ if the experiment were repeated
+with another seed. Nearly always that is the run. An interval is honest only where the units are
+independent of each other. A function whose name ends in "columns" returns a part of a table's row.
 """
 
 from itertools import combinations
@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import scipy  # its parts are loaded when they are first used: a second that no start waits for
 
-FEWEST_POINTS = 10  # of which a bootstrap is worth drawing
+FEWEST_POINTS = 10  # with fewer no bootstrap interval is given
 RESAMPLES = 1_000  # of every bootstrap
 # A bootstrap shows no interval where more than this fraction of its resamples are undefined.
 MOST_UNDEFINED = 0.05
@@ -32,11 +32,12 @@ def mean_ci95(values):
     symmetrically. It may reach below zero for values that cannot: range_columns is for those.
     """
     values = np.asarray(values, dtype=float)
-    runs = len(values)
-    if runs < 2:
+    run_count = len(values)
+    if run_count < 2:
         return values.mean(0), None
-    standard_error = values.std(0, ddof=1) / np.sqrt(runs)
-    return values.mean(0), scipy.stats.t.ppf(0.975, runs - 1) * standard_error
+    standard_error = values.std(0, ddof=1) / np.sqrt(run_count)
+    quantile = scipy.stats.t.ppf(0.975, run_count - 1)  # leaves 2.5 % in each tail
+    return values.mean(0), quantile * standard_error
 
 
 def mean_columns(values):
@@ -45,8 +46,8 @@ def mean_columns(values):
     The unit is the run, see mean_ci95.
     """
     columns = {}
-    for name, runs in values.items():
-        columns[name], columns[f"{name}_ci95"] = mean_ci95(runs)
+    for name, values_of_runs in values.items():
+        columns[name], columns[f"{name}_ci95"] = mean_ci95(values_of_runs)
     return columns
 
 
@@ -91,23 +92,6 @@ def range_columns(name, values):
             f"{name}_highest": np.max(values)}
 
 
-def mean_over_pairs(values, pairs):
-    """Mean of values (n,) that belong to pairs of runs (n, 2), and its 95 % jackknife half width.
-
-    The unit is the run: pairs that share a run are not independent. The jackknife leaves out one
-    run with all its pairs at a time and treats the pseudo-values as the runs' own (Tukey 1958).
-    Every run 0 … R − 1 must belong to equally many pairs. The half width is None for fewer than
-    three runs.
-    """
-    values, pairs = np.asarray(values, dtype=float), np.asarray(pairs)
-    runs = pairs.max() + 1
-    if runs < 3:
-        return values.mean(), None
-    means_without_run = np.array([values[(pairs != run).all(1)].mean() for run in range(runs)])
-    pseudo_values = runs * values.mean() - (runs - 1) * means_without_run
-    return mean_ci95(pseudo_values)
-
-
 # --- rank correlations ---
 
 
@@ -129,7 +113,8 @@ def partial_spearman(x, y, given):
     """
     of_x_and_y, of_x, of_y = spearman(x, y), spearman(x, given), spearman(y, given)
     unexplained = np.sqrt((1 - of_x**2) * (1 - of_y**2))
-    if np.isnan(unexplained) or unexplained < 1e-6:  # about √ε of float64: rounding alone is left
+    # Where nothing is left unexplained, float64 leaves about 1e-8, the root of its rounding error.
+    if np.isnan(unexplained) or unexplained < 1e-6:
         return np.nan
     return (of_x_and_y - of_x * of_y) / unexplained
 
@@ -138,8 +123,8 @@ def correlation_columns(name, correlations, points):
     """Typical correlation of runs (R,), each over so many points: name, name_low, name_high.
 
     The unit is the run. Mean and 95 % t-interval are taken of Fisher's z = artanh(correlation),
-    whose scatter is alike at all correlations, and turned back. All are None where the correlation
-    of a run is undefined, the ends also for a single run.
+    whose variance hardly depends on the correlation, and turned back. All are None where the
+    correlation of a run is undefined, the ends also for a single run.
     """
     names = (name, f"{name}_low", f"{name}_high")
     if np.isnan(correlations).any():
@@ -153,8 +138,8 @@ def correlation_columns(name, correlations, points):
 def fisher_z(correlations, points):
     """artanh of rank correlations over so many points, finite for those of ±1 too.
 
-    They are moved inward to the middle between 1 and the highest rank correlation below it, which
-    is 1 − 6 / (n³ − n).
+    A correlation of 1 is replaced by the middle between 1 and the highest rank correlation below
+    it, which is 1 − 6 / (n³ − n); −1 likewise.
     """
     highest = 1 - 3 / (points**3 - points)
     return np.arctanh(np.clip(correlations, -highest, highest))
@@ -186,8 +171,8 @@ def spearman_of_rows(x, y):
     x_ranks = x_ranks - x_ranks.mean(1, keepdims=True)
     y_ranks = y_ranks - y_ranks.mean(1, keepdims=True)
     scale = np.sqrt((x_ranks**2).sum(1) * (y_ranks**2).sum(1))
-    undefined = np.full(len(x), np.nan)
-    return np.divide((x_ranks * y_ranks).sum(1), scale, out=undefined, where=scale > 0)
+    nan_where_undefined = np.full(len(x), np.nan)
+    return np.divide((x_ranks * y_ranks).sum(1), scale, out=nan_where_undefined, where=scale > 0)
 
 
 def correlation_within_groups(x, y):
@@ -196,19 +181,23 @@ def correlation_within_groups(x, y):
     What tells a run from the others of its group is its value minus the mean of the group, divided
     by their standard deviation. Pearson's correlation of these numbers, over all groups, is one
     that no difference between groups can explain. The unit is the run, because run k may share
-    something in all groups. The 95 % interval is the jackknife's over runs, of Fisher's z. None
-    where x or y never varies within a group; the ends also for fewer than four runs.
+    something in all groups. The 95 % interval is the jackknife's over runs, of Fisher's z (Tukey
+    1958): each run is left out in turn, and from what that changes comes a value that the run
+    stands for by itself, its pseudo-value; they have a t-interval. None where x or y never varies
+    within a group; the ends also for fewer than four runs.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    runs = len(x)
+    run_count = len(x)
     z = z_within_groups(x, y)
     if np.isnan(z):
         return None, None, None
-    if runs < 4:
+    if run_count < 4:
         return float(np.tanh(z)), None, None
-    z_without_run = np.array([z_within_groups(np.delete(x, run, 0), np.delete(y, run, 0))
-                              for run in range(runs)])
-    _, half_width = mean_ci95(runs * z - (runs - 1) * z_without_run)  # of the pseudo-values
+    pseudo_values = []
+    for run in range(run_count):
+        z_without_run = z_within_groups(np.delete(x, run, 0), np.delete(y, run, 0))
+        pseudo_values.append(run_count * z - (run_count - 1) * z_without_run)
+    _, half_width = mean_ci95(pseudo_values)
     return tuple(float(np.tanh(end)) for end in (z, z - half_width, z + half_width))
 
 
@@ -217,11 +206,11 @@ def z_within_groups(x, y):
     varies = (np.ptp(x, axis=0) > 0) & (np.ptp(y, axis=0) > 0)  # groups in which both vary
     if not varies.any():
         return np.nan
-    scores = []
-    for values in (x[:, varies], y[:, varies]):
-        scores.append((values - values.mean(0)) / values.std(0))
-    correlation = np.mean(scores[0] * scores[1])  # the mean square of the scores is 1
-    return np.arctanh(np.clip(correlation, -0.9999, 0.9999))  # finite for a perfect order too
+    x, y = x[:, varies], y[:, varies]
+    x_scores = (x - x.mean(0)) / x.std(0)
+    y_scores = (y - y.mean(0)) / y.std(0)
+    correlation = np.mean(x_scores * y_scores)  # Pearson's: the mean square of the scores is 1
+    return np.arctanh(np.clip(correlation, -0.9999, 0.9999))  # finite for a perfect line too
 
 
 # --- comparing models: all pairs, so that no choice of a best one precedes the test ---
@@ -237,13 +226,14 @@ def holm(p_values):
     adjusted, highest = [None] * len(p_values), 0.0
     for position, place in enumerate(order):
         factor = len(order) - position  # the smallest p-value counts for all hypotheses
+        # No p-value may end below that of a hypothesis with a smaller one.
         highest = max(highest, min(1.0, factor * p_values[place]))
         adjusted[place] = float(highest)
     return adjusted
 
 
 def compare_accuracies(accuracies):
-    """Rows: each two of several models, {model: accuracies (R,)}, the better one first.
+    """Rows: one for each pair of models {model: accuracies (R,)}, the better one first.
 
     The unit is the run. Runs are paired: run k of every model must share something with run k of
     the others, such as the order of the data. The difference of the means comes with the half width
@@ -270,7 +260,7 @@ def compare_accuracies(accuracies):
 
 
 def compare_errors(errors):
-    """Rows: each two of several models, {model: errors (R,)}, the one of the lower median first.
+    """Rows: one for each pair of models {model: errors (R,)}, that of the lower median first.
 
     The unit is the run. Runs are not paired: those of two models share nothing but the number of
     their seed. The test is Mann and Whitney's on the ranks, because errors span decades; its
@@ -283,39 +273,41 @@ def compare_errors(errors):
     rows = []
     for first, second in combinations(errors, 2):
         better, worse = sorted((first, second), key=lambda model: np.median(errors[model]))
-        low_errors, high_errors = np.asarray(errors[better]), np.asarray(errors[worse])
-        enough = min(len(low_errors), len(high_errors)) > 1
-        test = scipy.stats.mannwhitneyu(low_errors, high_errors)
-        pairs = len(low_errors) * len(high_errors)
-        low, high = median_ratio_interval(low_errors, high_errors)
+        better_errors, worse_errors = np.asarray(errors[better]), np.asarray(errors[worse])
+        enough = min(len(better_errors), len(worse_errors)) > 1
+        test = scipy.stats.mannwhitneyu(better_errors, worse_errors)
+        pairs = len(better_errors) * len(worse_errors)
+        ratio_low, ratio_high = median_ratio_interval(better_errors, worse_errors)
         rows.append({
             "better": better,
             "worse": worse,
-            "runs": len(low_errors),
+            "runs": len(better_errors),
+            # The statistic counts the pairs in which the better model has the larger error.
             "chance_of_lower_error": 1 - test.statistic / pairs,
-            "median_ratio": np.median(high_errors) / np.median(low_errors),
-            "ratio_low": low,
-            "ratio_high": high,
+            "median_ratio": np.median(worse_errors) / np.median(better_errors),
+            "ratio_low": ratio_low,
+            "ratio_high": ratio_high,
             "p_value": test.pvalue if enough else None,
         })
     return adjust_p_values(rows)
 
 
-def median_ratio_interval(low_errors, high_errors):
+def median_ratio_interval(better_errors, worse_errors):
     """The 95 % bootstrap interval of the ratio of two medians, see compare_errors: low, high."""
-    if min(len(low_errors), len(high_errors)) < FEWEST_POINTS:
+    if min(len(better_errors), len(worse_errors)) < FEWEST_POINTS:
         return None, None
     random = np.random.default_rng(0)
     medians = []
-    for errors in (low_errors, high_errors):
+    for errors in (better_errors, worse_errors):
         draws = random.integers(0, len(errors), (RESAMPLES, len(errors)))
         medians.append(np.median(errors[draws], axis=1))
-    low, high = np.quantile(medians[1] / medians[0], (0.025, 0.975))
+    better_medians, worse_medians = medians
+    low, high = np.quantile(worse_medians / better_medians, (0.025, 0.975))
     return float(low), float(high)
 
 
 def adjust_p_values(rows):
-    """The same rows with Holm's p-values."""
+    """Replaces the p-values of rows by Holm's, in place; returns the rows."""
     for row, p_value in zip(rows, holm([row["p_value"] for row in rows])):
         row["p_value"] = p_value
     return rows
@@ -340,8 +332,8 @@ def place_of_reaching(places, curve, threshold):
         return None
     if index == 0:
         return float(places[0])
-    ends = slice(index - 1, index + 1)
-    return float(np.interp(threshold, curve[ends], places[ends]))
+    two_points = slice(index - 1, index + 1)
+    return float(np.interp(threshold, curve[two_points], places[two_points]))
 
 
 # --- peaks of noisy curves: the place is chosen by some runs, the height measured in the others ---
@@ -353,10 +345,12 @@ def find_peak(curve):
     Prominence is the smaller of the rise from the lowest point before and the fall to the lowest
     point after; it is negative where the curve is monotone.
     """
-    lowest_before = np.minimum.accumulate(curve)[:-2]
-    lowest_after = np.minimum.accumulate(curve[::-1])[::-1][2:]
-    prominence = curve[1:-1] - np.maximum(lowest_before, lowest_after)
-    peak = 1 + int(np.argmax(prominence))
+    highest_prominence = -np.inf
+    for place in range(1, len(curve) - 1):
+        rise = curve[place] - min(curve[:place])
+        fall = curve[place] - min(curve[place + 1:])
+        if min(rise, fall) > highest_prominence:
+            highest_prominence, peak = min(rise, fall), place
     valley_before = int(np.argmin(curve[:peak]))
     valley_after = peak + 1 + int(np.argmin(curve[peak + 1:]))
     return valley_before, peak, valley_after

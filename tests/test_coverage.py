@@ -14,7 +14,6 @@ from common.statistics import (
     interval_columns,
     is_significant,
     mean_ci95,
-    mean_over_pairs,
     partial_spearman,
     ratio_columns,
     spearman,
@@ -55,27 +54,6 @@ def test_t_intervals_of_means_and_of_ratios(runs):
         ratios.append((columns["ratio_low"], columns["ratio_high"]))
     assert coverage(intervals, 3) >= COVERED
     assert coverage(ratios, np.exp(3)) >= COVERED
-
-
-def test_the_jackknife_over_pairs_of_runs():
-    random = np.random.default_rng(0)
-    first, second = np.triu_indices(8, 1)
-    pairs = np.stack([first, second], axis=1)
-    intervals = []
-    for _ in range(1_000):
-        of_runs = random.normal(size=8)
-        values = 2 + of_runs[first] + of_runs[second] + random.normal(size=len(first))
-        mean, half_width = mean_over_pairs(values, pairs)
-        intervals.append((mean - half_width, mean + half_width))
-    assert coverage(intervals, 2) >= COVERED
-    # The pairs as if they were independent, for contrast: far below what they promise.
-    naive = []
-    for _ in range(300):
-        of_runs = random.normal(size=8)
-        values = 2 + of_runs[first] + of_runs[second]
-        mean, half_width = mean_ci95(values)
-        naive.append((mean - half_width, mean + half_width))
-    assert coverage(naive, 2) < 0.8
 
 
 def test_the_rise_to_a_peak_whose_place_other_runs_choose():

@@ -9,23 +9,23 @@ from scipy import stats
 
 def made_up_results(excesses):
     def view(name, share, orthogonal):
-        return {"view": name, "runs": len(excesses), "records": 11, "explained_variance_sum": share,
-                "control_explained_variance_sum_mean": 0.8, "orthogonal_starts": orthogonal,
-                "control_explained_variance_sum_low": 0.7,
-                "control_explained_variance_sum_high": 0.9}
+        return {"view": name, "runs": len(excesses), "checkpoints": 11,
+                "explained_variance_sum": share,
+                "walk_explained_variance_sum_mean": 0.8, "orthogonal_starts": orthogonal,
+                "walk_explained_variance_sum_low": 0.7,
+                "walk_explained_variance_sum_high": 0.9}
 
-    differences = [{"quantity": "own-path-explained_variance_sum", "mean": 0.95, "low": 0.9,
-                    "high": 1.0}, {"quantity": "start-to-end-distance", "mean": 6.0}]
+    trainings = [{"quantity": "start-to-end distance", "value_lowest": 4.0, "value_highest": 6.0}]
     if len(excesses) > 1:
-        differences.append({"quantity": "start-to-start-distance", "mean": 21.0})
-        differences.append({"quantity": "end-to-end-distance", "mean": 23.0})
+        trainings.append({"quantity": "start-to-start distance", "value_lowest": 20.0,
+                          "value_highest": 22.0})
     starts = 0.25 if len(excesses) > 1 else None
     return {
         "table": [view("whole-model", 0.3, starts), view("one-layer", 0.4, starts),
                   view("own-path", 0.95, None)],
-        "differences": differences,
+        "trainings": trainings,
         "own_paths": [{"explained_variance_sum": 0.5 + excess,
-                       "control_explained_variance_sum_mean": 0.5} for excess in excesses],
+                       "walk_explained_variance_sum_mean": 0.5} for excess in excesses],
         "surface": [{"end_loss": 0.3, "lowest_loss": 0.1, "lowest_beyond_end": True}],
     }
 
@@ -33,19 +33,18 @@ def made_up_results(excesses):
 def test_the_facts_compare_each_training_with_its_own_walks():
     excesses = [0.1, 0.3, 0.2]
     facts = hw1_2_pca.collect_facts(made_up_results(excesses))
-    assert facts["training_in_plane"] == {"value": 0.95, "low": 0.9, "high": 1.0}
+    assert facts["training_in_plane"] == 0.95
     assert facts["walk_in_plane"] == {"value": 0.8, "low": 0.7, "high": 0.9}
     assert facts["alike"] is False  # 0.8 is less than nine tenths of 0.95
     assert facts["excess"]["value"] == pytest.approx(0.2)
     assert facts["excess_p_value"] == pytest.approx(
         stats.ttest_rel([0.6, 0.8, 0.7], [0.5] * 3).pvalue)
-    assert facts["starts_in_plane"] == 0.5
-    assert (facts["start_distance"], facts["moved_distance"], facts["end_distance"]) == (21, 6, 23)
+    assert (facts["lowest_start_distance"], facts["highest_moved_distance"]) == (20, 6)
 
 
 def test_facts_of_a_single_run_and_of_equal_runs_have_no_p_value():
     facts = hw1_2_pca.collect_facts(made_up_results([0.1]))
-    for name in ("excess_p_value", "starts_in_plane", "start_distance", "end_distance"):
+    for name in ("excess_p_value", "lowest_start_distance"):
         assert facts[name] is None
     assert facts["excess"]["ci95"] is None
     assert hw1_2_pca.collect_facts(made_up_results([0.0, 0.0]))["excess_p_value"] is None
@@ -54,12 +53,12 @@ def test_facts_of_a_single_run_and_of_equal_runs_have_no_p_value():
 def test_equal_orthogonal_steps_have_this_fraction_in_a_plane():
     walk = np.tril(np.ones((11, 11)), -1)  # step k is one along axis k
     variances = np.linalg.svd(walk - walk.mean(0), compute_uv=False) ** 2
-    assert hw1_2_pca.share_of_equal_steps(11) == pytest.approx(
+    assert hw1_2_pca.fraction_of_equal_steps(11) == pytest.approx(
         variances[:2].sum() / variances.sum())
 
 
 def test_the_title_calls_walk_and_training_alike_only_where_they_are():
-    facts = {"training_in_plane": {"value": 0.97}, "walk_in_plane": {"value": 0.93}}
+    facts = {"training_in_plane": 0.97, "walk_in_plane": {"value": 0.93}}
     assert hw1_2_pca.figure_title(facts | {"alike": True}).startswith(
         "A random walk looks nearly as flat")
     assert hw1_2_pca.figure_title(facts | {"alike": False}).startswith("A training looks flatter")

@@ -7,7 +7,6 @@ from common.parameters import (
     interpolate,
     one_layer,
     parameter_vectors,
-    permuted_copies,
     rescale,
     unflatten,
 )
@@ -95,21 +94,6 @@ def test_the_barrier_is_the_rise_above_the_straight_line_and_only_between_the_en
 
 
 # --- other parameters, the same function ---
-
-
-@pytest.mark.parametrize("kind", ["cnn", "mlp"])
-def test_a_permuted_copy_is_another_point_and_the_same_function(kind):
-    if kind == "cnn":
-        model, inputs = small_cnn(), normal(2, 11, 1, 8, 8, seed=4)
-    else:
-        model = mlp([9, 6, 5, 3], run_generators(0, 2, "initialization")).double()
-        inputs = normal(2, 11, 9, seed=4)
-    vectors = parameter_vectors(model)
-    copies = permuted_copies(vectors, model, torch.Generator().manual_seed(3))
-    outputs = functional_call(model, unflatten(copies, model), (inputs,))
-    torch.testing.assert_close(outputs, model(inputs))
-    assert (copies - vectors).norm(dim=1).min() > 0.5
-    torch.testing.assert_close(copies.sort().values, vectors.sort().values)
 
 
 @pytest.mark.parametrize("scale", [1 / 16, 1 / 4, 1.0, 4.0, 16.0])

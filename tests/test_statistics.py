@@ -1,7 +1,5 @@
 """Intervals, corrections, correlations and peaks against textbooks, SciPy and hand counts."""
 
-import itertools
-
 from common.statistics import (
     compare_accuracies,
     compare_errors,
@@ -16,7 +14,6 @@ from common.statistics import (
     is_significant,
     mean_ci95,
     mean_columns,
-    mean_over_pairs,
     partial_spearman,
     place_of_reaching,
     quartile_columns,
@@ -83,26 +80,6 @@ def test_a_range_by_hand():
     columns = range_columns("barrier", [0.5, 0.0, 0.1, 0.3])
     assert columns == {"barrier_median": pytest.approx(0.2), "barrier_lowest": 0,
                        "barrier_highest": 0.5}
-
-
-def test_the_jackknife_of_values_that_belong_to_one_run_is_the_t_interval():
-    values = np.array([1.0, 4.0, 2.0, 8.0])
-    own = np.arange(4)[:, None].repeat(2, axis=1)
-    np.testing.assert_allclose(mean_over_pairs(values, own), mean_ci95(values))
-
-
-def test_the_jackknife_of_pairs_is_wider_than_if_they_were_independent():
-    # The value of a pair is the sum of its runs' effects: its mean is twice the runs' mean, and so
-    # is its interval.
-    effects = np.random.default_rng(0).normal(size=8)
-    pairs = np.array(list(itertools.combinations(range(8), 2)))
-    mean, half_width = mean_over_pairs(effects[pairs].sum(1), pairs)
-    np.testing.assert_allclose((mean, half_width), mean_ci95(2 * effects))
-    assert half_width > mean_ci95(effects[pairs].sum(1))[1]
-
-
-def test_one_pair_has_no_interval():
-    assert mean_over_pairs([0.5], [[0, 1]]) == (0.5, None)
 
 
 # --- rank correlations ---
