@@ -31,7 +31,6 @@ from common.plotting import (
 from common.statistics import (
     held_out_argmax,
     interval_columns,
-    mean_ci95,
     mean_columns,
     place_of_reaching,
     ratio_columns,
@@ -67,8 +66,8 @@ FLAGS = {
 }
 FRACTIONS = (0, 0.25, 0.5, 1)  # of the training labels that are randomized
 SECOND_HIDDEN_WIDTH = 512
-# Smaller training sets, the first images of the large one, on which the networks with true and with
-# random labels are trained too; those that are larger than the whole set are left out.
+# Smaller training sets, the first images of the large one, on which networks are trained too, with
+# true labels and with random ones. Only those below --train-size are used.
 SIZES = (1_000, 3_000, 10_000, 30_000)
 # SGD with momentum, because Adam at 1e-3 fitted only 96 to 98 % of random labels in 60 epochs when
 # it was tried. Its learning rate is constant, so that no schedule decides when the labels are
@@ -76,8 +75,9 @@ SIZES = (1_000, 3_000, 10_000, 30_000)
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
 THRESHOLDS = (0.9, 0.95, 0.99, FITTED)  # training accuracies whose times are compared
-RECORD_RATIO = 1.15  # of a step at which the network is measured to the one before
-USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}  # to fit each of FRACTIONS of 10,000 labels
+RECORD_RATIO = 1.15  # each measured step is so many times the one before
+# Epochs in which 10,000 labels are fitted at each of FRACTIONS: the line of progress needs them.
+USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}
 
 
 # --- networks ---
@@ -85,8 +85,8 @@ USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}  # to fit each of FRACTIONS of 1
 
 # A stack is one model that holds many networks and trains them side by side. Its parameters,
 # outputs and losses have the networks (R) as their first dimension. Inputs that all networks share
-# lack that dimension. See common/models.py. Networks as wide as these gain nothing from it: here
-# every stack holds a single one.
+# lack that dimension. See common/models.py. Wide networks train no faster in a stack: here every
+# stack holds a single one.
 def build_model(pixels, run_number, settings):
     """A stack of one network, initialized from (seed, run_number), the same for every fraction."""
     generators = run_generators(settings.seed, [run_number], "initialization")
@@ -100,12 +100,12 @@ def build_model(pixels, run_number, settings):
 def train_model(data, fraction, run_number, train_size, settings):
     """Trains one run on so many images with a fraction of random labels, and measures it.
 
-    What one fraction randomizes, a larger one randomizes too, so that runs of equal number can be
-    compared in pairs. A label that was drawn at random can be the true one by chance, as about one
-    in ten is.
+    Labels that are random at one fraction are also random at a larger one, so that runs of equal
+    number can be compared in pairs. About one in ten of the labels that were drawn at random is the
+    true one by chance.
 
-    Returns {measure: values (records,)}, with the epochs at which it was measured: fractions of an
-    epoch too, each RECORD_RATIO times as late as the one before.
+    Returns {measure: values (records,)} with the epochs of these records. They need not be whole:
+    each is RECORD_RATIO times as late as the one before.
     """
     label_generators = run_generators(settings.seed, [run_number], "labels")
     images, test_images, labels, is_random = randomized_task(
@@ -116,7 +116,7 @@ def train_model(data, fraction, run_number, train_size, settings):
     last_step = settings.epochs * steps_of_epoch
     records = {"epoch": []}
 
-    def measure(step):  # train calls it before the steps of probe_steps
+    def save_record(step):  # train calls it before each of the probe_steps
         logits = predict(model, images)  # (1, N, classes)
         measures = measure_training(logits, labels, true_labels, is_random)
         test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
@@ -125,17 +125,16 @@ def train_model(data, fraction, run_number, train_size, settings):
             records.setdefault(name, []).append(values.item())
         records["epoch"].append(step / steps_of_epoch)
 
-    def record(epoch):  # train calls it before training and after every epoch
-        step = epoch * steps_of_epoch
-        if step == last_step:
-            measure(step)
-        return step > 0 and records["train_accuracy"][-1] >= FITTED  # True ends the training
+    def after_epoch(epoch):  # train calls it before training, too
+        if epoch == settings.epochs:
+            save_record(last_step)  # no step comes after it that would have a record before it
+        return epoch > 0 and records["train_accuracy"][-1] >= FITTED  # True ends the training
 
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, [run_number], "order"),
-          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=record,
-          probe=measure, probe_steps=geometric_steps(last_step, RECORD_RATIO))
+          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=after_epoch,
+          probe=save_record, probe_steps=geometric_steps(last_step, RECORD_RATIO))
     return {name: np.array(values) for name, values in records.items()}
 
 
@@ -173,11 +172,13 @@ def align_runs(runs):
     longest = max(runs, key=lambda run: len(run["epoch"]))
     aligned = {"epoch": longest["epoch"]}
     for name in longest:
-        if name != "epoch":
-            missing = [len(longest["epoch"]) - len(run["epoch"]) for run in runs]
-            rows = [np.pad(run[name], (0, count), mode="edge")
-                    for run, count in zip(runs, missing)]
-            aligned[name] = np.stack(rows)
+        if name == "epoch":
+            continue
+        rows = []
+        for run in runs:
+            missing_count = len(longest["epoch"]) - len(run["epoch"])
+            rows.append(np.pad(run[name], (0, missing_count), mode="edge"))
+        aligned[name] = np.stack(rows)
     return aligned
 
 
@@ -226,14 +227,16 @@ def compare_times(trained):
                 "threshold": threshold,
                 "runs": len(epochs),
                 "runs_that_reach_it": sum(epoch is not None for epoch in epochs),
-                **dict.fromkeys(("epochs", "epochs_low", "epochs_high")),
-                **dict.fromkeys(("slowdown", "slowdown_low", "slowdown_high")),
+                "epochs": None, "epochs_low": None, "epochs_high": None,
+                "slowdown": None, "slowdown_low": None, "slowdown_high": None,
             }
-            if None not in epochs:
+            all_reach_it = None not in epochs
+            both_reach_it = all_reach_it and None not in true_epochs
+            some_begin_there = 0 in epochs or 0 in true_epochs  # before training
+            if all_reach_it:
                 row |= interval_columns("epochs", epochs)
-                # A run at the threshold before training, at 0, would mean a division by zero.
-                if None not in true_epochs and 0 not in true_epochs and 0 not in epochs:
-                    row |= ratio_columns("slowdown", np.divide(epochs, true_epochs))
+            if both_reach_it and not some_begin_there:
+                row |= ratio_columns("slowdown", np.divide(epochs, true_epochs))
             rows.append(row)
     return rows
 
@@ -250,18 +253,17 @@ def summarize_fraction(fraction, measures, parameters, settings):
         "parameters": parameters,
         "parameters_per_label": parameters / settings.train_size,
     }
-    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+    for name in ("train_loss", "train_accuracy", "test_loss"):
         row[name] = measures[name][:, -1].mean()
-    _, row["test_accuracy_ci95"] = mean_ci95(measures["test_accuracy"][:, -1])
-    return row
+    return row | mean_columns({"test_accuracy": measures["test_accuracy"][:, -1]})
 
 
 def summarize_peaks(fraction, measures):
     """Rows: the peak and the end of two accuracies (Arpit et al. 2017, arXiv:1706.05394).
 
     The accuracies are those on the test set and on the true labels of randomized examples; measures
-    are {name: (runs, records)}. For each run the record of the peak is where the mean of the other
-    runs is highest: the highest of a run's own noisy values would overstate its peak.
+    are {name: (runs, records)}. The peak of run k is its value where the mean of the other runs is
+    highest: the highest of a run's own noisy values would overstate its peak.
     """
     names = ["test_accuracy"]
     if fraction > 0:
@@ -295,7 +297,7 @@ def run(settings):
         table.append(summarize_fraction(fraction, measures, parameters, settings))
         peaks += summarize_peaks(fraction, measures)
         for name, values in measures.items():
-            curves.setdefault(name, {})[fraction] = values
+            curves.setdefault(name, {})[fraction] = values  # {measure: {fraction: values}}
     return {
         "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED,
                       "THRESHOLDS": THRESHOLDS, "RECORD_RATIO": RECORD_RATIO},
@@ -329,7 +331,8 @@ def collect_facts(results):
         "random_fit_p_value": p_value_of_chance(results),
         "test_accuracy_of_true_labels": interval_of(true_row, "test_accuracy"),
         "test_accuracy_of_random_labels": interval_of(random_row, "test_accuracy"),
-        "partly_random": partly_random,  # a fraction of the labels; the next four are about it
+        # A fraction of random labels, and four facts about the networks that were given them.
+        "partly_random": partly_random,
         "true_label_peak": interval_of(true_label, "peak"),
         "true_label_end": interval_of(true_label, "final"),
         "test_accuracy_peak": interval_of(test, "peak"),
@@ -360,8 +363,8 @@ def slowdown_of(results, train_size, threshold):
 def ratio_of_intervals(first, second):
     """The ratio of two values, {"value", "low", "high"}, with bounds that are wide on purpose.
 
-    They divide the lowest by the highest, and the highest by the lowest. Bounds are None where one
-    is missing, and everything is where a value is missing.
+    They divide the lowest by the highest, and the highest by the lowest; they are None where a
+    bound is missing. Returns None where a value is missing.
     """
     if None in (first["value"], second["value"]):
         return None
@@ -373,7 +376,7 @@ def ratio_of_intervals(first, second):
 
 
 def p_value_of_chance(results):
-    """The p-value of a t-test: do networks fit random labels better than by guessing?
+    """The p-value of a t-test: is accuracy on random training labels other than that of guessing?
 
     The unit is the run, which draws its own labels. None for a single run, and where all runs are
     equal.
@@ -410,9 +413,9 @@ def describe_finding(results):
 
 
 def measured_epochs(results, fraction):
-    """The epochs at which the networks of a fraction were measured, without epoch 0: (records,).
+    """The epochs at which the networks of a fraction were measured: (records,).
 
-    The axis of epochs is logarithmic.
+    Without epoch 0, which a logarithmic axis cannot show.
     """
     return np.array(results["curves"]["epoch"][fraction])[1:]
 
@@ -467,7 +470,7 @@ def draw_thresholds(panel, results):
             draw_slowdowns(panel, range(len(rows)), rows, color, marker)
     easier = format_number(facts["slowdown_to_lowest_threshold"]["value"], ".0f")
     full = format_number(facts["slowdown_to_fit"]["value"], ".0f")
-    lowest, highest = (f"{100 * thresholds[place]:g} %" for place in (0, -1))
+    lowest, highest = f"{100 * thresholds[0]:g} %", f"{100 * thresholds[-1]:g} %"
     panel.set(title="The cost depends on what counts as fitted:\n"
                     f"{easier} times to {lowest}, {full} times to {highest} (all random)",
               ylim=(0, None), xticks=range(len(thresholds)),
@@ -476,7 +479,7 @@ def draw_thresholds(panel, results):
 
 
 def draw_sizes(panel, results):
-    """The slowdown by random labels alone against the number of training images."""
+    """The slowdown where all labels are random against the number of training images."""
     random_rows = [row for row in results["times"] if row["randomized"] == 1
                    and row["threshold"] == results["constants"]["FITTED"]]
     rows = sorted(random_rows, key=lambda row: row["train_size"])
@@ -498,14 +501,15 @@ def draw_sizes(panel, results):
 
 def draw_slowdowns(panel, places, rows, color, marker):
     """The slowdowns of rows of compare_times, with their intervals, at places of the x axis."""
-    known = [(place, row) for place, row in zip(places, rows) if row["slowdown"] is not None]
-    places = [place for place, _ in known]
-    panel.plot(places, [row["slowdown"] for _, row in known], TRAIN, marker=marker, color=color,
-               markersize=5)
-    with_interval = [(place, row) for place, row in known if row["slowdown_low"] is not None]
-    panel.vlines([place for place, _ in with_interval],
-                 [row["slowdown_low"] for _, row in with_interval],
-                 [row["slowdown_high"] for _, row in with_interval], color=color, linewidth=1)
+    known_places, slowdowns = [], []
+    for place, row in zip(places, rows):
+        if row["slowdown"] is None:
+            continue
+        known_places.append(place)
+        slowdowns.append(row["slowdown"])
+        if row["slowdown_low"] is not None:
+            panel.vlines(place, row["slowdown_low"], row["slowdown_high"], color=color, linewidth=1)
+    panel.plot(known_places, slowdowns, TRAIN, marker=marker, color=color, markersize=5)
 
 
 if __name__ == "__main__":

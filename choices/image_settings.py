@@ -36,7 +36,7 @@ FLAGS = {
                      help="training images, the last, that choices are made on"),
 }
 FIRST_RUN = 1_000_000  # the report's runs are numbered from 0
-CNN_LEARNING_RATES = (3e-3, 1e-2, 3e-2)  # of AdamW
+CNN_LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of AdamW
 CNN_WEIGHT_DECAYS = (0.0, 0.2)
 # The learning rates that are tried in part 1-3, the one that the experiment uses in the middle.
 TRIED_RATES = {
@@ -179,12 +179,21 @@ def best_row(table, network):
 # --- drawing ---
 
 
+def figure_title(chosen):
+    """Which learning rate and weight decay were chosen, from the rows of best_row."""
+    settings = {f"learning rate {row['learning_rate']:g}, weight decay {row['weight_decay']:g}"
+                for row in chosen}
+    if len(settings) == 1:
+        return f"All networks have the lowest held-out loss at {settings.pop()}"
+    return "The best learning rate or weight decay depends on the network"
+
+
 def plot(results):
     """The held-out loss of every network against the learning rate, for every weight decay."""
     constants = results["constants"]
     networks = [row["network"] for row in results["chosen"]]
-    figure, panels = new_figure("Held-out loss by learning rate and weight decay", results, 1,
-                                len(networks), sharey=True)
+    figure, panels = new_figure(figure_title(results["chosen"]), results, 1, len(networks),
+                                sharey=True)
     for panel, network in zip(panels[0], networks):
         for decay, color, marker in zip(constants["CNN_WEIGHT_DECAYS"], COLORS, MARKERS):
             losses = []  # (rates, runs)
