@@ -2,9 +2,9 @@
 
 Four networks of about 32,000 parameters form two pairs. In each pair the deeper network has two 3×3
 convolutions where the other has one 5×5, and is like it in everything else: two 3×3 see as many
-pixels as one 5×5 (Simonyan & Zisserman 2015, arXiv:1409.1556). A hidden linear layer is as wide as
-brings each network to the same number of parameters. They are trained on MNIST and, by the same
-code, on scikit-learn's digits.
+pixels as one 5×5 (Simonyan & Zisserman 2015, arXiv:1409.1556). The width of a hidden linear layer
+is chosen so that all networks have the same number of parameters. They are trained on MNIST and, by
+the same code, on scikit-learn's digits.
 
     python hw1_1_mnist.py              # the report's figure
     python hw1_1_mnist.py --quick      # a tour in seconds
@@ -41,10 +41,10 @@ import torch
 # --- settings ---
 
 FLAGS = {
-    "runs": Flag(positive_integer, 8, quick=2, help="repeated runs of each network"),
+    "runs": Flag(positive_integer, 6, quick=2, help="repeated runs of each network"),
     "epochs": Flag(positive_integer, 3, quick=2,
                    help="passes through the training images of the chosen data set"),
-    "train_size": Flag(positive_integer, 15_000, quick=1_000, at_most="dataset",
+    "train_size": Flag(positive_integer, 12_000, quick=1_000, at_most="dataset",
                        help="training images, the first of the set"),
     "batch_size": Flag(positive_integer, 128, quick=128, at_most="train_size",
                        help="images per step"),
@@ -66,10 +66,10 @@ MODELS = {
 WARMUP = 0.25
 # Each pair differs in depth alone: one 5×5 convolution in a block against two 3×3 ones.
 DEPTH_PAIRS = (("1 conv 5×5", "2 conv 3×3"), ("2 conv 5×5", "4 conv 3×3"))
-# What a training step costs, one of "1 conv 5×5" being 1.
+# What a training step costs, relative to one of "1 conv 5×5".
 STEP_COSTS = {"1 conv 5×5": 1.0, "2 conv 3×3": 3.0, "2 conv 5×5": 2.2, "4 conv 3×3": 4.5}
 SMALL_TASK = "digits"  # enlarged to 28×28 pixels, the size of MNIST's images
-SMALL_TASK_EPOCH_FACTOR = 3  # more epochs, because the digits are a tenth of the other images
+SMALL_TASK_EPOCH_FACTOR = 3  # more epochs, because there are only a tenth as many digits
 # Training images, the first, on which loss and accuracy are measured.
 MEASURED_TRAIN_IMAGES = 5_000
 MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -79,9 +79,9 @@ MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs as their first dimension, which inputs that all runs
-# share lack. See common/models.py. Convolutions gain nothing from it on a CPU: here every stack
-# holds a single run, and the runs are shared out among the cores.
+# parameters, outputs and losses have the runs as their first dimension; inputs that all runs share
+# lack that dimension. See common/models.py. Stacks do not make convolutions faster on a CPU: here
+# every stack holds a single run, and the runs are shared out among the cores.
 def build_model(name, run_number, settings):
     """A stack of one network of MODELS, initialized from (seed, run_number)."""
     blocks, kernel = MODELS[name]["blocks"], MODELS[name]["kernel"]
@@ -217,10 +217,13 @@ def facts_of_task(results, task):
 
 
 def compare_pair(results, task, first, second):
-    """The accuracy of the second network minus that of the first, and Holm's p-value."""
-    for row in results["comparisons"]:
-        if row["dataset"] == task and {row["better"], row["worse"]} == {first, second}:
-            break
+    """The accuracy of the second network minus that of the first, with the stored p-value.
+
+    The p-value is corrected for all comparisons of the task, see compare_accuracies.
+    """
+    rows = [row for row in results["comparisons"]
+            if row["dataset"] == task and {row["better"], row["worse"]} == {first, second}]
+    row, = rows  # there is one row for each pair
     sign = 1 if row["better"] == second else -1
     return {"difference": {"value": sign * row["accuracy_difference"],
                            "ci95": row["difference_ci95"]},
@@ -305,7 +308,7 @@ def pair_verdict(pair):
     return f"{better} by {abs(100 * pair['difference']['value']):.2g} points"
 
 
-def training_epochs(results, task):
+def measured_epochs(results, task):
     """The epochs at which the networks of a task were measured: (moments,)."""
     epochs = find_row(results["table"], dataset=task)["epochs"]
     return np.linspace(0, epochs, results["settings"]["epochs"] + 1)
@@ -343,7 +346,7 @@ def draw_final_errors(panel, results, task):
 
 def draw_errors(panel, results, task):
     """Percentage of wrongly classified images during training."""
-    epochs = training_epochs(results, task)
+    epochs = measured_epochs(results, task)
     for name, history in results["curves"][task].items():
         color, marker = look_of(results, task, name)
         train_errors = 100 * (1 - np.array(history["train_accuracy"]))
@@ -356,7 +359,7 @@ def draw_errors(panel, results, task):
 
 def draw_losses(panel, results, task):
     """Cross-entropy during training."""
-    epochs = training_epochs(results, task)
+    epochs = measured_epochs(results, task)
     for name, history in results["curves"][task].items():
         color, marker = look_of(results, task, name)
         draw_train_test(panel, epochs, history["train_loss"], history["test_loss"], color, None,

@@ -24,7 +24,6 @@ from common.plotting import (
     TRAIN,
     draw_each_run,
     find_row,
-    format_number,
     legend_below,
     new_figure,
 )
@@ -468,14 +467,20 @@ def draw_thresholds(panel, results):
             rows = [row for row in results["times"] if row["randomized"] == fraction
                     and row["train_size"] == results["settings"]["train_size"]]
             draw_slowdowns(panel, range(len(rows)), rows, color, marker)
-    easier = format_number(facts["slowdown_to_lowest_threshold"]["value"], ".0f")
-    full = format_number(facts["slowdown_to_fit"]["value"], ".0f")
-    lowest, highest = f"{100 * thresholds[0]:g} %", f"{100 * thresholds[-1]:g} %"
+    easier = describe_slowdown(facts["slowdown_to_lowest_threshold"], f"{100 * thresholds[0]:g} %")
+    full = describe_slowdown(facts["slowdown_to_fit"], f"{100 * thresholds[-1]:g} %")
     panel.set(title="The cost depends on what counts as fitted:\n"
-                    f"{easier} times to {lowest}, {full} times to {highest} (all random)",
+                    f"{easier}, {full} (all random)",
               ylim=(0, None), xticks=range(len(thresholds)),
               xticklabels=[f"{100 * value:g} %" for value in thresholds],
               xlabel="training accuracy reached", ylabel="times the epochs of true labels")
+
+
+def describe_slowdown(slowdown, goal):
+    """In a few words how many times the epochs of true labels random ones take to reach a goal."""
+    if slowdown["value"] is None:
+        return f"no ratio for {goal}"  # some run has not reached it
+    return f"{slowdown['value']:.0f} times for {goal}"
 
 
 def draw_sizes(panel, results):
@@ -489,12 +494,12 @@ def draw_sizes(panel, results):
     facts = results["facts"]
     ratio = facts["larger_size_ratio"]
     grows = ratio is not None and ratio["low"] is not None and ratio["low"] > 1
-    few = format_number(facts["slowdown_to_fit_smallest_size"]["value"], ".0f")
-    many = format_number(facts["slowdown_to_fit"]["value"], ".0f")
+    few = describe_slowdown(facts["slowdown_to_fit_smallest_size"], f"{sizes[0]:,} images")
+    many = describe_slowdown(facts["slowdown_to_fit"], f"{sizes[-1]:,} images")
     finding = "The cost grows with the training set" if grows else "Cost by size of training set"
     panel.set(xscale="log", ylim=(0, None), xlabel="training images",
               ylabel="times the epochs of true labels",
-              title=f"{finding}:\n{few} times with the fewest images, {many} times with the most")
+              title=f"{finding}:\n{few}, {many}")
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
     panel.minorticks_off()
 
