@@ -3,9 +3,10 @@
 Two pairs of trainings, each differing in one thing: batch size 64 against 1,024, and learning rate
 1e-3 against 1e-2. Loss and accuracy are measured along θ(α) = (1 − α) θ₁ + α θ₂, for pairs that
 start from one initialization and for pairs that start from two. Then one solution is rescaled
-without changing its function, and its sharpness is measured again. Cross-entropy bends less where a
-network is more confident, so every measure of flatness stands beside the training loss, the norm of
-the weights and the uncertainty of the same networks.
+without changing its function, and three measures of its sharpness are taken again: two change, one
+does not. Cross-entropy bends less where a network is more confident, so every measure of flatness
+stands beside the training loss, the norm of the weights and the uncertainty of the same networks,
+and the test loss is given once more after one temperature has taken the over-confidence away.
 
     python hw1_3_flatness.py              # the report's figure
     python hw1_3_flatness.py --quick      # a tour in seconds
@@ -14,7 +15,13 @@ the weights and the uncertainty of the same networks.
 
 from common.command_line import Flag, main, positive_integer
 from common.data import first_images, load_dataset
-from common.derivatives import curvature, epsilon_sharpness, largest_eigenvalue, loss_at
+from common.derivatives import (
+    adaptive_sharpness,
+    curvature,
+    epsilon_sharpness,
+    largest_eigenvalue,
+    loss_at,
+)
 from common.evaluation import evaluate_sets, predict
 from common.models import mlp
 from common.parameters import barrier, interpolate, parameter_vectors, rescale, unflatten
@@ -32,12 +39,13 @@ from common.plotting import (
     MARKERS,
     TEST,
     TRAIN,
-    draw_each_run,
+    draw_runs,
     find_row,
     legend_below,
     new_figure,
 )
 from common.statistics import holm, mean_ci95, range_columns
+from common.temperature import HELD_OUT, calibrate
 from common.training import (
     count_steps,
     cross_entropy,
@@ -70,10 +78,12 @@ ALPHAS = torch.arange(-10, 21) / 10  # −1 … 2 in steps of 0.1; exactly 0 and
 AT_0, AT_1 = ALPHAS.tolist().index(0), ALPHAS.tolist().index(1)  # their indices
 RUNS_TOGETHER = 3  # in one stack
 # What the pieces of work cost, a training step on an image of every network in a stack being 1.
-LINE_COST, SOLUTIONS_COST = 60_000, 65_000
+LINE_COST, SOLUTIONS_COST = 60_000, 90_000
 LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 # What is given beside the curvature at the ends of a line, in addition to LINE_MEASURES.
 END_MEASURES = ("weight_norm", "uncertainty")
+# The measures that a rescaling is tried on.
+SHARPNESS_MEASURES = ("largest_eigenvalue", "sharpness", "adaptive_sharpness")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
 
 
@@ -191,7 +201,8 @@ def measure_line(data, first, second, settings):
 def measure_solutions(data, vectors, settings):
     """Measures each solution (R, P): {name: (R,)}.
 
-    They are loss, accuracy, sharpness in two measures, norm, and uncertainty.
+    They are loss, accuracy, SHARPNESS_MEASURES, norm, uncertainty, the temperature, and the test
+    loss at that temperature, the last two NaN where no image is left to fit it on.
     """
     images, labels = first_images(data, settings.train_size)
     # In float64 like curvature: sharpness is a small difference of large sums too.
@@ -201,9 +212,13 @@ def measure_solutions(data, vectors, settings):
     measured = {
         "largest_eigenvalue": largest_eigenvalue(loss, precise),
         "sharpness": epsilon_sharpness(loss, precise),
+        "adaptive_sharpness": adaptive_sharpness(loss, precise),
         "weight_norm": vectors.norm(dim=1),
         "uncertainty": measure_uncertainty(data, vectors, settings),
     }
+    model = build_model([0], settings)
+    measured |= calibrate(model, data, settings.train_size,
+                          unflatten(vectors.to(settings.device), model))
     return measure_networks(data, vectors, settings) | to_arrays(measured)
 
 
@@ -262,28 +277,41 @@ def cost_of_measuring(settings):
 
 
 def summarize_values(values):
-    """Columns: median, lowest and highest of all values {name: (runs,)}, none of them negative."""
+    """Columns: median, lowest and highest of all values {name: (runs,)}, none of them negative.
+
+    All three are None for what could not be measured.
+    """
     columns = {}
     for name, of_runs in values.items():
-        columns |= range_columns(name, of_runs)
+        of_name = range_columns(name, of_runs)
+        columns |= dict.fromkeys(of_name) if np.isnan(of_runs).any() else of_name
     return columns
 
 
 def summarize_solutions(measured, options_by_training):
-    """Rows: all measures of the solutions of every training; the sampled unit is the run."""
-    rows = []
+    """Rows: all measures of the solutions of every training; the sampled unit is the run.
+
+    Returns also {training: {"test_loss": (runs,), "calibrated_test_loss": (runs,)}}, the second
+    None where no temperature could be fitted.
+    """
+    rows, curves = [], {}
     for training, options in options_by_training.items():
         values = measured["solutions", training]
         rows.append(options | {"runs": len(values["train_loss"])} | summarize_values(values))
-    return rows
+        calibrated = values["calibrated_test_loss"]
+        curves[training] = {
+            "test_loss": values["test_loss"],
+            "calibrated_test_loss": None if np.isnan(calibrated).any() else calibrated,
+        }
+    return rows, curves
 
 
 def summarize_rescaled(measured):
-    """A row for each of SCALES, and {measure: (scales, runs)} of the two measures of sharpness.
+    """A row for each of SCALES, and {measure: (scales, runs)} of SHARPNESS_MEASURES.
 
     The sampled unit is the run: a solution of the base, the same ones at every scale.
     """
-    rows, curves = [], {"largest_eigenvalue": [], "sharpness": []}
+    rows, curves = [], {name: [] for name in SHARPNESS_MEASURES}
     for scale in SCALES:
         values = dict(measured["scale", scale])
         largest_output_change = values.pop("output_change").max()
@@ -359,8 +387,9 @@ def summarize_lines(measured, comparison, changed_options, settings):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
+    # The images after those of the training fit the temperatures.
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
-                        settings.train_size)
+                        settings.train_size + HELD_OUT)
     options_by_training = {"base": BASE}
     for comparison in CHANGES:
         options_by_training[comparison] = options_of_change(comparison, settings)
@@ -373,12 +402,13 @@ def run(settings):
             measured, comparison, options_by_training[comparison], settings)
         end_rows += ends
         barrier_rows += barriers
+    solution_rows, curves["solutions"] = summarize_solutions(measured, options_by_training)
     rescaling_rows, curves["rescaling"] = summarize_rescaled(measured)
     return {
         "constants": {"ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES, "SCALES": SCALES},
         "table": end_rows,
         "comparisons": barrier_rows,
-        "solutions": summarize_solutions(measured, options_by_training),
+        "solutions": solution_rows,
         "rescaling": rescaling_rows,
         "curves": curves,
     }
@@ -414,17 +444,51 @@ def collect_facts(results):
         }
     facts["minima"] = {}
     for name, row in zip(("base", *changes), results["solutions"]):
-        columns = ("test_loss", "largest_eigenvalue", "uncertainty")
+        columns = ("test_loss", "calibrated_test_loss", "temperature", "largest_eigenvalue",
+                   "adaptive_sharpness", "uncertainty")
         facts["minima"][name] = {column: range_of(row, column) for column in columns}
-    # One rescaling says it: the largest eigenvalue could be made as large as one likes.
-    smallest = find_row(results["rescaling"], scale=min(results["constants"]["SCALES"]))
-    facts["rescaling"] = {
+    of_solutions = results["curves"]["solutions"]
+    facts["excess_of_learning_rate"] = {
+        name: excess_of_training(of_solutions, "learning_rate", name)
+        for name in ("test_loss", "calibrated_test_loss")}
+    facts["rescaling"] = rescaling_facts(results)
+    return facts
+
+
+def excess_of_training(of_solutions, training, name):
+    """A test loss after a training minus that after the base, with its 95 % interval.
+
+    of_solutions are {training: {name: (runs,) or None}}. The unit is the run: run k of both starts
+    from the same weights, so that the difference is taken in each run.
+    """
+    changed, base = of_solutions[training][name], of_solutions["base"][name]
+    if changed is None:
+        return {"value": None, "ci95": None}
+    difference, interval_half = mean_ci95(np.array(changed) - base)
+    return {"value": difference, "ci95": interval_half}
+
+
+def rescaling_facts(results):
+    """What the smallest scale does to each of SHARPNESS_MEASURES, as medians over the solutions.
+
+    One scale says it: the first two could be made as large as one likes. "largest_change_of" is
+    the largest relative change of a solution's adaptive sharpness at any scale.
+    """
+    scales = results["constants"]["SCALES"]
+    smallest = find_row(results["rescaling"], scale=min(scales))
+    as_trained = find_row(results["rescaling"], scale=1)
+    by_scale = np.array(results["curves"]["rescaling"]["adaptive_sharpness"])  # (scales, runs)
+    changes = abs(by_scale / by_scale[scales.index(1)] - 1)
+    return {
         "divided_by": 1 / smallest["scale"],
-        "eigenvalue_before": find_row(results["rescaling"], scale=1)["largest_eigenvalue_median"],
+        "eigenvalue_before": as_trained["largest_eigenvalue_median"],
         "eigenvalue_after": smallest["largest_eigenvalue_median"],
+        "sharpness_before": as_trained["sharpness_median"],
+        "sharpness_after": smallest["sharpness_median"],
+        "adaptive_sharpness": as_trained["adaptive_sharpness_median"],
+        "largest_change_of_adaptive_sharpness": changes.max(),
         "largest_output_change": smallest["largest_output_change"],
     }
-    return facts
 
 
 def barrier_differences(curves, comparison):
@@ -469,23 +533,32 @@ def ends_of_lines(results, comparison):
 # A barrier from the same start counts as none where the highest is lower than this fraction of the
 # lowest from different starts.
 NO_BARRIER = 0.1
+# A sharpness counts as unchanged below this relative change: rounding in float64 is far smaller,
+# what a scale changes far larger.
+NO_CHANGE = 1e-6
+
+
+MEASURE_LABELS = {"largest_eigenvalue": "largest eigenvalue", "sharpness": "ε-sharpness",
+                  "adaptive_sharpness": "adaptive sharpness"}
 
 
 def plot(results):
-    """Loss above accuracy along the lines, for both comparisons."""
+    """Loss above accuracy along the lines; on the right, the rescaling and the temperature."""
     facts, comparisons = results["facts"], list(results["constants"]["CHANGES"])
-    figure, panels = new_figure(figure_title(facts, comparisons), results, 2, 2, height=3.1,
-                                unit="pair", sharex=True, sharey="row", height_ratios=(1.5, 1))
+    figure, panels = new_figure(figure_title(facts, comparisons), results, 2, 3, height=3.1,
+                                unit="pair", height_ratios=(1.5, 1))
     for column, comparison in enumerate(comparisons):
         loss_panel, accuracy_panel = panels[:, column]
         draw_losses(loss_panel, results, comparison)
         draw_accuracies(accuracy_panel, results, comparison)
         base_end, changed_end = facts[comparison]["base_end"], facts[comparison]["changed_end"]
         name = comparison.replace("_", " ")
-        accuracy_panel.set(xlabel=f"α: {name} {base_end:,} at 0, {changed_end:,} at 1",
-                           xticks=[-1, 0, 1, 2])
-    panels[0, 0].set(ylabel="cross-entropy (nats)", ylim=(0, 1.15 * highest_between_ends(results)))
-    panels[1, 0].set(ylabel="accuracy (%)", ylim=(0, 102))
+        accuracy_panel.set(xlabel=f"α: {name} {base_end:,} at 0, {changed_end:,} at 1")
+        loss_panel.set(ylim=(0, 1.15 * highest_between_ends(results)))
+    panels[0, 0].set(ylabel="cross-entropy (nats)")
+    panels[1, 0].set(ylabel="accuracy (%)")
+    draw_rescaling(panels[0, 2], results)
+    draw_temperature(panels[1, 2], results)
     legend_below(figure, panels[0, 0], train_test=True)
     return figure
 
@@ -511,8 +584,8 @@ def loss_title(facts, comparison):
     """The highest barrier from the same start, in words."""
     name = comparison.replace("_", " ").capitalize()
     if is_one_valley(facts[comparison]):
-        return f"{name}: no wall from the same start"
-    return f"{name}: a wall even from the same start"
+        return f"{name}: same start, no wall"
+    return f"{name}: same start, a wall"
 
 
 def highest_between_ends(results):
@@ -536,18 +609,75 @@ def draw_losses(panel, results, comparison):
 def draw_accuracies(panel, results, comparison):
     """Training and test accuracy along the lines, in percent."""
     draw_lines(panel, results, comparison, "accuracy", factor=100)
+    panel.set(ylim=(0, 102))
 
 
 def draw_lines(panel, results, comparison, measure, factor):
-    """A measure along every line, times a factor: training dashed, test solid."""
+    """A measure along all lines, times a factor: training dashed, test solid."""
     curves = results["curves"]
     for (initialization, values), color, marker in zip(curves[comparison].items(), COLORS, MARKERS):
         label = "same start" if initialization == "same" else "different starts"
         for name, style, shown_label in (("train", TRAIN, None), ("test", TEST, label)):
             of_lines = factor * np.array(values[f"{name}_{measure}"])
-            draw_each_run(panel, curves["alpha"], of_lines, color, style, shown_label, marker)
+            draw_runs(panel, curves["alpha"], of_lines, color, style, shown_label, marker)
     for alpha in (0, 1):
         panel.axvline(alpha, color=GREY, linewidth=1)
+    panel.set(xticks=[-1, 0, 1, 2])
+
+
+def draw_rescaling(panel, results):
+    """Every measure of sharpness against the scale of a layer, as a multiple of its own at scale 1.
+    """
+    scales = results["constants"]["SCALES"]
+    looks = zip(MEASURE_LABELS.items(), COLORS[2:], MARKERS[2:])
+    for (measure, label), color, marker in looks:
+        by_scale = np.array(results["curves"]["rescaling"][measure])  # (scales, runs)
+        relative = by_scale / by_scale[scales.index(1)]
+        draw_runs(panel, scales, relative.T, color, label=label, marker=marker)
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log")
+    panel.set(title=rescaling_title(results["facts"]["rescaling"]),
+              xlabel="factor; the next layer is divided by it",
+              ylabel="sharpness relative to factor 1")
+    panel.set_xticks(scales, [f"1/{1 / scale:g}" if scale < 1 else f"{scale:g}"
+                              for scale in scales])
+    panel.legend(loc="upper right")
+
+
+def rescaling_title(facts):
+    """Which measures follow the scale of the weights, in words."""
+    if (facts["largest_change_of_adaptive_sharpness"] < NO_CHANGE
+            and facts["eigenvalue_after"] > 2 * facts["eigenvalue_before"]):
+        return "Only adaptive sharpness stays"
+    return "Sharpness of a rescaled network"
+
+
+def draw_temperature(panel, results):
+    """The test loss of every training, as it is and after one temperature."""
+    looks = {"test_loss": ("as trained", GREY, "x"),
+             "calibrated_test_loss": ("after one temperature", COLORS[4], MARKERS[4])}
+    of_solutions = results["curves"]["solutions"]
+    for name, (label, color, marker) in looks.items():
+        for place, values in enumerate(of_solutions.values()):
+            if values[name] is not None:
+                panel.plot([place] * len(values[name]), values[name], marker, color=color,
+                           markersize=5, label=label if place == 0 else None)
+    labels = []
+    for row in results["solutions"]:
+        labels.append(f"batch {row['batch_size']:,}\nrate {row['learning_rate']:g}")
+    panel.set(title=temperature_title(results["facts"]["excess_of_learning_rate"]),
+              ylabel="test loss (nats)", xlim=(-0.5, len(labels) - 0.5))
+    panel.set_xticks(range(len(labels)), labels)
+    panel.set_ylim(bottom=0)
+    panel.legend(loc="lower right")
+
+
+def temperature_title(excess):
+    """How much of the larger rate's higher test loss was confidence, in words."""
+    before, after = excess["test_loss"]["value"], excess["calibrated_test_loss"]["value"]
+    if after is not None and before > 0 and abs(after) < before / 2:
+        return "Most of the excess was confidence"
+    return "Test loss before and after"
 
 
 if __name__ == "__main__":

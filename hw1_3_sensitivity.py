@@ -4,6 +4,8 @@ Networks are trained with batch sizes from 16 to the whole training set, all fro
 initializations, and measured at two moments of the same training: after an equal number of epochs,
 and at an equal training loss. Large batches take far fewer steps in an epoch, so the first
 comparison mixes under-training with whatever the batch size does by itself; the second does not.
+There every measure is compared with the test error and with the test loss, as it is and after one
+temperature has taken the over-confidence away.
 
     python hw1_3_sensitivity.py              # the report's figure
     python hw1_3_sensitivity.py --quick      # a tour in seconds
@@ -11,7 +13,13 @@ comparison mixes under-training with whatever the batch size does by itself; the
 
 from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import first_images, load_dataset
-from common.derivatives import epsilon_sharpness, input_sensitivity, largest_eigenvalue, loss_at
+from common.derivatives import (
+    adaptive_sharpness,
+    epsilon_sharpness,
+    input_sensitivity,
+    largest_eigenvalue,
+    loss_at,
+)
 from common.evaluation import evaluate, evaluate_sets
 from common.models import mlp
 from common.parameters import parameter_vectors, unflatten
@@ -22,8 +30,7 @@ from common.plotting import (
     MARKERS,
     TEST,
     TRAIN,
-    draw_each_run,
-    draw_ranges,
+    draw_runs,
     find_row,
     legend_below,
     new_mosaic,
@@ -31,12 +38,13 @@ from common.plotting import (
 from common.statistics import (
     correlation_columns,
     correlation_within_groups,
+    fisher_z,
+    holm,
     mean_ci95,
     mean_columns,
-    partial_spearman,
     spearman,
-    z_within_groups,
 )
+from common.temperature import HELD_OUT, calibrate
 from common.training import (
     count_steps,
     cross_entropy,
@@ -46,6 +54,7 @@ from common.training import (
 )
 
 import numpy as np
+import scipy
 import torch
 
 # --- settings ---
@@ -61,30 +70,31 @@ FLAGS = {
                        "given up"),
     "lr": Flag(positive_number, 2e-3, quick=2e-3,
                help="learning rate of Adam, constant and the same for every batch size"),
-    # 8,192 = 2^13: every batch size divides it, so that no epoch ends in a smaller batch, which
+    # 4,096 = 2^12: every batch size divides it, so that no epoch ends in a smaller batch, which
     # would have a noise of its own.
-    "train_size": Flag(positive_integer, 8_192, quick=1_024, at_most="dataset",
+    "train_size": Flag(positive_integer, 4_096, quick=1_024, at_most="dataset",
                        help="training images"),
     "sharpness_images": Flag(positive_integer, 1_024, quick=256, at_most="train_size",
                              help="training images, the first, on which sharpness is measured"),
 }
-# 16 … 8,192; those beyond the training set are the whole of it.
-BATCH_SIZES = tuple(2**power for power in range(4, 14))
+# 16 … 4,096; those beyond the training set are the whole of it.
+BATCH_SIZES = tuple(2**power for power in range(4, 13))
 WIDTHS = [784, 64, 10]
 # So many runs share a stack; with batches above this size they would gain nothing from it.
 RUNS_TOGETHER, LARGEST_SHARED_BATCH = 5, 64
 # A step costs a network about as much as its images and this many more.
 SMALLEST_STEP_COST = 64
-EPSILON = 1e-3  # size of the box of the ε-sharpness, as in Keskar et al. 2017
 # The loss of the whole training set is measured after so many steps. Where it has fallen below the
 # target, the step is sought among those in between, and then the place between two steps, until the
 # loss differs from the target by less than a fraction LOSS_TOLERANCE.
 CHECK_EVERY = 64
 LOSS_TOLERANCE = 0.005
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
-# What might predict generalization, and what it might predict.
-MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "largest_eigenvalue")
-TARGETS = ("test_loss", "test_accuracy", "gap", "accuracy_gap")
+# What might predict generalization, and what it might predict, both at equal training loss.
+MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "adaptive_sharpness",
+            "largest_eigenvalue")
+TARGETS = ("test_loss", "calibrated_test_loss", "test_error")
+SHARPNESS_MEASURES = ("sharpness", "adaptive_sharpness", "largest_eigenvalue")
 
 
 # --- networks ---
@@ -190,25 +200,37 @@ def train_model(data, batch_size, run_numbers, settings):
 
 
 def measure_networks(data, model, vectors, settings):
-    """Every quantity of networks (R, P): {name: (R,)}."""
-    images, labels = first_images(data, settings.train_size)
+    """What is compared in both regimes, of networks (R, P): {name: (R,)}."""
     parameters = unflatten(vectors, model)
-    sets = {"train": (images, labels), "test": (data.test_images, data.test_labels)}
+    sets = {
+        "train": first_images(data, settings.train_size),
+        "test": (data.test_images, data.test_labels),
+    }
     values = evaluate_sets(model, sets, parameters)
-    values["gap"] = values["test_loss"] - values["train_loss"]
-    values["accuracy_gap"] = values["train_accuracy"] - values["test_accuracy"]
-    # With labels, input_sensitivity takes the norm of the gradient of the loss by the input;
-    # without, that of the Jacobian of the class probabilities.
+    values["test_error"] = 1 - values["test_accuracy"]
+    # With labels, input_sensitivity takes the norm of the gradient of the loss by the input.
     values["sensitivity"] = input_sensitivity(model, parameters, data.test_images, data.test_labels)
-    values["jacobian"] = input_sensitivity(model, parameters, data.test_images)
-    sharpness_images = images[: settings.sharpness_images].double()
-    sharpness_labels = labels[: settings.sharpness_images]
+    return to_arrays(values)
+
+
+def measure_at_equal_loss(data, model, vectors, settings):
+    """The other measures and targets of networks (R, P): {name: (R,)}.
+
+    The calibrated test loss is NaN where no training image is left to fit a temperature on.
+    """
+    parameters = unflatten(vectors, model)
+    images, labels = first_images(data, settings.sharpness_images)
     # A function of the parameters, in float64 because curvature is a small difference of large
     # sums.
-    loss_function = loss_at(model, sharpness_images, sharpness_labels, cross_entropy)
-    values["sharpness"] = epsilon_sharpness(loss_function, vectors.double(), EPSILON)
-    values["largest_eigenvalue"] = largest_eigenvalue(loss_function, vectors.double())
-    return to_arrays(values)
+    loss_function = loss_at(model, images.double(), labels, cross_entropy)
+    measured = {
+        # Without labels the norm is that of the Jacobian of the class probabilities.
+        "jacobian": input_sensitivity(model, parameters, data.test_images),
+        "sharpness": epsilon_sharpness(loss_function, vectors.double()),
+        "adaptive_sharpness": adaptive_sharpness(loss_function, vectors.double()),
+        "largest_eigenvalue": largest_eigenvalue(loss_function, vectors.double()),
+    }
+    return to_arrays(measured | calibrate(model, data, settings.train_size, parameters))
 
 
 def train_and_measure(data, batch_size, run_numbers, settings):
@@ -221,6 +243,8 @@ def train_and_measure(data, batch_size, run_numbers, settings):
     measured = {}
     for regime, (vectors, steps) in networks.items():
         values = measure_networks(data, model, vectors, settings)
+        if regime == "equal_loss":
+            values |= measure_at_equal_loss(data, model, vectors, settings)
         values |= {"updates": steps, "batch_size": np.full(len(steps), float(batch_size))}
         for name, by_run in values.items():
             measured[f"{regime} {name}"] = np.where(np.isnan(steps), np.nan, by_run)
@@ -259,27 +283,31 @@ def drop_unfinished(curves):
     """Only the batch sizes of which every run has met the condition of the regime.
 
     Averaging over the others would favour the easy runs. curves are {regime: {quantity: (batch
-    sizes, runs)}}.
+    sizes, runs)}}. A quantity that could not be measured even there is left out.
     """
     complete_curves = {}
     for regime, values in curves.items():
         complete = ~np.isnan(values["updates"]).any(1)  # (batch sizes,)
-        complete_curves[regime] = {name: by_size[complete] for name, by_size in values.items()}
+        complete_curves[regime] = {}
+        for name, by_size in values.items():
+            if not np.isnan(by_size[complete]).any():
+                complete_curves[regime][name] = by_size[complete]
     return complete_curves
 
 
 # --- summing up: curves are {regime: {quantity: (batch sizes, runs)}} ---
 
 # The columns of mean_columns that the table keeps; *_ci95 is the half width of an interval.
-MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "gap",
-                "accuracy_gap", "sensitivity", "sensitivity_ci95", "jacobian", "sharpness",
-                "largest_eigenvalue")
+MEAN_COLUMNS = ("updates", "train_loss", "test_loss", "calibrated_test_loss", "temperature",
+                "train_accuracy", "test_accuracy", "sensitivity", "sensitivity_ci95", "jacobian",
+                "sharpness", "adaptive_sharpness", "largest_eigenvalue")
 
 
 def summarize_batch_sizes(batch_sizes, curves):
     """Rows: means over the runs of every batch size in both regimes.
 
-    They are None where a run has not met the condition. "reached" counts the runs that have.
+    They are None where a run has not met the condition, and for what the regime does not measure.
+    "reached" counts the runs that have.
     """
     rows = []
     for regime in REGIMES:
@@ -292,7 +320,8 @@ def summarize_batch_sizes(batch_sizes, curves):
                 "runs": len(reached),
                 "reached": reached.sum(),
             }
-            means = mean_columns(values) if reached.all() else {}
+            known = {name: by_run for name, by_run in values.items() if not np.isnan(by_run).any()}
+            means = mean_columns(known)
             for column in MEAN_COLUMNS:
                 row[column] = means.get(column)
             rows.append(row)
@@ -300,40 +329,39 @@ def summarize_batch_sizes(batch_sizes, curves):
 
 
 def summarize_correlations(curves):
-    """Rows: how every measure goes with every target over the batch sizes, in both regimes.
+    """Rows: how every measure goes with every target at equal training loss.
 
     curves have the complete batch sizes only. The batch sizes are fixed; what could have come out
     otherwise are the runs, which are the unit of all intervals.
 
-    - "correlation": the rank correlation over the batch sizes, in each run by itself.
-    - "partial": the same at equal batch size, by the formula for partial correlations.
-    - "within": the correlation among the runs of one batch size, all batch sizes together.
+    - "across": the rank correlation over the batch sizes, in each run by itself: does the measure
+      bring the batch sizes into the right order?
+    - "within": the correlation among the runs of one batch size, all batch sizes together: does it
+      tell apart networks that differ in the seed alone?
     """
+    values = {name: by_size.T for name, by_size in curves["equal_loss"].items()}
     rows = []
-    for regime in REGIMES:
-        values = {name: by_size.T for name, by_size in curves[regime].items()}  # (runs, sizes)
-        sizes = values["batch_size"].shape[1]
-        for target in TARGETS:
-            for measure in MEASURES:
-                row = {"regime": regime, "target": target, "measure": measure, "batch_sizes": sizes}
-                rows.append(row | correlate(values, measure, target))
+    for target in TARGETS:
+        for measure in MEASURES:
+            row = {"target": target, "measure": measure,
+                   "batch_sizes": values["batch_size"].shape[1]}
+            rows.append(row | correlate(values, measure, target))
     return rows
 
 
 def correlate(values, measure, target):
-    """The columns of summarize_correlations; values are {quantity: (runs, batch sizes)}."""
-    x, y, batch_size = values[measure], values[target], values["batch_size"]
+    """The columns of summarize_correlations; values are {quantity: (runs, batch sizes)}.
+
+    All are None where the target is not among the values.
+    """
+    x, y = values[measure], values.get(target)
     sizes = x.shape[1]
-    if sizes < 2:
-        x = y = batch_size = np.ones_like(x[:, :1], shape=(len(x), 2))  # nothing to correlate
-    correlations, partial_correlations = [], []
-    for run in range(len(x)):
-        correlations.append(spearman(x[run], y[run]))
-        partial_correlations.append(partial_spearman(x[run], y[run], batch_size[run]))
+    if y is None or sizes < 2:
+        x = y = np.ones((len(x), 2))  # nothing to correlate
+    correlations = [spearman(x_of_run, y_of_run) for x_of_run, y_of_run in zip(x, y)]
     within, within_low, within_high = correlation_within_groups(x, y)
     return {
-        **correlation_columns("correlation", correlations, sizes),
-        **correlation_columns("partial", partial_correlations, sizes),
+        **correlation_columns("across", correlations, sizes),
         "within": within,
         "within_low": within_low,
         "within_high": within_high,
@@ -342,15 +370,16 @@ def correlate(values, measure, target):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
+    # The images after those of the training fit the temperatures.
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
-                        settings.train_size)
+                        settings.train_size + HELD_OUT)
     # Batch sizes beyond the training set become the whole set, once.
     batch_sizes = sorted({min(size, settings.train_size) for size in BATCH_SIZES})
     all_curves = measure_all(batch_sizes, data, settings)
     curves = drop_unfinished(all_curves)
     return {
-        "constants": {"BATCH_SIZES": BATCH_SIZES, "EPSILON": EPSILON,
-                      "LOSS_TOLERANCE": LOSS_TOLERANCE, "CHECK_EVERY": CHECK_EVERY},
+        "constants": {"BATCH_SIZES": BATCH_SIZES, "LOSS_TOLERANCE": LOSS_TOLERANCE,
+                      "CHECK_EVERY": CHECK_EVERY},
         "table": summarize_batch_sizes(batch_sizes, all_curves),
         "correlations": summarize_correlations(curves),
         "curves": curves,
@@ -360,158 +389,187 @@ def run(settings):
 def collect_facts(results):
     """What figure and report say of the networks at equal training loss, and of their batch sizes.
 
-    "at_equal_loss" has the correlations of each measure with test loss and test error, as in
-    summarize_correlations: "across" batch sizes, the "partial" one, and "within" one batch size.
-    "lead_of_sensitivity" says how far its correlation with the test loss within one batch size lies
-    above that of the sharpness, as a difference of Fisher's z. Losses are in nats, means over runs.
+    - "at_equal_loss" has the correlations of each measure with each target, as in
+      summarize_correlations: "across" the batch sizes and "within" one batch size.
+    - "clear_measures" are those whose correlation across the batch sizes is clearly above zero with
+      all three targets.
+    - "lead_of_sensitivity" says how far sensitivity lies above each measure of sharpness in it.
+    - "cost_of_largest_batch" is a target at the largest batch size minus that at the smallest.
+
+    Losses are in nats, means over runs; errors are fractions.
     """
-    values = results["curves"]["equal_loss"]
-    train_losses = np.array(values["train_loss"]) / results["settings"]["target_loss"]
     after_equal_epochs = [row["train_loss"] for row in results["table"]
                           if row["regime"] == "equal_epochs"]
-    facts = {
-        "batch_sizes": len(train_losses),
-        "largest_loss_deviation": abs(train_losses - 1).max() if len(train_losses) > 0 else None,
+    at_equal_loss = {}
+    for measure in MEASURES:
+        at_equal_loss[measure] = {}
+        for target in TARGETS:
+            row = find_row(results["correlations"], measure=measure, target=target)
+            at_equal_loss[measure][target] = {"across": interval_of(row, "across"),
+                                              "within": interval_of(row, "within")}
+    values = results["curves"]["equal_loss"]
+    return {
+        "batch_sizes": results["correlations"][0]["batch_sizes"],
         "equal_epochs_train_loss": {"lowest": min(after_equal_epochs),
                                     "of_largest_batch": after_equal_epochs[-1]},
-        "lead_of_sensitivity": lead_within(values, "sensitivity", "sharpness", "test_loss"),
-        "at_equal_loss": {},
+        "at_equal_loss": at_equal_loss,
+        "clear_measures": clear_measures(at_equal_loss),
+        "lead_of_sensitivity": leads_of_sensitivity(values),
+        "cost_of_largest_batch": {target: cost_of_largest_batch(values, target)
+                                  for target in TARGETS},
     }
+
+
+def interval_of(row, column):
+    """A correlation of a stored row with its interval."""
+    return {"value": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
+
+
+def clear_measures(at_equal_loss):
+    """The measures whose interval across the batch sizes lies above zero for every target."""
+    clear = []
     for measure in MEASURES:
-        with_accuracy = correlations_as_facts(results, measure, "test_accuracy")
-        facts["at_equal_loss"][measure] = {
-            "test_loss": correlations_as_facts(results, measure, "test_loss"),
-            "test_error": {name: opposite(interval) for name, interval in with_accuracy.items()},
-        }
-    return facts
+        intervals = [links["across"] for links in at_equal_loss[measure].values()]
+        if all(lies_above_zero(interval) for interval in intervals):
+            clear.append(measure)
+    return clear
 
 
-def opposite(interval):
-    """The interval of a correlation with the error, from that with the accuracy."""
-    ends = {"value": interval["value"], "low": interval["high"], "high": interval["low"]}
-    return {name: None if end is None else -end for name, end in ends.items()}
+def lies_above_zero(interval):
+    """Whether the interval of a correlation lies above zero; not where there is none."""
+    return interval["low"] is not None and interval["low"] > 0
 
 
-def correlations_as_facts(results, measure, target):
-    """The correlations of a measure with a target at equal loss, each with its interval."""
-    row = find_row(results["correlations"], regime="equal_loss", target=target, measure=measure)
-    facts = {}
-    for name, column in {"across": "correlation", "partial": "partial", "within": "within"}.items():
-        facts[name] = {"value": row[column], "low": row[f"{column}_low"],
-                       "high": row[f"{column}_high"]}
-    return facts
+def leads_of_sensitivity(values):
+    """How much closer sensitivity is linked with the calibrated test loss than sharpness is.
 
-
-def lead_within(values, first, second, target):
-    """How far the correlation within one batch size of one measure lies above that of another.
-
-    values are {quantity: (batch sizes, runs)}. The unit is the run: the interval is the jackknife's
-    of the difference of Fisher's z, as in correlation_within_groups. None where there is none.
+    values are {quantity: (batch sizes, runs)}. In every run it is Fisher's z of the rank
+    correlation of sensitivity over the batch sizes minus that of the other measure. The unit is the
+    run; p-values are those of paired t-tests, Holm's for the measures. None where nothing can be
+    correlated.
     """
-    x, y, of_target = (np.array(values[name]).T for name in (first, second, target))
-    runs = len(of_target)
-    if runs < 4:
+    target = "calibrated_test_loss"
+    leads = []
+    for measure in SHARPNESS_MEASURES:
+        lead = None
+        if len(values.get(target, [])) > 1:
+            lead = z_of_runs(values, "sensitivity", target) - z_of_runs(values, measure, target)
+        leads.append(None if lead is None or np.isnan(lead).any() else lead)
+    p_values = holm([p_value_of_mean(lead) for lead in leads])
+    facts = {}
+    for measure, lead, p_value in zip(SHARPNESS_MEASURES, leads, p_values):
+        mean, half_width = (None, None) if lead is None else mean_ci95(lead)
+        facts[measure] = {"difference": {"value": mean, "ci95": half_width}, "p_value": p_value}
+    return facts
+
+
+def z_of_runs(values, measure, target):
+    """Fisher's z of the rank correlation over the batch sizes in every run: (runs,)."""
+    by_run = zip(np.transpose(values[measure]), np.transpose(values[target]))
+    correlations = [spearman(x, y) for x, y in by_run]
+    return fisher_z(correlations, len(values[target]))
+
+
+def p_value_of_mean(values):
+    """Student's test of a mean of zero over runs (R,); None where there is nothing to test."""
+    if values is None or len(values) < 2 or np.ptp(values) == 0:
+        return None
+    return scipy.stats.ttest_1samp(values, 0).pvalue
+
+
+def cost_of_largest_batch(values, target):
+    """The target at the largest batch size minus that at the smallest, with its interval.
+
+    values are {quantity: (batch sizes, runs)}. The unit is the run: run k starts from the same
+    weights at every batch size, so that the difference is taken in each run.
+    """
+    if len(values.get(target, [])) < 2:
         return {"value": None, "ci95": None}
-    lead = z_within_groups(x, of_target) - z_within_groups(y, of_target)
-    if np.isnan(lead):
-        return {"value": None, "ci95": None}
-    pseudo_values = []
-    for run in range(runs):
-        x_others, y_others, target_others = (np.delete(of_runs, run, 0)
-                                             for of_runs in (x, y, of_target))
-        without_run = (z_within_groups(x_others, target_others)
-                       - z_within_groups(y_others, target_others))
-        pseudo_values.append(runs * lead - (runs - 1) * without_run)
-    _, interval_half = mean_ci95(pseudo_values)
-    return {"value": lead, "ci95": interval_half}
+    difference, half_width = mean_ci95(np.array(values[target][-1]) - values[target][0])
+    return {"value": difference, "ci95": half_width}
 
 
 # --- drawing ---
 
 REGIME_LABELS = {"equal_epochs": "equal epochs", "equal_loss": "equal training loss"}
+MEASURE_LABELS = {"sensitivity": "sensitivity", "adaptive_sharpness": "adaptive sharpness"}
 REGIME_LOOKS = {"equal_epochs": (COLORS[0], MARKERS[0]), "equal_loss": (COLORS[1], MARKERS[1])}
-# Batch size is missing: it does not vary among runs of one batch size.
-MEASURE_LABELS = {"sensitivity": "sensitivity", "jacobian": "Jacobian",
-                  "sharpness": "ε-sharpness", "largest_eigenvalue": "eigenvalue"}
-# Accuracy is drawn as error, so that a link with it has the sign of one with the loss.
-TARGET_LOOKS = {"test_loss": ("with test loss", COLORS[2], MARKERS[2], -0.12),
-                "test_error": ("with test error", COLORS[3], MARKERS[3], 0.12)}
 
 
 def plot(results):
-    """Correlations and all runs at equal loss; below, both comparisons by batch size."""
-    layout = [["correlations", "correlations", "scatter"], ["loss", "accuracy", "sensitivity"]]
+    """All runs at equal training loss; below, both comparisons by batch size."""
+    layout = [["sensitivity"] * 3 + ["sharpness"] * 3,
+              ["loss"] * 2 + ["accuracy"] * 2 + ["by batch size"] * 2]
     figure, panels = new_mosaic(figure_title(results["facts"]), results, layout, height=5.9,
-                                height_ratios=(1.2, 1))
-    draw_correlations(panels["correlations"], results)
-    draw_scatter(panels["scatter"], results)
+                                height_ratios=(1.4, 1))
+    draw_runs_at_equal_loss(panels["sensitivity"], results, "sensitivity")
+    dots = draw_runs_at_equal_loss(panels["sharpness"], results, "adaptive_sharpness")
+    if dots is not None:
+        add_colour_bar(panels["sharpness"], dots, results)
     draw_by_batch_size(panels["loss"], results, "loss", "train_loss", "test_loss")
     draw_by_batch_size(panels["accuracy"], results, "accuracy", "train_accuracy", "test_accuracy",
                        factor=100)
-    draw_by_batch_size(panels["sensitivity"], results, "sensitivity", None, "sensitivity")
+    draw_by_batch_size(panels["by batch size"], results, "sensitivity", None, "sensitivity")
     panels["loss"].set(ylabel="cross-entropy (nats)")
     panels["accuracy"].set(ylabel="accuracy (%)")
-    panels["sensitivity"].set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit)")
-    legend_below(figure, panels["correlations"], panels["loss"], columns=6, train_test=True)
+    panels["by batch size"].set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit)")
+    legend_below(figure, panels["loss"], train_test=True)
     return figure
 
 
 def figure_title(facts):
-    """Which measures go with the test loss among runs of one batch size, in words."""
-    linked = clear_measures(facts)
-    if "sensitivity" in linked:
-        return "Sensitivity follows test loss and error even among runs of one batch size"
-    return "Sensitivity is not shown to follow test loss and error among runs of one batch size"
+    """Which measures order the batch sizes by what the test shows, in words."""
+    clear = facts["clear_measures"]
+    if "sensitivity" not in clear:
+        return "Sensitivity does not clearly order batch sizes by test loss and error"
+    measures_of_sharpness = facts["lead_of_sensitivity"]
+    sharpness = "does too" if set(clear) & set(measures_of_sharpness) else "does not clearly"
+    return f"Sensitivity orders batch sizes by test loss and error. Sharpness {sharpness}"
 
 
-def clear_measures(facts):
-    """The measures whose correlation within one batch size is clear for both targets."""
-    linked = []
-    for measure in MEASURE_LABELS:
-        targets = facts["at_equal_loss"][measure]
-        if all(excludes_zero(targets[target]["within"]) for target in TARGET_LOOKS):
-            linked.append(measure)
-    return linked
-
-
-def excludes_zero(correlation):
-    """Whether the interval of a correlation leaves out zero; not where there is none."""
-    if correlation["low"] is None:
-        return False
-    return correlation["low"] > 0 or correlation["high"] < 0
-
-
-def draw_correlations(panel, results):
-    """The correlation of every measure with loss and error among runs of one batch size."""
-    for target, (label, color, marker, shift) in TARGET_LOOKS.items():
-        rows = []
-        for measure in MEASURE_LABELS:
-            rows.append(results["facts"]["at_equal_loss"][measure][target]["within"])
-        draw_ranges(panel, rows, np.arange(len(rows)) + shift, ("value", "low", "high"), color,
-                    marker, label)
-    panel.axvline(0, color=GREY, linewidth=1)
-    panel.invert_yaxis()  # the first measure on top
-    linked = [MEASURE_LABELS[measure] for measure in clear_measures(results["facts"])]
-    panel.set(title=f"Among runs of one batch size, clear with both: {', '.join(linked) or 'none'}",
-              yticks=range(len(MEASURE_LABELS)), yticklabels=MEASURE_LABELS.values(),
-              xlabel="correlation at equal training loss, 95 % interval")
-
-
-def draw_scatter(panel, results):
-    """Sensitivity against test loss of every run at equal training loss; the colour is the batch.
-    """
+def drawn_target(results):
+    """The test loss at its temperature, or as it is where no temperature could be fitted."""
     values = results["curves"]["equal_loss"]
-    dots = panel.scatter(values["sensitivity"], values["test_loss"], s=16,
-                         c=np.log2(np.array(values["batch_size"], dtype=float)), cmap="viridis_r")
+    return "calibrated_test_loss" if "calibrated_test_loss" in values else "test_loss"
+
+
+def scatter_title(facts, measure, target):
+    """Whether a measure orders the batch sizes by their test loss, in words."""
+    link = facts["at_equal_loss"][measure][target]["across"]
+    name = MEASURE_LABELS[measure]
+    if lies_above_zero(link):
+        return f"More {name}, more test loss"
+    return f"{name.capitalize()}: no clear order"
+
+
+def draw_runs_at_equal_loss(panel, results, measure):
+    """A measure of every run at equal training loss against its test loss.
+
+    The colour is the batch size; a thin line joins the batch sizes of one run. Returns the dots,
+    None where no batch size reached the loss.
+    """
+    values, target = results["curves"]["equal_loss"], drawn_target(results)
+    loss = results["settings"]["target_loss"]
+    at_temperature = " after one temperature" if target == "calibrated_test_loss" else ""
+    panel.set(title=scatter_title(results["facts"], measure, target),
+              xlabel=f"{MEASURE_LABELS[measure]} at training loss {loss:g}",
+              ylabel=f"test loss{at_temperature} (nats)")
+    if not values[measure]:
+        return None
+    panel.plot(values[measure], values[target], color=GREY, linewidth=0.5, alpha=0.6)
+    return panel.scatter(values[measure], values[target], s=22, zorder=3, cmap="viridis_r",
+                         c=np.log2(np.array(values["batch_size"], dtype=float)))
+
+
+def add_colour_bar(panel, dots, results):
+    """Which batch size a colour of the dots is."""
     colour_bar = panel.figure.colorbar(dots, ax=panel, label="batch size")
-    batch_sizes = sorted({sizes[0] for sizes in values["batch_size"]})[::3]
+    batch_sizes = [sizes[0] for sizes in results["curves"]["equal_loss"]["batch_size"]][::2]
     colour_bar.set_ticks(np.log2(batch_sizes), labels=[f"{size:,.0f}" for size in batch_sizes])
-    panel.set(title=f"A dot is a run at training loss {results['settings']['target_loss']:g}",
-              xlabel="sensitivity", ylabel="test loss (nats)")
 
 
 def draw_by_batch_size(panel, results, name, train_measure, test_measure, factor=1):
-    """A quantity of every run, times a factor, against batch size in both comparisons.
+    """A quantity of all runs, times a factor, against batch size in both comparisons.
 
     Training is dashed, test solid.
     """
@@ -521,15 +579,14 @@ def draw_by_batch_size(panel, results, name, train_measure, test_measure, factor
             continue  # no batch size met the condition
         color, marker = REGIME_LOOKS[regime]
         if train_measure is not None:
-            draw_each_run(panel, batch_sizes, factor * np.transpose(values[train_measure]), color,
-                          TRAIN, None, marker)
-        draw_each_run(panel, batch_sizes, factor * np.transpose(values[test_measure]), color, TEST,
-                      REGIME_LABELS[regime], marker)
-    every_third = [row["batch_size"] for row in results["table"]
-                   if row["regime"] == "equal_epochs"][::3]
+            draw_runs(panel, batch_sizes, factor * np.transpose(values[train_measure]), color,
+                      TRAIN, None, marker)
+        draw_runs(panel, batch_sizes, factor * np.transpose(values[test_measure]), color, TEST,
+                  REGIME_LABELS[regime], marker)
+    ticks = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"][::4]
     panel.set_xscale("log", base=2)
     panel.set(title=f"{name.capitalize()} by batch size", xlabel="batch size")
-    panel.set_xticks(every_third, [f"{size:,}" for size in every_third])
+    panel.set_xticks(ticks, [f"{size:,}" for size in ticks])
 
 
 if __name__ == "__main__":

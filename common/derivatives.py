@@ -84,8 +84,11 @@ def curvature(loss, vectors, directions):
     return (directions * hessian_vector_product(loss, vectors, directions)).sum(1)
 
 
-def largest_eigenvalue(loss, vectors, tolerance=1e-3):
+def largest_eigenvalue(loss, vectors, tolerance=1e-3, scales=None):
     """Largest eigenvalue of every run's Hessian at vectors (R, P), to a relative tolerance: (R,).
+
+    With scales (R, P) it is that of the Hessian by u, where θ = scales · u: of S H S with the
+    diagonal matrix S of the run's scales.
 
     ARPACK's restarted Lanczos iteration (Lehoucq, Sorensen & Yang 1998), run by run, on
     Hessian-vector products. Ten basis vectors are enough because a classifier's leading eigenvalues
@@ -94,12 +97,16 @@ def largest_eigenvalue(loss, vectors, tolerance=1e-3):
     """
     size = vectors.shape[1]
     start = np.random.default_rng(0).standard_normal(size)  # it does not show in the result
+    scales = torch.ones_like(vectors) if scales is None else scales
     eigenvalues = []
-    for vector in vectors.split(1):
+    for vector, scale in zip(vectors.split(1), scales.split(1)):
+        # as in hessian_vector_product, but the gradient is computed once for all products
+        _, multiply_by_hessian = vjp(lambda points: gradient(loss, points), vector)
 
-        def multiply(direction, vector=vector):
-            direction = torch.from_numpy(direction).to(vector).view(1, -1)
-            return hessian_vector_product(loss, vector, direction)[0].cpu().numpy()
+        def multiply(direction, multiply_by_hessian=multiply_by_hessian, scale=scale):
+            direction = torch.from_numpy(direction).to(scale).view(1, -1)
+            (product,) = multiply_by_hessian(scale * direction)
+            return (scale * product)[0].cpu().numpy()
 
         hessian = scipy.sparse.linalg.LinearOperator((size, size), matvec=multiply,
                                                      dtype=np.float64)
@@ -114,14 +121,33 @@ def epsilon_sharpness(loss, vectors, epsilon=1e-3, steps=10):
     """Keskar's ε-sharpness of every run at vectors x (R, P), in percent: (R,).
 
     100 (max f(x + y) − f(x)) / (1 + f(x)) over the box |y_i| ≤ ε (|x_i| + 1) (Keskar et al. 2017,
-    arXiv:1609.04836), with ten iterations as they allow. Each iteration goes to the corner of the
-    box that the gradient points to: there the linear approximation is largest, and for a convex f
-    no iteration can lower f (Journée et al. 2010). The highest value met counts, a lower bound of
-    the maximum as any search gives.
+    arXiv:1609.04836), see rise_in_box.
+    """
+    return rise_in_box(loss, vectors, epsilon * (vectors.abs() + 1), steps)
+
+
+def adaptive_sharpness(loss, vectors, epsilon=1e-2, steps=10):
+    """The same rise over the box |y_i| ≤ ε |x_i|, in percent: (R,) of vectors x (R, P).
+
+    The adaptive sharpness of Kwon et al. 2021 (arXiv:2102.11600) in the maximum norm. Where a
+    parameter is multiplied by a factor and another divided by it, so are the sides of this box: a
+    rescaling that leaves the function as it is leaves the sharpness as it is. Keskar's 1 in the
+    place of a parameter's size knows nothing of the factor. The box is ten times as wide as
+    Keskar's, because it is narrow along the many parameters near zero.
+    """
+    return rise_in_box(loss, vectors, epsilon * vectors.abs(), steps)
+
+
+def rise_in_box(loss, vectors, box, steps):
+    """100 (max f(x + y) − f(x)) / (1 + f(x)) over |y_i| ≤ box_i, (R,) of vectors x and box (R, P).
+
+    Ten steps are as many iterations as Keskar et al. allow. Each goes to the corner of the box that
+    the gradient points to: there the linear approximation is largest, and for a convex f no step
+    can lower f (Journée et al. 2010). The highest value met counts, a lower bound of the maximum as
+    any search gives.
     """
     with torch.no_grad():
         start = highest = loss(vectors)
-    box = epsilon * (vectors.abs() + 1)
     points = vectors
     for _ in range(steps):
         points = vectors + box * gradient(loss, points).sign()

@@ -105,20 +105,6 @@ def spearman(x, y):
     return scipy.stats.spearmanr(x, y).statistic
 
 
-def partial_spearman(x, y, given):
-    """Spearman's rank correlation of x and y (n,) at equal ranks of `given` (n,).
-
-    It is what is left of their correlation when `given` is known. NaN where one of the three never
-    varies, or where one of x and y follows from `given`.
-    """
-    of_x_and_y, of_x, of_y = spearman(x, y), spearman(x, given), spearman(y, given)
-    unexplained = np.sqrt((1 - of_x**2) * (1 - of_y**2))
-    # Where nothing is left unexplained, float64 leaves about 1e-8, the root of its rounding error.
-    if np.isnan(unexplained) or unexplained < 1e-6:
-        return np.nan
-    return (of_x_and_y - of_x * of_y) / unexplained
-
-
 def correlation_columns(name, correlations, points):
     """Typical correlation of runs (R,), each over so many points: name, name_low, name_high.
 

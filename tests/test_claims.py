@@ -56,54 +56,60 @@ def tensor(values):
 # --- hw1_1_simulate ---
 
 
-def test_the_best_learning_rate_has_the_lowest_third_quartile_not_the_lowest_median():
-    excels_or_collapses, steady, bad = [0, 0, 0, 1, 1], [0.2] * 5, [2.0] * 5
-    final_errors = {
-        1e-3: {"sinc": bad, "square wave": bad, "triangle wave": excels_or_collapses},
-        1e-2: {"sinc": excels_or_collapses, "square wave": steady, "triangle wave": bad},
-        1e-1: {"sinc": steady, "square wave": [0.1] * 5, "triangle wave": bad},
-    }
-    assert hw1_1_simulate.best_learning_rates(final_errors) == {
-        "sinc": 1e-1, "square wave": 1e-1, "triangle wave": 1e-3}
-
-
 def simulate_settings():
-    return SimpleNamespace(seed=0, runs=3, epochs=12, points=16, device=torch.device("cpu"))
+    return SimpleNamespace(seed=0, runs=3, epochs=64, points=16, device=torch.device("cpu"))
+
+
+def selected(last_errors):
+    """What the selection runs give: last_errors(depth, rate, function) are those at their ends.
+
+    The errors before mislead: the lower the last one, the higher they are.
+    """
+    trained = {}
+    for depth, rate, name in itertools.product(
+            hw1_1_simulate.DEPTHS, hw1_1_simulate.LEARNING_RATES, hw1_1_simulate.FUNCTIONS):
+        errors = [[3 - error, error] for error in last_errors(depth, rate, name)]
+        trained["selection", depth, rate, name] = {"errors": np.array(errors)}  # (runs, records)
+    return trained
+
+
+def test_the_best_learning_rate_has_the_lowest_third_quartile_not_the_lowest_median(monkeypatch):
+    monkeypatch.setattr(hw1_1_simulate, "LEARNING_RATES", (1e-3, 1e-2, 1e-1))
+    excels_or_collapses, steady, bad = [0, 0, 0, 1, 1], [0.2] * 5, [2.0] * 5
+    errors = {1e-3: excels_or_collapses, 1e-2: steady, 1e-1: bad}
+    trained = selected(lambda depth, rate, name: errors[rate])
+    assert set(hw1_1_simulate.choose_learning_rates(trained).values()) == {1e-2}
 
 
 def test_each_depth_gets_its_own_best_rate_for_each_function_by_the_last_errors():
     functions, rates = list(hw1_1_simulate.FUNCTIONS), hw1_1_simulate.LEARNING_RATES
-    # Which rate is to win: another one for each depth and function. What misleads: the first errors
-    # of every training, the lowest of which belong to another rate, and the earlier report.
-    best = {depth: {name: rates[(row + 2 * column) % 4] for column, name in enumerate(functions)}
-            for row, depth in enumerate(hw1_1_simulate.DEPTHS)}
-    trained = {("earlier", "a model"): {"errors": np.zeros((2, 3, 2))}}
-    for depth, rate in itertools.product(best, rates):
-        # in stacks of one function, or of all functions in another order
-        for names in ([name] for name in functions) if depth == 1 else [functions[::-1]]:
-            last = [0.1 if best[depth][name] == rate else 0.3 for name in names]
-            errors = [[[1 - value, value] for value in last]] * 3  # runs, functions, records
-            trained["selection", depth, rate, tuple(names)] = {"errors": np.array(errors)}
+    best = {}  # another rate for each depth and function
+    for row, depth in enumerate(hw1_1_simulate.DEPTHS):
+        for column, name in enumerate(functions):
+            best[depth, name] = rates[(row + 2 * column) % 4]
+    trained = selected(lambda depth, rate, name: [0.1 if best[depth, name] == rate else 0.3] * 3)
+    trained["reported", 1, rates[3], functions[0]] = {"errors": np.zeros((3, 2))}  # misleads too
     assert hw1_1_simulate.choose_learning_rates(trained) == best
 
 
-def test_functions_of_the_same_rate_are_trained_together_but_not_by_wide_networks(monkeypatch):
-    rates = {1: {"sinc": 0.01, "square wave": 0.01, "triangle wave": 0.01},
-             2: {"sinc": 0.01, "square wave": 0.01, "triangle wave": 0.01},
-             7: {"sinc": 0.03, "square wave": 0.01, "triangle wave": 0.03}}
+def test_functions_of_equal_rate_and_points_are_trained_together_but_not_by_wide_networks(
+        monkeypatch):
+    names = list(hw1_1_simulate.FUNCTIONS)
+    rates = dict.fromkeys(itertools.product(hw1_1_simulate.DEPTHS, names), 0.01)
+    rates |= {(7, "sinc"): 0.03, (7, "tent map"): 0.03}
     monkeypatch.setattr(hw1_1_simulate, "RUNS_TOGETHER", 2)
     pieces = hw1_1_simulate.reported_pieces(rates, simulate_settings())
-    stacks = {
-        (1, 0.01, ("sinc",)), (1, 0.01, ("square wave",)), (1, 0.01, ("triangle wave",)),
-        (2, 0.01, ("sinc", "square wave", "triangle wave")),
-        (7, 0.03, ("sinc", "triangle wave")), (7, 0.01, ("square wave",))}
-    assert set(pieces) == {(*stack, first_run) for stack in stacks for first_run in (0, 2)}
-    for (depth, rate, names, first_run), piece in pieces.items():
+    stacks = {(1, 0.01, ("sinc",)), (1, 0.01, ("square wave",)), (1, 0.01, ("tent map",))}
+    for depth in (2, 4):
+        stacks |= {(depth, 0.01, ("sinc", "square wave")), (depth, 0.01, ("tent map",))}
+    stacks |= {(7, 0.01, ("square wave",)), (7, 0.03, ("sinc",)), (7, 0.03, ("tent map",))}
+    assert set(pieces) == {("reported", *stack, run) for stack in stacks for run in (0, 2)}
+    for (_, depth, rate, names, first_run), piece in pieces.items():
         assert piece.function is hw1_1_simulate.train_model
         widths, functions, runs, learning_rate, epochs, _ = piece.arguments
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
         assert list(runs) == {0: [0, 1], 2: [2]}[first_run]
-        assert epochs == piece.steps == 12
+        assert epochs == piece.steps == (8 if names == ("tent map",) else 64)
 
 
 def test_all_results_belong_to_their_network_function_and_run(monkeypatch):
@@ -139,6 +145,9 @@ def test_all_results_belong_to_their_network_function_and_run(monkeypatch):
         final_errors = np.array(results["curves"]["train_mse"][name][depth])[:, -1]
         assert final_errors.tolist() == pytest.approx(errors)
         assert results["curves"]["fit"][name][depth] == pytest.approx([errors[1]] * 400)
+        # The outputs are the errors too, far larger than the functions.
+        assert results["curves"]["test_mse"][name][depth] == pytest.approx(
+            [error**2 for error in errors], rel=1e-2)
     earlier = {(row["function"], row["model"]): row for row in results["earlier_report"]}
     assert len(earlier) == len(results["earlier_report"]) == 2 * 4
     for name, (model, widths) in itertools.product(
@@ -157,7 +166,7 @@ def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
     for (_, depth, rate, names, _), piece in pieces.items():
         widths, functions, runs, learning_rate, epochs, _ = piece.arguments
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
-        assert epochs == piece.steps == 3  # a quarter
+        assert epochs == piece.steps == (2 if names == ("tent map",) else 16)  # a quarter
         assert len(runs) == 3 and not set(runs) & set(range(settings.runs))
     settings.runs = 15
     assert {len(piece.arguments[2]) for piece in
@@ -166,10 +175,10 @@ def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
 
 def test_a_networks_training_does_not_depend_on_the_others_in_its_stack():
     settings, widths = simulate_settings(), [1, 6, 6, 1]
-    names = ["sinc", "square wave", "triangle wave"]
+    names = ["sinc", "square wave"]
     together = hw1_1_simulate.train_model(widths, names, range(2), 0.01, 12, settings)
-    assert together["errors"].shape == (2, 3, 13)  # runs, functions, records
-    assert together["outputs"].shape == (2, 3, hw1_1_simulate.TEST_POINTS)
+    assert together["errors"].shape == (2, 2, 13)  # runs, functions, records
+    assert together["outputs"].shape == (2, 2, hw1_1_simulate.TEST_POINTS)
     for place, name in enumerate(names):
         for run in range(2):
             alone = hw1_1_simulate.train_model(widths, [name], [run], 0.01, 12, settings)
@@ -202,20 +211,13 @@ def test_networks_are_compared_on_each_function():
         assert row["chance_of_lower_error"] == pytest.approx((3 + 3 + 0.5) / 9)  # one tie
 
 
-def test_runs_hardly_better_than_a_constant_have_failed():
-    # The mean of sgn(sin 5πx) is 1/5, so that its variance is 1 − 1/25 = 0.96, half of it 0.48.
-    errors = np.array([0.47, 0.49, 1e-3, 0.6])
-    row = hw1_1_simulate.summarize_network("square wave", 4, 0.01, errors, 2 * errors)
-    assert (row["failed_runs"], row["runs"]) == (2, 4)
-    assert row["train_mse_median"] == pytest.approx(0.48)
-    assert row["test_mse_median"] == pytest.approx(0.96)
-
-
 def test_connected_dots_miss_only_what_lies_between_the_points():
-    rows = hw1_1_simulate.connect_the_dots(SimpleNamespace(points=1_000))
+    settings = SimpleNamespace(points=1_000, device=torch.device("cpu"))
+    rows = hw1_1_simulate.connect_the_dots(settings)
     errors = {row["function"]: row["test_mse"] for row in rows}
-    # Between 1,000 points: curvature for sinc, one interval for each jump and each corner.
-    assert errors["sinc"] < 1e-9 and errors["triangle wave"] < 1e-4
+    # Between 1,000 points: curvature for sinc, one interval for each jump of the square wave. The
+    # tent map is straight between its own points.
+    assert errors["sinc"] < 1e-9 and errors["tent map"] < 1e-24
     test_jumps = 4  # of the height 2 in [0, 1], each within one interval of two test points
     assert 0 < errors["square wave"] <= test_jumps * 2 * 1 / hw1_1_simulate.TEST_POINTS
 
@@ -574,112 +576,42 @@ def test_the_ends_of_the_early_phase_and_of_training_are_fractions_of_the_steps(
     assert hw1_2_gradnorm.last_records(few).tolist() == [False, False, False, True]
 
 
-def test_the_speed_of_a_power_law_is_its_exponent_and_one_spike_does_not_show():
-    steps = hw1_2_gradnorm.record_steps(20_000, 100)
-    loss = np.stack([(steps + 1.0) ** -2, 5 * (steps + 1.0) ** 0.5])
-    speed = hw1_2_gradnorm.loss_speed(steps, loss)
-    np.testing.assert_allclose(speed, [[2] * len(steps), [-0.5] * len(steps)])
-    flat = np.ones((1, len(steps)))
-    flat[0, 40] = 100
-    np.testing.assert_allclose(hw1_2_gradnorm.loss_speed(steps, flat), 0)
-
-
-def test_loss_and_norm_are_correlated_run_by_run():
-    rising, curved, falling, constant = [1, 2, 3, 4], [1, 9, 99, 999], [9, 5, 4, 0], [3] * 4
-    correlations = hw1_2_gradnorm.rank_correlations(
-        np.array([rising, rising, rising], float), np.array([curved, falling, constant], float))
-    assert correlations == pytest.approx([1, -1, np.nan], nan_ok=True)
-
-
-def test_changes_are_correlated_whatever_the_trends_do():
-    time, swing = np.arange(40), np.random.default_rng(0).normal(size=40)
-    falling, rising = np.exp(swing - time), np.exp(3 * swing + time)
-    loss, norm = np.array([falling, falling]), np.array([rising, 1 / rising])
-    # the changes are d − 1 and 3 d + 1, with d that of the swing: one order, or the opposite one
-    changes = hw1_2_gradnorm.change_correlations(loss, norm)
-    assert changes == pytest.approx([1, -1])
-    levels = hw1_2_gradnorm.rank_correlations(loss, norm)
-    assert levels[0] < -0.5 and levels[1] > 0.5
-
-
-def test_a_network_is_summarized_by_its_end_and_by_how_many_runs_stalled():
+def test_a_training_is_summarized_by_its_start_and_its_end():
     steps = np.array([0, 50, 90, 100])
     loss = np.array([[5.0, 1, 1, 4], [7, 1, 2, 8], [9, 1, 1, 441], [6, 1, 18, 20]])
     norm = np.array([[3.0, 9, 1, 1], [5, 7, 2, 2], [4, 8, 3, 3], [6, 2, 4, 4]])
-    row = hw1_2_gradnorm.summarize_network(steps, {
+    row = hw1_2_gradnorm.summarize_training(steps, {
         "loss": loss, "norm": norm, "initial_dead_units": np.array([0.1, 0.7, 0.5, 0.2]),
         "dead_units": np.array([0.5, 0.1, 0.2, 0.4])})
     # the last two records are the end; their geometric means are 2, 4, 21 and √360 = 18.97
     assert row == pytest.approx({
         "runs": 4, "steps": 101, "initial_loss": 6.5,
         "final_loss_median": (4 + math.sqrt(360)) / 2, "final_loss_lowest": 2,
-        "final_loss_highest": 21, "stalled_runs": 1, "initial_dead_units": 0.35,
+        "final_loss_highest": 21, "initial_dead_units": 0.35,
         "dead_units_median": 0.3, "dead_units_lowest": 0.1, "dead_units_highest": 0.5,
-        "initial_gradient_norm": 4.5, "peak_gradient_norm": 7.5, "final_gradient_norm": 2.5})
+        "initial_gradient_norm": 4.5, "final_gradient_norm_median": 2.5,
+        "final_gradient_norm_lowest": 1, "final_gradient_norm_highest": 4})
 
 
-def test_a_rise_of_the_norm_counts_where_the_loss_falls_in_the_same_step():
-    loss = np.array([[5.0, 4, 3, 2, 3], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1]])
-    norm = np.array([[1.0, 2, 1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, 4, 4]])
-    # falls and rises: steps 1 and 3 of the first run, none of the second, three of the third
-    assert hw1_2_gradnorm.loss_fell_norm_rose(loss, norm).tolist() == [0.5, 0, 0.75]
+def test_every_run_ends_at_the_edge_or_below_by_the_median_of_its_last_records():
+    steps = np.array([0, 50, 90, 95, 100])
+    rows = hw1_2_gradnorm.summarize_ends(steps, {
+        "loss": np.array([[9.0, 9, 1, 2, 4], [9, 9, 3, 3, 3]]),
+        "norm": np.array([[9.0, 9, 1, 10, 100], [9, 9, 2, 2, 2]]),
+        "fraction_of_limit": np.array([[0, 0, 0.9, 0.1, 1.2], [1, 1, 0.89, 0.89, 50]]),
+        "dead_units": np.array([0.1, 0.3])})
+    expected = [
+        {"run": 0, "final_loss": 2, "final_gradient_norm": 10, "fraction_of_limit": 0.9,
+         "at_edge": True, "dead_units": 0.1},
+        {"run": 1, "final_loss": 3, "final_gradient_norm": 2, "fraction_of_limit": 0.89,
+         "at_edge": False, "dead_units": 0.3}]
+    assert rows == [pytest.approx(row) for row in expected]
 
 
-def test_drops_are_the_quarter_of_the_records_with_the_fastest_loss():
-    # a quarter of 7 is 2 records
-    speed = np.array([[0.0, 9, 1, 8, 2, 3, 4], [9, 8, 7, 6, 5, 4, 3]])
-    values = np.array([[1.0, 100, 4, 25, 7, 7, 7], [2, 8, 7, 7, 7, 1, 64]])
-    ratios = hw1_2_gradnorm.drops_over_plateaus(values, speed)
-    # √(100 · 25) / √(1 · 4) and √(2 · 8) / √(1 · 64)
-    assert ratios == pytest.approx([25, 0.5])
-
-
-def test_each_phase_is_summarized_by_itself():
-    # Early the norm is the loss and a batch's norm three times that; late the norm is 1 / loss and
-    # a batch's norm five times that.
-    steps, factors = np.arange(100), np.array([[1.0], [2.0], [5.0]])
-    loss = factors / (steps + 1)
-    early = steps < 5
-    norm = np.where(early, loss, 1 / loss)
-    batch_norm = np.where(early, 3, 5) * norm
-    rows = hw1_2_gradnorm.summarize_phases(steps, loss, norm, batch_norm)
-    by_phase = {row["phase"]: row for row in rows}
-    assert {phase: row["records"] for phase, row in by_phase.items()} == {
-        "early": 5, "late": 95, "all": 100}
-    for phase, sign, rose, batch in (("early", 1, 0, 3), ("late", -1, 1, 5)):
-        row = by_phase[phase]
-        n = row["records"]
-        # A correlation of 1 counts as the middle between 1 and the next, 1 − 6 / (n³ − n).
-        expected = {"level_correlation": sign * (1 - 3 / (n**3 - n)),
-                    "change_correlation": sign * (1 - 3 / ((n - 1)**3 - (n - 1))),
-                    "loss_fell_norm_rose": rose, "batch_over_full_norm": batch}
-        for column, value in expected.items():
-            for end in ("", "_low", "_high"):  # the runs are alike: no interval
-                assert row[column + end] == pytest.approx(value), (phase, column + end)
-    assert by_phase["all"]["batch_over_full_norm"] == pytest.approx(3**0.05 * 5**0.95)
-    assert by_phase["all"]["loss_fell_norm_rose"] == pytest.approx(95 / 99)  # 4 → 5 is a rise
-
-
-def test_a_run_whose_norm_never_changes_leaves_its_network_without_a_correlation():
-    steps = np.arange(100)
-    loss = np.exp(np.random.default_rng(0).normal(size=(3, 100)))
-    norm = loss.copy()
-    norm[1] = 7
-    late = hw1_2_gradnorm.summarize_phases(steps, loss, norm, norm)[1]
-    for column in ("level_correlation", "change_correlation"):
-        assert [late[column + end] for end in ("", "_low", "_high")] == [None] * 3
-
-
-def test_drops_and_plateaus_of_one_curve_are_told_apart():
-    # A loss of 1 that falls to 0.01 between steps 100 and 200 and stays there; the relative norm
-    # is 10 in the drop, else 1.
-    steps = np.arange(400)
-    drop = (steps >= 100) & (steps < 200)
-    loss = 10.0 ** np.interp(steps, [100, 200], [0, -2])[None]
-    norm = loss * np.where(drop, 10.0, 1.0)
-    row = hw1_2_gradnorm.summarize_phases(steps, loss, norm, norm)[2]
-    # the median blurs the corners
-    assert row["drops_over_plateaus_relative_norm"] == pytest.approx(10, rel=0.1)
+def test_the_edge_is_reached_at_the_first_of_two_records_in_a_row():
+    steps = [0, 10, 20, 30, 40, 50]
+    assert hw1_2_gradnorm.find_edge_step(steps, [0, 100, 0.5, 0.96, 0.9, 0.2]) == 30
+    assert hw1_2_gradnorm.find_edge_step(steps, [0, 1, 0.89, 1, 0.89, 1]) is None
 
 
 def late_curve(factor=1.0):
@@ -690,61 +622,36 @@ def late_curve(factor=1.0):
     return factor * values
 
 
-def test_second_half_ratios_divide_the_second_half_by_its_low_values_and_by_the_early_end():
-    values = np.stack([late_curve(), late_curve(3)])
-    ratios = hw1_2_gradnorm.second_half_ratios(np.arange(100), values)
-    assert ratios["second_half_q95_over_q05"] == pytest.approx([2, 2])
-    assert ratios["second_half_over_last_early"] == pytest.approx([math.sqrt(8) / 8] * 2)
-    assert list(ratios) == ["second_half_q95_over_q05", "second_half_over_last_early"]
-    constant = np.stack([late_curve(10), late_curve(0.3)])
-    constant[:, :90] = 1e6  # this is before the end
-    constant[0, 99] *= 2.0**10  # one of ten records
-    ratios = hw1_2_gradnorm.second_half_ratios(np.arange(100), values, constant)
-    assert ratios["cosine_over_constant_end"] == pytest.approx([0.1 / 2, 10])
+def test_the_fall_divides_the_second_half_by_the_end_of_the_early_phase():
+    values = np.stack([late_curve(), late_curve(3), late_curve()])
+    values[2, 50:] *= 2
+    falls = hw1_2_gradnorm.fall_since_early(np.arange(100), values)
+    assert falls == pytest.approx([math.sqrt(8) / 8, math.sqrt(8) / 8, math.sqrt(8) / 4])
 
 
-def test_late_changes_compare_a_falling_rate_with_its_constant_control():
-    def curves(*loss_factors, norm_factor):
-        loss = np.stack([late_curve(factor) for factor in loss_factors])
-        return {"steps": np.arange(100), "loss": loss, "norm": norm_factor * loss**2}
+def test_trainings_are_compared_with_their_controls_run_by_run():
+    def curves(*factors, **others):
+        loss = np.stack([late_curve(factor) for factor in factors])
+        loss[:, :90] = 1e6 * np.array(factors)[:, None]  # this is before the end
+        return {"steps": np.arange(100), "loss": loss, "norm": loss**2, **others}
 
-    task = {"4-hidden": curves(1, 1, norm_factor=1),
-            "4-hidden-cosine": curves(0.1, 0.001, norm_factor=7)}
-    rows = hw1_2_gradnorm.summarize_second_half(task, "4-hidden-cosine")
-    ratios = {row["quantity"]: row["ratio"] for row in rows}
-    assert ratios == pytest.approx({  # geometric means over the two runs
-        "second_half_q95_over_q05_loss": 2, "second_half_over_last_early_loss": math.sqrt(8) / 8,
-        "cosine_over_constant_end_loss": 0.01,
-        "second_half_q95_over_q05_norm": 4, "second_half_over_last_early_norm": 8 / 64,
-        "cosine_over_constant_end_norm": 7 * 1e-4})
-    rows = hw1_2_gradnorm.summarize_second_half(task, "4-hidden")
-    assert [row["quantity"] for row in rows] == [
-        "second_half_q95_over_q05_loss", "second_half_over_last_early_loss",
-        "second_half_q95_over_q05_norm", "second_half_over_last_early_norm"]
-
-
-def test_the_title_says_what_the_intervals_of_both_tasks_say():
-    def interval(value, low, high):
-        return {"value": value, "low": low, "high": high}
-
-    def title(changes_low, norm_low):
-        facts = {"late_changes": interval(0.8, changes_low, 0.9),
-                 "second_half_loss": interval(0.02, 0.01, 0.07),
-                 "second_half_norm": interval(0.5, norm_low, 2)}
-        usual = {**facts, "late_changes": interval(0.8, 0.7, 0.9),
-                 "second_half_norm": interval(0.5, 0.2, 2)}
-        return hw1_2_gradnorm.figure_title({"sinc": usual, "images": facts})
-
-    assert title(0.7, 0.2) == (
-        "Late, in both networks, the loss falls further than the norm; both still jump together")
-    assert title(-0.1, 0.2).endswith("; they need not jump together")
-    for low in (0.05, None):  # within the loss's interval, and of a single run
-        assert title(0.7, low).startswith("Late, the gradient norm need not stay behind the loss;")
-    describe = hw1_2_gradnorm.describe_change
-    assert describe(interval(0.02, 0.01, 0.9)) == "falls 50-fold"
-    assert describe(interval(2.04, 1.5, 3)) == "rises 2.0-fold"
-    assert describe(interval(2, 0.9, 5)) == "has no clear trend"
-    assert describe(interval(2, None, None)) == "has no clear trend"
+    rates = [f"gradient descent, rate {rate}" for rate in (0.01, 0.02, 0.05)]
+    on_function = {"Adam": curves(1, 1), "Adam, rate falls": curves(0.1, 0.001),
+                   rates[0]: curves(1, 2), rates[1]: curves(5, 5), rates[2]: curves(4, 8)}
+    batch_norm = np.full((2, 100), 1e3)  # early
+    batch_norm[:, 5:] = 3
+    on_images = {"Adam": {"steps": np.arange(100), "loss": np.ones((2, 100)),
+                          "norm": np.ones((2, 100)), "batch_norm": batch_norm},
+                 "Adam, rate falls": curves(1, 1)}
+    rows = hw1_2_gradnorm.compare_trainings({"sinc": on_function, "MNIST": on_images})
+    found = {(row["task"], row["training"], row["quantity"]): row["ratio"] for row in rows}
+    assert found["sinc", "Adam, rate falls", "end_over_constant_rate_loss"] == pytest.approx(0.01)
+    assert found["sinc", "Adam, rate falls", "end_over_constant_rate_norm"] == pytest.approx(1e-4)
+    assert found["sinc", rates[2], "end_over_lowest_rate_norm"] == pytest.approx(16)
+    assert found["MNIST", "Adam", "late_batch_over_full_norm"] == pytest.approx(3)
+    assert found["MNIST", "Adam", "fall_since_early_loss"] == pytest.approx(1)
+    batches = [key for key in found if key[2] == "late_batch_over_full_norm"]
+    assert batches == [("MNIST", "Adam", "late_batch_over_full_norm")]
 
 
 # --- hw1_2_minratio ---
@@ -1170,7 +1077,9 @@ def test_curves_are_summarized_for_each_fraction_and_measure(five_widths):
     def runs(*curves):  # two runs, alike, of every fraction
         return np.stack([[curve, curve] for curve in curves])
 
+    unknown = np.full((2, 2, 5), np.nan)  # no image is left to fit a temperature on
     measures = {"test_loss": runs(falling, peaked), "test_error": runs(peaked, falling),
+                "calibrated_test_loss": unknown,
                 "train_accuracy": runs([0.5, 0.9, 0.9, 1, 1], [0.5, 0.5, 0.5, 0.5, 0.5])}
     thresholds, upturns, peaks = hw1_3_params.summarize_curves(COUNTS, measures, 30)
     keys = [(0, "test_loss"), (0, "test_error"), (0.2, "test_loss"), (0.2, "test_error")]
@@ -1183,6 +1092,46 @@ def test_curves_are_summarized_for_each_fraction_and_measure(five_widths):
     assert [row["widths_averaged"] for row in peaks] == [3] * 4 + [1] * 4
     assert [row["beyond_intervals"] for row in peaks[4:]] == [False, True, True, False]
     assert peaks[5]["height_mean"] == 5
+    measures["calibrated_test_loss"] = runs(peaked, peaked)
+    _, upturns, _ = hw1_3_params.summarize_curves(COUNTS, measures, 30)
+    assert [row["rise_mean"] for row in upturns if row["measure"] == "calibrated_test_loss"] == [
+        2, 2]
+
+
+def test_calibrated_losses_are_measured_where_the_losses_of_the_other_runs_rise():
+    # The first run peaks at the third width, the other two at the second; the valleys are the
+    # first widths. Without the first run the peak is at the second, without another at the third.
+    losses = np.array([[1.0, 2.0, 9.0, 0.0], [1.0, 4.0, 3.0, 0.0], [1.0, 4.0, 3.0, 0.0]])
+    calibrated = np.array([[5.0, 4.0, 3.0, 1.0], [5.0, 4.5, 4.0, 1.0], [5.0, 6.0, 5.5, 1.0]])
+    changes = hw1_3_params.changes_to_peak(losses, calibrated, widths_averaged=1)
+    assert changes.tolist() == [4 - 5, 4 - 5, 5.5 - 5]
+    alone = hw1_3_params.changes_to_peak(losses[:1], calibrated[:1], widths_averaged=1)
+    assert alone.tolist() == [3 - 5]
+    # Means of three widths, the last one counted twice at the ends: 4/3, 4, 11/3, 3, with a peak
+    # at the second width.
+    smooth = hw1_3_params.changes_to_peak(losses[:1], calibrated[:1], widths_averaged=3)
+    assert smooth.tolist() == pytest.approx([(5 + 4 + 3) / 3 - (5 + 5 + 4) / 3])
+
+
+def test_rise_and_fall_of_features_are_differences_of_errors_and_factors_of_losses(monkeypatch):
+    monkeypatch.setattr(hw1_3_params, "FRACTIONS", (0,))
+    errors = np.array([[0.3, 0.8, 0.2], [0.3, 0.9, 0.1], [0.3, 0.7, 0.3]])[:, None]
+    losses = np.array([[0.1, 10, 0.1], [0.1, 1000, 0.1], [0.1, 100, 0.1]])[:, None]
+    measures = {"test_error": errors, "test_loss": losses}
+    error, loss = hw1_3_params.summarize_feature_peaks([10, 20, 40], 20, measures)
+    assert (error["features"], error["features_per_label"]) == (20, 1) == (
+        loss["features"], loss["features_per_label"])
+    assert (error["rise"], error["fall"]) == (pytest.approx(0.5), pytest.approx(0.6))
+    assert error["rise_high"] - error["rise"] == pytest.approx(half_width(0.4, 0.5, 0.6))
+    assert loss["rise"] == loss["fall"] == pytest.approx(1000)  # the geometric mean
+    spread = np.exp(half_width(*np.log([100, 1000, 10_000])).expected)
+    assert loss["rise_high"] / loss["rise"] == pytest.approx(spread)
+    assert loss["runs_highest_there"] == error["runs_highest_there"] == 3
+    assert error["beyond_intervals"] is True
+    falling = {"test_error": errors[:, :, ::-1].copy(), "test_loss": losses}
+    falling["test_error"][0, 0] = [0.9, 0.5, 0.4]  # one run without a peak
+    error, _ = hw1_3_params.summarize_feature_peaks([10, 20, 40], 20, falling)
+    assert error["runs_highest_there"] == 2 and error["beyond_intervals"] is False
 
 
 # --- hw1_3_flatness ---
@@ -1332,16 +1281,24 @@ def test_lines_of_one_kind_are_summed_up_together():
 
 def test_the_solutions_of_a_training_are_summed_up_over_all_groups_of_runs():
     def group(*losses):
-        return {"train_loss": np.array(losses), "weight_norm": 2 * np.array(losses)}
+        return {"train_loss": np.array(losses), "weight_norm": 2 * np.array(losses),
+                "test_loss": 3 * np.array(losses), "calibrated_test_loss": np.array(losses)}
 
     measured = {("solutions", "base", 0): group(1.0, 2.0), ("solutions", "base", 2): group(6.0),
                 ("solutions", "batch_size", 0): group(7.0, 9.0), ("scale", 1.0, 0): group(99.0)}
-    base, changed = hw1_3_flatness.summarize_solutions(
+    measured["solutions", "batch_size", 0]["calibrated_test_loss"][1] = np.nan  # not measured
+    (base, changed), curves = hw1_3_flatness.summarize_solutions(
         join_groups(measured), {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}})
-    assert base == {"batch_size": 64, "runs": 3, "train_loss_median": 2, "train_loss_lowest": 1,
-                    "train_loss_highest": 6, "weight_norm_median": 4, "weight_norm_lowest": 2,
-                    "weight_norm_highest": 12}
+    assert (base["batch_size"], base["runs"]) == (64, 3)
+    for name, factor in (("train_loss", 1), ("weight_norm", 2), ("test_loss", 3)):
+        assert [base[f"{name}_{column}"] for column in ("median", "lowest", "highest")] == [
+            2 * factor, factor, 6 * factor]
     assert (changed["batch_size"], changed["runs"], changed["train_loss_median"]) == (1024, 2, 8)
+    assert base["calibrated_test_loss_median"] == 2
+    assert changed["calibrated_test_loss_median"] is None
+    assert curves["base"]["calibrated_test_loss"].tolist() == [1, 2, 6]
+    assert curves["batch_size"]["calibrated_test_loss"] is None
+    assert curves["batch_size"]["test_loss"].tolist() == [21, 27]
 
 
 def test_a_comparison_changes_one_option():
@@ -1423,7 +1380,8 @@ def test_a_run_that_never_reaches_the_target_has_no_numbers():
     assert measured["equal_epochs updates"].tolist() == [1]
     assert np.isfinite(measured["equal_epochs test_loss"]).all()
     names = [name for name in measured if name.startswith("equal_loss")]
-    assert len(names) == len(measured) / 2
+    assert {f"equal_loss {name}" for name in (*hw1_3_sensitivity.MEASURES,
+                                              *hw1_3_sensitivity.TARGETS)} < set(names)
     assert all(np.isnan(measured[name]).all() for name in names)
 
 
@@ -1431,7 +1389,10 @@ def test_batch_sizes_count_only_where_every_run_meets_the_condition():
     updates = np.array([[5.0, 6.0], [np.nan, 7.0]])
     curves = {"equal_epochs": {"updates": updates, "gap": np.array([[1.0, 2.0], [3.0, 4.0]])},
               "equal_loss": {"updates": updates + np.nan, "gap": updates}}
+    # a quantity that could not be measured
+    curves["equal_epochs"]["temperature"] = np.array([[np.nan] * 2, [3.0, 4.0]])
     complete = hw1_3_sensitivity.drop_unfinished(curves)
+    assert "temperature" not in complete["equal_epochs"]
     assert complete["equal_epochs"]["gap"].tolist() == [[1, 2]]
     assert complete["equal_loss"]["gap"].shape == (0, 2)
 
@@ -1439,7 +1400,9 @@ def test_batch_sizes_count_only_where_every_run_meets_the_condition():
 def test_a_row_has_means_over_the_runs_or_nothing():
     names = [name for name in hw1_3_sensitivity.MEAN_COLUMNS if not name.endswith("_ci95")]
     values = {name: np.array([[place, place + 2.0]] * 2) for place, name in enumerate(names)}
-    values["updates"] = np.array([[0, 2.0], [5, np.nan]])
+    for by_size in values.values():
+        by_size[1, 1] = np.nan  # a run that has not met the condition
+    values["updates"][0] = [0, 2]
     rows = hw1_3_sensitivity.summarize_batch_sizes(
         [16, 32], {"equal_epochs": values, "equal_loss": values})
     assert [(row["regime"], row["batch_size"], row["runs"], row["reached"]) for row in rows] == [
@@ -1482,37 +1445,34 @@ def test_correlations_of_known_relations():
         "sensitivity": 10 - test_loss,
         "jacobian": np.ones((5, 4)),
         "sharpness": np.log2(batch_size),  # follows from the batch size
+        "adaptive_sharpness": own,
         "largest_eigenvalue": random.random((5, 4)),
         "test_loss": test_loss,
-        "test_accuracy": random.random((5, 4)),
-        "gap": own,
-        "accuracy_gap": random.random((5, 4)),
+        "test_error": random.random((5, 4)),
     }
-    nothing = {name: by_size[:0] for name, by_size in values.items()}
-    rows = hw1_3_sensitivity.summarize_correlations({"equal_epochs": values, "equal_loss": nothing})
-    assert len(rows) == 2 * 4 * 5
-    found = {(row["regime"], row["target"], row["measure"]): row for row in rows}
-    to_loss = found["equal_epochs", "test_loss", "sensitivity"]
-    assert to_loss["correlation"] == pytest.approx(-1, abs=0.03)  # of five points, moved inward
-    assert to_loss["partial"] is None  # batch size and test loss have the same order
+    rows = hw1_3_sensitivity.summarize_correlations({"equal_loss": values})
+    assert len(rows) == 3 * 6 and {row["batch_sizes"] for row in rows} == {5}
+    found = {(row["target"], row["measure"]): row for row in rows}
+    to_loss = found["test_loss", "sensitivity"]
+    assert to_loss["across"] == pytest.approx(-1, abs=0.03)  # of five points, moved inward
     assert to_loss["within"] == pytest.approx(-1, abs=1e-3)
-    assert found["equal_epochs", "gap", "sensitivity"]["within"] == pytest.approx(-1, abs=1e-3)
-    sharp = found["equal_epochs", "test_loss", "sharpness"]
-    assert sharp["correlation"] == pytest.approx(1, abs=0.03)
-    assert sharp["partial"] is sharp["within"] is None
-    jacobian = found["equal_epochs", "test_loss", "jacobian"]
-    assert jacobian["correlation"] is jacobian["partial"] is jacobian["within"] is None
-    eigenvalue = found["equal_epochs", "accuracy_gap", "largest_eigenvalue"]
+    assert found["test_loss", "adaptive_sharpness"]["within"] == pytest.approx(1, abs=1e-3)
+    sharp = found["test_loss", "sharpness"]
+    assert sharp["across"] == pytest.approx(1, abs=0.03) and sharp["within"] is None
+    jacobian = found["test_loss", "jacobian"]
+    assert jacobian["across"] is jacobian["within"] is None
+    eigenvalue = found["test_error", "largest_eigenvalue"]
     per_run = [stats.spearmanr(values["largest_eigenvalue"][:, run],
-                               values["accuracy_gap"][:, run]).statistic for run in range(4)]
-    assert eigenvalue["correlation"] == pytest.approx(np.tanh(np.mean(np.arctanh(per_run))))
-    ends = eigenvalue["correlation_low"], eigenvalue["correlation_high"]
-    assert ends[0] < eigenvalue["correlation"] < ends[1]
-    for row in rows:
-        reached = row["regime"] == "equal_epochs"
-        assert row["batch_sizes"] == (5 if reached else 0)
-        if not reached:
-            assert row["correlation"] is row["partial"] is row["within"] is None
+                               values["test_error"][:, run]).statistic for run in range(4)]
+    assert eigenvalue["across"] == pytest.approx(np.tanh(np.mean(np.arctanh(per_run))))
+    assert eigenvalue["across_low"] < eigenvalue["across"] < eigenvalue["across_high"]
+    # There is no calibrated test loss among the values, and below no batch size at all.
+    nothing = {name: by_size[:0] for name, by_size in values.items()}
+    empty = hw1_3_sensitivity.summarize_correlations({"equal_loss": nothing})
+    assert {row["batch_sizes"] for row in empty} == {0}
+    for row in [found["calibrated_test_loss", measure] for measure in values if
+                measure in hw1_3_sensitivity.MEASURES] + empty:
+        assert row["across"] is row["across_low"] is row["within"] is row["within_high"] is None
 
 
 # --- figures ---
@@ -1522,7 +1482,9 @@ SCRIPTS = ("hw1_1_simulate", "hw1_1_mnist", "hw1_2_pca", "hw1_2_gradnorm", "hw1_
 # Constants of the scripts that say how a figure looks and not what was done.
 LOOKS = {"LOOKS", "TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
          "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED", "MODEL_LABELS", "LOSS_LOOK",
-         "NORM_LOOK", "SHOWN_FROM", "NO_BARRIER", "TARGET_LOOKS", "KERNEL_COLORS",
+         "NETWORK_COLOR", "FEATURE_COLOR", "CALIBRATED_COLOR", "CALIBRATED",
+         "PARAMETERS_LABEL",
+         "NORM_LOOK", "SHOWN_FROM", "NO_BARRIER", "NO_CHANGE", "KERNEL_COLORS",
          "BLOCK_MARKERS"}
 
 
@@ -1575,29 +1537,49 @@ def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
 def test_a_depth_wins_in_the_figure_only_with_a_significant_difference(p_value, better, winner):
     results = stored("hw1_1_simulate")
     results["comparisons"] = [
-        {"function": "triangle wave", "better": better, "worse": 3 - better, "p_value": p_value},
-        {"function": "triangle wave", "better": 1, "worse": 4, "p_value": p_value}]
+        {"function": "square wave", "better": better, "worse": 3 - better, "p_value": p_value},
+        {"function": "square wave", "better": 1, "worse": 4, "p_value": p_value}]
     results["facts"] = hw1_1_simulate.collect_facts(results)
     figure = hw1_1_simulate.plot(results)
-    expected = ("undecided on sinc and square wave and triangle wave" if winner == "undecided"
-                else f"undecided on sinc and square wave, {winner} on triangle wave")
-    assert figure.get_suptitle().strip() == f"Best fit: {expected}"
-    assert titles(figure)[:3] == ["Sinc:\nbest: undecided", "Square wave:\nbest: undecided",
-                                  f"Triangle wave:\nbest: {winner}"]
+    expected = ("undecided on sinc and square wave" if winner == "undecided"
+                else f"undecided on sinc, {winner} on square wave")
+    assert figure.get_suptitle().strip().startswith(f"Best fit: {expected}; ")
+    assert titles(figure)[:2] == ["Sinc:\nbest: undecided", f"Square wave:\nbest: {winner}"]
+
+
+@pytest.mark.parametrize("learned, ending, runs", [
+    (False, "; none finds the tent map", "0 of 30"),
+    (True, "; 1 of 30 trainings find the tent map", "1 of 30")])
+def test_the_figure_says_how_many_trainings_find_the_tent_map(learned, ending, runs):
+    results = stored("hw1_1_simulate")
+    final_errors = results["curves"]["train_mse"]["tent map"]
+    for depth in (2, 4, 7):
+        for run in final_errors[depth]:
+            run[-1] = 0.2
+    final_errors[1][0][-1] = 1e-6  # one layer does not count
+    final_errors[4][0][-1] = 1e-6 if learned else 0.2
+    results["facts"] = hw1_1_simulate.collect_facts(results)
+    figure = hw1_1_simulate.plot(results)
+    assert figure.get_suptitle().strip().endswith(ending)
+    assert f"in {runs} runs" in titles(figure)[2]
 
 
 @pytest.mark.parametrize("clear", [True, False])
-def test_a_peak_is_marked_and_named_only_where_it_is_clear(clear):
+def test_peaks_are_named_only_where_they_are_clear(clear):
     results = stored("hw1_3_params")
     for name in ("true_labels", "random_labels"):
-        results["facts"][name].update(loss_peak_is_clear=clear, error_peak_is_clear=False)
-    error_panel, loss_panel = hw1_3_params.plot(results).axes
-    assert error_panel.get_title() == "Test error has no clear peak"
-    assert ("no clear peak" in loss_panel.get_title()) is not clear
-    stars = [line.get_xdata()[0] for line in loss_panel.lines if line.get_marker() == "*"]
-    facts = results["facts"]
-    assert stars == ([facts[name]["loss_peak_parameters"]
-                      for name in ("true_labels", "random_labels")] if clear else [])
+        results["facts"][name].update(loss_peak_is_clear=clear, error_peak_is_clear=False,
+                                      calibrated_peak_is_clear=False)
+        results["facts"][f"{name}_features"].update(loss_peak_is_clear=clear,
+                                                    error_peak_is_clear=clear)
+    error_title, *loss_titles = titles(hw1_3_params.plot(results))
+    of_features, of_networks = error_title.split("\n")
+    assert of_networks == "Trained networks: no clear peak"
+    for title in (of_features, *loss_titles):
+        assert ("peaks" in title) is clear
+    assert ("after one temperature no clear one" in loss_titles[0]) is clear
+    results["facts"]["random_labels"]["calibrated_peak_is_clear"] = True
+    assert (titles(hw1_3_params.plot(results))[1].endswith("one with 20% random labels")) is clear
 
 
 def test_no_threshold_is_drawn_where_no_network_fits():
@@ -1606,9 +1588,9 @@ def test_no_threshold_is_drawn_where_no_network_fits():
         results["facts"][name].update(fitted_width=None, fitted_parameters=None)
     figure = hw1_3_params.plot(results)
     assert figure.get_suptitle().startswith("No network fits its labels where 20%")
-    notes = [note.get_text() for panel in figure.axes for note in panel.texts]
-    assert not any("fitted" in note for note in notes)
-    assert notes.count("labels × classes") == 2  # where it is expected is drawn all the same
+    assert not any("that fits" in note.get_text() for panel in figure.axes for note in panel.texts)
+    for panel in figure.axes:  # where it is expected is drawn all the same
+        assert [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == ":"] == [1]
 
 
 @pytest.mark.parametrize("value, ci95, finding", [
@@ -1627,11 +1609,26 @@ def test_one_valley_is_said_only_of_comparisons_without_a_barrier_from_the_same_
                                       different_starts_barrier={"value": 3, "low": 2, "high": 4})
     figure = hw1_3_flatness.plot(results)
     assert figure.get_suptitle().startswith("Two batch sizes, same start: one valley.")
-    assert titles(figure)[:2] == ["Batch size: no wall from the same start",
-                                  "Learning rate: a wall even from the same start"]
+    assert titles(figure)[:2] == ["Batch size: same start, no wall",
+                                  "Learning rate: same start, a wall"]
     results["facts"]["batch_size"]["same_start_barrier"]["high"] = 0.3
     assert hw1_3_flatness.plot(results).get_suptitle().startswith(
         "Barriers from the same start are not far below")
+
+
+def test_the_titles_beside_the_lines_say_what_the_facts_say():
+    results = stored("hw1_3_flatness")
+    rescaling = {"largest_change_of_adaptive_sharpness": 1e-9, "eigenvalue_before": 1.0,
+                 "eigenvalue_after": 3.0}
+    excess = {"test_loss": {"value": 0.2}, "calibrated_test_loss": {"value": -0.09}}
+    results["facts"]["rescaling"].update(rescaling)
+    results["facts"]["excess_of_learning_rate"] = excess
+    assert {"Only adaptive sharpness stays", "Most of the excess was confidence"} <= set(
+        titles(hw1_3_flatness.plot(results)))
+    results["facts"]["rescaling"]["largest_change_of_adaptive_sharpness"] = 1e-3
+    excess["calibrated_test_loss"]["value"] = 0.11
+    assert {"Sharpness of a rescaled network", "Test loss before and after"} <= set(
+        titles(hw1_3_flatness.plot(results)))
 
 
 def test_networks_that_never_fit_are_counted_and_have_no_factor():
@@ -1645,7 +1642,7 @@ def test_networks_that_never_fit_are_counted_and_have_no_factor():
     figure = hw1_3_random_labels.plot(results)
     assert figure.get_suptitle().startswith("10 of 12 networks fit their labels")
     assert titles(figure)[0].startswith("Not all labels are learned")
-    assert "– times to 99.9 %" in titles(figure)[2]
+    assert "no ratio for 99.9 %" in titles(figure)[2]
     assert "Cost by size of training set" in titles(figure)[3]
     assert "– times with the most" in titles(figure)[3]
 
@@ -1654,17 +1651,38 @@ def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
     results = stored("hw1_3_sensitivity")
     results["curves"]["equal_loss"] = {name: [] for name in results["curves"]["equal_loss"]}
     for row in results["correlations"]:
-        if row["regime"] == "equal_loss":
-            for name in ("correlation", "partial", "within"):
-                row[name] = row[f"{name}_low"] = row[f"{name}_high"] = None
+        row["batch_sizes"] = 0
+        for name in ("across", "within"):
+            row[name] = row[f"{name}_low"] = row[f"{name}_high"] = None
     results["facts"] = hw1_3_sensitivity.collect_facts(results)
     figure = hw1_3_sensitivity.plot(results)
     assert png_of(figure, results)
     loss_panel = figure.axes[2]
     assert [line.get_label() for line in loss_panel.lines
             if not line.get_label().startswith("_")] == ["equal epochs"]
-    assert titles(figure)[0] == "Among runs of one batch size, clear with both: none"
-    assert figure.get_suptitle().startswith("Sensitivity is not shown to follow test loss")
+    assert titles(figure)[0] == "Sensitivity: no clear order"
+    assert figure.get_suptitle().startswith("Sensitivity does not clearly order")
+
+
+@pytest.mark.parametrize("clear, title", [
+    (["sensitivity", "jacobian"], "by test loss and error. Sharpness does not clearly"),
+    (["sensitivity", "largest_eigenvalue"], "by test loss and error. Sharpness does too"),
+    (["sharpness"], "Sensitivity does not clearly order")])
+def test_the_title_names_only_what_is_clear(clear, title):
+    leads = dict.fromkeys(hw1_3_sensitivity.SHARPNESS_MEASURES)
+    facts = {"clear_measures": clear, "lead_of_sensitivity": leads}
+    assert title in hw1_3_sensitivity.figure_title(facts)
+
+
+def test_without_a_temperature_the_test_loss_is_drawn_as_it_is():
+    results = stored("hw1_3_sensitivity")
+    del results["curves"]["equal_loss"]["calibrated_test_loss"]
+    panel = hw1_3_sensitivity.plot(results).axes[0]
+    assert panel.get_ylabel() == "test loss (nats)"
+    drawn = panel.collections[0].get_offsets()
+    values = results["curves"]["equal_loss"]
+    np.testing.assert_array_equal(drawn[:, 1], np.ravel(values["test_loss"]))
+    np.testing.assert_array_equal(drawn[:, 0], np.ravel(values["sensitivity"]))
 
 
 def test_a_search_without_critical_points_is_drawn():

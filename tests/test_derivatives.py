@@ -2,6 +2,7 @@
 """
 
 from common.derivatives import (
+    adaptive_sharpness,
     curvature,
     epsilon_sharpness,
     gradient,
@@ -12,7 +13,7 @@ from common.derivatives import (
     loss_at,
 )
 from common.models import mlp
-from common.parameters import parameter_vectors, unflatten
+from common.parameters import parameter_vectors, rescale, unflatten
 from common.training import cross_entropy, run_generators
 
 import pytest
@@ -121,6 +122,19 @@ def test_the_largest_eigenvalue_is_the_most_positive_one_not_the_largest_in_magn
     torch.testing.assert_close(measured, torch.full((2,), 3.0).double(), rtol=1e-7, atol=0)
 
 
+def test_scales_give_the_largest_eigenvalue_of_the_scaled_hessian(problem):
+    model, vectors, images, labels = problem
+    loss = loss_at(model, images, labels, cross_entropy)
+    hessians = torch.stack([
+        torch.autograd.functional.hessian(lambda each: loss(each.unsqueeze(0)).sum(), vector)
+        for vector in vectors])
+    scales = normal(*vectors.shape, seed=6).exp()
+    # S H S is symmetric; its eigenvalues are those of S² H, the Hessian divided by P = S⁻².
+    expected = torch.linalg.eigvals(scales.square().unsqueeze(2) * hessians).real.amax(1)
+    measured = largest_eigenvalue(loss, vectors, tolerance=1e-6, scales=scales)
+    torch.testing.assert_close(measured, expected, rtol=2e-6, atol=0)
+
+
 def test_curvature_of_a_quadratic_is_the_same_everywhere(saddle):
     matrix, points = saddle
     directions = points.flip(1)
@@ -143,25 +157,39 @@ def test_curvature_matches_the_second_difference_of_the_loss(problem):
 # --- sharpness ---
 
 
+def keskars_box(points, epsilon):
+    return epsilon * (points.abs() + 1)
+
+
+def adaptive_box(points, epsilon):
+    return epsilon * points.abs()
+
+
+# Each measure with the sides of its box.
+BOTH_MEASURES = pytest.mark.parametrize("measure, box", [(epsilon_sharpness, keskars_box),
+                                                         (adaptive_sharpness, adaptive_box)])
+
+
+@BOTH_MEASURES
 @pytest.mark.parametrize("steps", [1, 4])
-def test_sharpness_of_a_linear_loss_is_its_slope_over_the_box(steps):
+def test_sharpness_of_a_linear_loss_is_its_slope_over_the_box(measure, box, steps):
     slopes = torch.tensor([[1.0, -2.0, 0.0], [0.5, 4.0, -1.0]], dtype=torch.float64)
     points = torch.tensor([[0.0, 1.0, 3.0], [2.0, -1.0, 0.5]], dtype=torch.float64)
     start = 3 + (slopes * points).sum(1)
-    rise = 0.01 * (slopes.abs() * (points.abs() + 1)).sum(1)  # every coordinate at its edge
-    sharpness = epsilon_sharpness(lambda vectors: 3 + (slopes * vectors).sum(1), points,
-                                  epsilon=0.01, steps=steps)
+    rise = (slopes.abs() * box(points, 0.01)).sum(1)  # every coordinate at its edge
+    sharpness = measure(lambda vectors: 3 + (slopes * vectors).sum(1), points, epsilon=0.01,
+                        steps=steps)
     torch.testing.assert_close(sharpness, 100 * rise / (1 + start), **EXACT)
 
 
-def test_sharpness_of_separable_bowls_is_reached_at_the_far_corner():
+@BOTH_MEASURES
+def test_sharpness_of_separable_bowls_is_reached_at_the_far_corner(measure, box):
     centers = torch.tensor([[0.3, -0.2, 1.0]], dtype=torch.float64)
     points = torch.tensor([[0.31, -0.2001, 0.9]], dtype=torch.float64)
-    box = 0.05 * (points.abs() + 1)
     start = (points - centers).square().sum(1)
-    farthest = ((points - centers).abs() + box).square().sum(1)  # away from every centre
-    sharpness = epsilon_sharpness(lambda vectors: (vectors - centers).square().sum(1), points,
-                                  epsilon=0.05)
+    # away from every centre
+    farthest = ((points - centers).abs() + box(points, 0.05)).square().sum(1)
+    sharpness = measure(lambda vectors: (vectors - centers).square().sum(1), points, epsilon=0.05)
     torch.testing.assert_close(sharpness, 100 * (farthest - start) / (1 + start), **EXACT)
 
 
@@ -171,25 +199,40 @@ def test_sharpness_is_zero_at_the_top_of_a_hill(saddle):
     assert epsilon_sharpness(hill, torch.zeros_like(points)).tolist() == [0, 0]
 
 
-def test_sharpness_finds_what_lbfgsb_finds(problem):
+@BOTH_MEASURES
+def test_sharpness_finds_what_lbfgsb_finds(problem, measure, box):
     """Keskar's own optimizer, run to convergence from the same point."""
     model, vectors, images, labels = problem
     loss, epsilon = loss_at(model, images, labels, cross_entropy), 0.01
-    measured = epsilon_sharpness(loss, vectors, epsilon)
+    measured = measure(loss, vectors, epsilon)
     for vector, sharpness in zip(vectors, measured):
 
         def negative(point):
             point = torch.from_numpy(point).unsqueeze(0)
             return -float(loss(point)), -gradient(loss, point)[0].numpy()
 
-        box = epsilon * (vector.abs() + 1)
-        bounds = optimize.Bounds((vector - box).numpy(), (vector + box).numpy())
+        sides = box(vector, epsilon)
+        bounds = optimize.Bounds((vector - sides).numpy(), (vector + sides).numpy())
         result = optimize.minimize(negative, vector.numpy(), jac=True, method="L-BFGS-B",
                                    bounds=bounds)
         start = float(loss(vector.unsqueeze(0)))
         # Two local maxima of a nearly linear problem; a coordinate whose maximum lies inside the
         # box may cost ours a little.
         assert sharpness >= 0.99 * 100 * (-result.fun - start) / (1 + start)
+
+
+@pytest.mark.parametrize("scale", [1 / 7, 3.0, 1e3])  # none is a power of two: digits are rounded
+def test_adaptive_sharpness_knows_nothing_of_a_rescaling(scale):
+    model = mlp([6, 5, 5, 4], run_generators(0, 3, "initialization"))
+    vectors = parameter_vectors(model).double()
+    labels = torch.randint(4, (20,), generator=torch.Generator().manual_seed(1))
+    loss = loss_at(model, normal(20, 1, 2, 3, seed=1), labels, cross_entropy)
+    scaled = rescale(vectors, model, scale)
+    before, after = (adaptive_sharpness(loss, points) for points in (vectors, scaled))
+    # The rise is a small difference of losses that are rounded in the sixteenth digit.
+    torch.testing.assert_close(after, before, rtol=1e-10, atol=0)
+    keskars = [epsilon_sharpness(loss, points) for points in (vectors, scaled)]
+    assert (abs(keskars[1] / keskars[0] - 1) > 0.1).all()
 
 
 # --- sensitivity to the input ---

@@ -9,8 +9,11 @@ def columns(name, median, lowest, highest):
     return {f"{name}_median": median, f"{name}_lowest": lowest, f"{name}_highest": highest}
 
 
-def results(heights):
-    """Made-up results: lines whose barriers from different starts are the heights (pairs,)."""
+def results(heights, calibrated=(1.5, 1.5, 1.5)):
+    """Made-up results: lines whose barriers from different starts are the heights (pairs,).
+
+    calibrated are the test losses of the larger learning rate after a temperature.
+    """
     changes = {"batch_size": 1024, "learning_rate": 0.01}
     table, comparisons, curves = [], [], {"alpha": [0.0, 0.5, 1.0]}
     for name, end in changes.items():
@@ -24,10 +27,17 @@ def results(heights):
         walls = [[0.0, 0.5 + height, 1.0] for height in heights]
         curves[name] = {"same": {"train_loss": flat}, "different": {"train_loss": walls}}
     solutions = [columns("test_loss", loss, loss - 1, loss + 1)
+                 | columns("calibrated_test_loss", 4, 3, 5) | columns("temperature", 2, 1, 3)
                  | columns("largest_eigenvalue", 2, 1, 3) | columns("uncertainty", 0.1, 0, 0.2)
+                 | columns("adaptive_sharpness", 7, 6, 8)
                  for loss in (5, 6, 7)]
-    rescaling = [{"scale": scale, "largest_eigenvalue_median": value, "largest_output_change": 0}
+    curves["solutions"] = {
+        "base": {"test_loss": [1.0, 2.0, 3.0], "calibrated_test_loss": [1.0, 1.0, 1.0]},
+        "learning_rate": {"test_loss": [2.0, 4.0, 6.0], "calibrated_test_loss": calibrated}}
+    rescaling = [{"scale": scale, "largest_eigenvalue_median": value, "largest_output_change": 0,
+                  "sharpness_median": 10 * value, "adaptive_sharpness_median": 7}
                  for scale, value in ((0.25, 32), (1, 2), (4, 50))]
+    curves["rescaling"] = {"adaptive_sharpness": [[7.0, 9.0], [7.0, 10.0], [7.0, 10.5]]}
     return {"constants": {"CHANGES": changes, "SCALES": [0.25, 1, 4]}, "table": table,
             "comparisons": comparisons, "solutions": solutions, "rescaling": rescaling,
             "curves": curves}
@@ -47,8 +57,24 @@ def test_facts_compare_the_barriers_and_the_minima():
         assert comparison["p_value"] == pytest.approx(2 * 0.07418, rel=1e-3)
     assert list(facts["minima"]) == ["base", "batch_size", "learning_rate"]
     assert facts["minima"]["learning_rate"]["test_loss"] == {"value": 7, "low": 6, "high": 8}
-    assert facts["rescaling"] == {"divided_by": 4, "eigenvalue_before": 2, "eigenvalue_after": 32,
-                                  "largest_output_change": 0}
+    assert facts["minima"]["base"]["adaptive_sharpness"] == {"value": 7, "low": 6, "high": 8}
+    assert facts["rescaling"] == {
+        "divided_by": 4, "eigenvalue_before": 2, "eigenvalue_after": 32, "sharpness_before": 20,
+        "sharpness_after": 320, "adaptive_sharpness": 7, "largest_output_change": 0,
+        "largest_change_of_adaptive_sharpness": pytest.approx(0.1)}  # from 10 to 9
+
+
+def test_the_excess_of_the_larger_rate_is_that_of_each_run():
+    excess = hw1_3_flatness.collect_facts(results([1.0, 2.0]))["excess_of_learning_rate"]
+    # Differences of 1, 2 and 3: their standard error is 1 / √3, Student's quantile 4.303.
+    assert excess["test_loss"] == {"value": pytest.approx(2),
+                                   "ci95": pytest.approx(2.4841, rel=1e-4)}
+    assert excess["calibrated_test_loss"] == {"value": 0.5, "ci95": 0}
+
+
+def test_there_is_no_excess_without_a_temperature():
+    facts = hw1_3_flatness.collect_facts(results([1.0, 2.0], calibrated=None))
+    assert facts["excess_of_learning_rate"]["calibrated_test_loss"] == {"value": None, "ci95": None}
 
 
 @pytest.mark.parametrize("heights", [[1.0], [2.0, 2.0]])

@@ -1,62 +1,98 @@
 """The facts about sensitivity, from rows made by hand."""
 
 import hw1_3_sensitivity
-from common.statistics import correlation_within_groups
 
 import numpy as np
 import pytest
+from scipy import stats
+
+QUANTITIES = ("sensitivity", "sharpness", "adaptive_sharpness", "largest_eigenvalue",
+              *hw1_3_sensitivity.TARGETS)
 
 
-def results(runs, sizes=2):
-    """Made-up results of so many runs of two batch sizes, of which `sizes` reached equal loss."""
+def results(runs, sizes=6):
+    """Made-up results of so many runs, of which `sizes` batch sizes reached equal loss."""
     random = np.random.default_rng(0)
     rows = []
-    for target in ("test_loss", "test_accuracy"):
+    for target in hw1_3_sensitivity.TARGETS:
         for place, measure in enumerate(hw1_3_sensitivity.MEASURES):
-            row = {"regime": "equal_loss", "target": target, "measure": measure}
-            for name in ("correlation", "partial", "within"):
-                row |= {name: 0.1 * place, f"{name}_low": -0.5, f"{name}_high": None}
+            row = {"target": target, "measure": measure, "batch_sizes": sizes}
+            for name in ("across", "within"):
+                row |= {name: 0.1 * place, f"{name}_low": 0.1 * place - 0.2, f"{name}_high": 0.9}
             rows.append(row)
-    values = {name: random.standard_normal((2, runs))[:sizes].tolist()
-              for name in ("sensitivity", "sharpness", "test_loss")}
-    values["train_loss"] = [[0.0499] * runs, [0.0502] * runs][:sizes]
+    values = {name: random.standard_normal((sizes, runs)).tolist() for name in QUANTITIES}
     return {"settings": {"target_loss": 0.05}, "correlations": rows,
             "curves": {"equal_loss": values},
             "table": [{"regime": "equal_epochs", "train_loss": loss} for loss in (0.2, 0.1, 0.4)]}
 
 
-def test_facts_have_the_correlations_and_how_equal_the_loss_is():
-    facts = hw1_3_sensitivity.collect_facts(results(runs=5))
-    assert facts["batch_sizes"] == 2
-    assert facts["largest_loss_deviation"] == pytest.approx(0.004)
+def test_facts_have_the_correlations_and_which_are_clear():
+    stored = results(runs=5)
+    facts = hw1_3_sensitivity.collect_facts(stored)
+    assert facts["batch_sizes"] == 6
     assert facts["equal_epochs_train_loss"] == {"lowest": 0.1, "of_largest_batch": 0.4}
     assert list(facts["at_equal_loss"]) == list(hw1_3_sensitivity.MEASURES)
-    with_loss, with_error = (facts["at_equal_loss"]["sharpness"][target]["within"]
-                             for target in ("test_loss", "test_error"))
-    assert with_loss == {"value": pytest.approx(0.3), "low": -0.5, "high": None}
-    assert with_error == {"value": pytest.approx(-0.3), "low": None, "high": 0.5}
+    link = facts["at_equal_loss"]["sharpness"]["test_error"]["within"]
+    assert link == {"value": pytest.approx(0.3), "low": pytest.approx(0.1), "high": 0.9}
+    # The lower ends are -0.2, -0.1, 0, 0.1, 0.2 and 0.3.
+    assert facts["clear_measures"] == ["sharpness", "adaptive_sharpness", "largest_eigenvalue"]
+    stored["correlations"][-1]["across_low"] = None  # of one target alone
+    facts = hw1_3_sensitivity.collect_facts(stored)
+    assert facts["clear_measures"] == ["sharpness", "adaptive_sharpness"]
 
 
-def test_the_lead_is_a_difference_of_fishers_z_with_the_jackknifes_interval():
+def test_the_lead_of_sensitivity_is_a_paired_difference_of_fishers_z():
     stored = results(runs=5)
-    lead = hw1_3_sensitivity.collect_facts(stored)["lead_of_sensitivity"]
-    x, y, target = (np.array(stored["curves"]["equal_loss"][name]).T
-                    for name in ("sensitivity", "sharpness", "test_loss"))
+    leads = hw1_3_sensitivity.collect_facts(stored)["lead_of_sensitivity"]
+    values = {name: np.array(by_size) for name, by_size in stored["curves"]["equal_loss"].items()}
 
-    def difference(kept):
-        return (np.arctanh(correlation_within_groups(x[kept], target[kept])[0])
-                - np.arctanh(correlation_within_groups(y[kept], target[kept])[0]))
+    def z_of_run(measure, run):
+        ranks = stats.spearmanr(values[measure][:, run], values["calibrated_test_loss"][:, run])
+        return np.arctanh(ranks.statistic)
 
-    assert lead["value"] == pytest.approx(difference(np.arange(5)))
-    left_out = [difference(np.delete(np.arange(5), run)) for run in range(5)]
-    # The jackknife's standard error, by its usual formula, times Student's quantile.
-    error = np.sqrt(4 / 5 * np.sum((left_out - np.mean(left_out)) ** 2))
-    assert lead["ci95"] == pytest.approx(2.776445 * error)
+    p_values = []
+    for measure, lead in leads.items():
+        own = [z_of_run("sensitivity", run) for run in range(5)]
+        test = stats.ttest_rel(own, [z_of_run(measure, run) for run in range(5)])
+        interval = test.confidence_interval()
+        assert lead["difference"]["value"] == pytest.approx((interval.low + interval.high) / 2)
+        assert lead["difference"]["ci95"] == pytest.approx((interval.high - interval.low) / 2)
+        p_values.append(test.pvalue)
+    # Holm's: the smallest counts threefold.
+    smallest = list(leads)[int(np.argmin(p_values))]
+    assert leads[smallest]["p_value"] == pytest.approx(min(1, 3 * min(p_values)))
 
 
-@pytest.mark.parametrize("runs, sizes", [(3, 2), (5, 0)])
-def test_there_is_no_lead_where_too_few_runs_are_compared(runs, sizes):
+def test_the_cost_of_the_largest_batch_is_that_of_each_run():
+    stored = results(runs=3)
+    stored["curves"]["equal_loss"]["test_error"] = [[0.1, 0.2, 0.3], [9.0] * 3, [0.2, 0.4, 0.6]]
+    cost = hw1_3_sensitivity.collect_facts(stored)["cost_of_largest_batch"]["test_error"]
+    # Differences of 0.1, 0.2 and 0.3: their standard error is 0.1 / √3, Student's quantile 4.303.
+    assert cost == {"value": pytest.approx(0.2), "ci95": pytest.approx(0.24841, rel=1e-4)}
+
+
+@pytest.mark.parametrize("runs, sizes", [(1, 6), (5, 0), (5, 1)])
+def test_there_is_no_interval_where_too_little_is_compared(runs, sizes):
     facts = hw1_3_sensitivity.collect_facts(results(runs, sizes))
-    assert facts["lead_of_sensitivity"] == {"value": None, "ci95": None}
+    for lead in facts["lead_of_sensitivity"].values():
+        assert lead["difference"]["ci95"] is None and lead["p_value"] is None
+    assert {cost["ci95"] for cost in facts["cost_of_largest_batch"].values()} == {None}
     assert facts["batch_sizes"] == sizes
-    assert (facts["largest_loss_deviation"] is None) is (sizes == 0)
+
+
+def test_a_measure_that_is_the_same_for_all_batch_sizes_has_no_lead_over_it():
+    stored = results(runs=5)
+    stored["curves"]["equal_loss"]["sharpness"] = [[0.0] * 5] * 6
+    leads = hw1_3_sensitivity.collect_facts(stored)["lead_of_sensitivity"]
+    assert leads["sharpness"] == {"difference": {"value": None, "ci95": None}, "p_value": None}
+    assert leads["adaptive_sharpness"]["p_value"] is not None
+
+
+def test_without_a_temperature_there_is_no_lead_and_no_cost_after_it():
+    stored = results(runs=5)
+    del stored["curves"]["equal_loss"]["calibrated_test_loss"]
+    facts = hw1_3_sensitivity.collect_facts(stored)
+    nothing = {"value": None, "ci95": None}
+    assert facts["cost_of_largest_batch"]["calibrated_test_loss"] == nothing
+    assert facts["cost_of_largest_batch"]["test_error"]["ci95"] > 0
+    assert {lead["p_value"] for lead in facts["lead_of_sensitivity"].values()} == {None}

@@ -10,6 +10,8 @@ from common.evaluation import evaluate, predict
 from common.models import mlp
 from common.parameters import flatten, interpolate, parameter_vectors, rescale, unflatten
 from common.pieces import join_groups
+from common.results import as_stored
+from common.temperature import calibrate
 from common.training import cross_entropy, run_generators, train
 
 import numpy as np
@@ -149,7 +151,7 @@ def test_the_rescaled_solutions_are_measured_scale_by_scale(pair, monkeypatch):
     assert [(row["scale"], row["runs"]) for row in rows] == [(1, 2), (4, 2)]
     # powers of two change no digit of the function, yet the norm and the sharpness of its weights
     assert [row["largest_output_change"].item() for row in rows] == [0, 0]
-    for name in ("test_loss", "uncertainty"):
+    for name in ("test_loss", "uncertainty", "adaptive_sharpness", "calibrated_test_loss"):
         assert rows[0][f"{name}_median"] == rows[1][f"{name}_median"] > 0
     test_losses, _ = evaluate(model, images[60:], labels[60:], unflatten(first, model))
     assert rows[0]["test_loss_median"] == pytest.approx(test_losses.mean().item())  # of two runs
@@ -165,9 +167,11 @@ def test_the_largest_change_of_an_output_is_that_of_all_runs(monkeypatch):
     """A change that a function that is not rescaled right would show."""
     monkeypatch.setattr(experiment, "SCALES", (1.0,))
     first = {"train_loss": np.array([1.0, 2.0]), "output_change": np.array([1e-9, 0.2]),
-             "largest_eigenvalue": np.array([4.0, 5.0]), "sharpness": np.array([7.0, 8.0])}
+             "largest_eigenvalue": np.array([4.0, 5.0]), "sharpness": np.array([7.0, 8.0]),
+             "adaptive_sharpness": np.array([1.0, 2.0])}
     second = {"train_loss": np.array([3.0]), "output_change": np.array([0.0]),
-              "largest_eigenvalue": np.array([9.0]), "sharpness": np.array([9.0])}
+              "largest_eigenvalue": np.array([9.0]), "sharpness": np.array([9.0]),
+              "adaptive_sharpness": np.array([3.0])}
     (row,), curves = experiment.summarize_rescaled(join_groups({
         ("scale", 1.0, 0): first, ("scale", 1.0, 2): second, ("scale", 4.0, 0): second}))
     assert (row["runs"], row["largest_output_change"]) == (3, 0.2)
@@ -188,19 +192,26 @@ def test_an_output_that_a_scale_changes_is_seen(pair, monkeypatch):
 
 
 def test_every_row_with_a_flatness_says_how_confident_its_networks_are(pair, monkeypatch):
-    _, first, second, images, labels = pair
+    model, first, second, images, labels = pair
     data, settings = task(images, labels, monkeypatch)
     solutions = {"base": first, "batch_size": second, "learning_rate": 2 * second}
     monkeypatch.setattr(experiment, "train_all", lambda *_: solutions)
     monkeypatch.setattr(experiment, "load_dataset", lambda *_: data)
     settings.epochs, settings.dataset, settings.data_dir = 1, "made up", "data"
     results = experiment.run(settings)
+    sharpness = {f"{name}_median" for name in experiment.SHARPNESS_MEASURES}
     for table, columns in (("table", {"curvature_median"}),
-                           ("solutions", {"largest_eigenvalue_median", "sharpness_median"}),
-                           ("rescaling", {"largest_eigenvalue_median", "sharpness_median"})):
+                           ("solutions", sharpness), ("rescaling", sharpness)):
         beside = {"train_loss_median", "weight_norm_median", "uncertainty_median"}
         for row in results[table]:
             assert columns | beside <= set(row)
+    for name, vectors in solutions.items():
+        row = results["solutions"][list(solutions).index(name)]
+        calibrated = calibrate(mlp([16, 8, 6, 10], run_generators(0, 3, "initialization")), data,
+                               settings.train_size, unflatten(vectors, model))
+        by_run = results["curves"]["solutions"][name]["calibrated_test_loss"]
+        assert by_run.tolist() == calibrated["calibrated_test_loss"].tolist()
+        assert row["temperature_median"] == pytest.approx(calibrated["temperature"].median().item())
     norms = [row["weight_norm_median"] for row in results["solutions"]]
     assert norms == pytest.approx([vectors.norm(dim=1).median().item()
                                    for vectors in solutions.values()])
@@ -222,3 +233,13 @@ def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set
     updates = {(row["comparison"], row["end"]): row["updates"] for row in results["table"]}
     assert updates == {("batch_size", 64): 1, ("batch_size", 40): 1, ("learning_rate", 1e-3): 1,
                        ("learning_rate", 1e-2): 1}
+    # All training images are used: none is left to fit a temperature on, which no fact needs.
+    assert {row["calibrated_test_loss_median"] for row in results["solutions"]} == {None}
+    results["settings"] = {"runs": 1, "seed": 0, "quick": False}
+    results["environment"] = {"dataset": "digits"}
+    results = as_stored(results)
+    results["facts"] = experiment.collect_facts(results)
+    excess = results["facts"]["excess_of_learning_rate"]
+    assert excess["calibrated_test_loss"] == {"value": None, "ci95": None}
+    assert "Test loss before and after" in [panel.get_title() for panel in
+                                            experiment.plot(results).axes]

@@ -14,7 +14,6 @@ from common.statistics import (
     is_significant,
     mean_ci95,
     mean_columns,
-    partial_spearman,
     place_of_reaching,
     quartile_columns,
     range_columns,
@@ -109,26 +108,6 @@ def test_one_point_of_many_carries_no_correlation():
     assert spearman_ci95(x, y) == (None, None, None)
     y[20:] = 0.2
     assert None not in spearman_ci95(x, y)
-
-
-def test_a_partial_correlation_is_that_of_the_residuals_of_the_ranks():
-    random = np.random.default_rng(2)
-    given = random.normal(size=40)
-    x, y = given + random.normal(size=40), given**3 + random.normal(size=40)
-    ranks = [stats.rankdata(values) for values in (x, y, given)]
-    residuals = []
-    for values in ranks[:2]:
-        slope, offset = np.polyfit(ranks[2], values, 1)
-        residuals.append(values - slope * ranks[2] - offset)
-    expected = np.corrcoef(*residuals)[0, 1]
-    assert partial_spearman(x, y, given) == pytest.approx(expected)
-    assert abs(expected) < 0.2 < spearman(x, y)
-
-
-def test_what_follows_from_the_given_has_no_partial_correlation():
-    given, y = np.arange(6.0), np.array([2.0, 1.0, 4.0, 3.0, 6.0, 5.0])
-    assert np.isnan(partial_spearman(given**2, y, given))
-    assert np.isnan(partial_spearman(given, y, np.ones(6)))
 
 
 def test_correlations_of_runs_are_averaged_in_fishers_z():
