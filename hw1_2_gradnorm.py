@@ -1,45 +1,37 @@
-"""Does the gradient's norm fall with the loss, or does it rise while the loss falls?
+"""Does the gradient's norm fall with the loss, and if not, what keeps it up?
 
-Loss and gradient of the whole training set are followed through the training of ReLU networks: on a
-function, where every step uses all points, and on images, where a step uses a mini-batch. The
-learning rate is constant. One network of each task is trained again with a rate that falls to zero
-along a half cosine, to see how much of the effect comes from the step size.
+Loss and gradient of the whole training set are followed through the training of ReLU networks: on
+a function, where every step uses all points, and on images, where a step uses a mini-batch. On the
+function the largest curvature is followed too, in trainings by Adam and by plain gradient descent:
+it says how near each training is to the edge of stability, beyond which steps overshoot.
 
     python hw1_2_gradnorm.py              # the report's figure
     python hw1_2_gradnorm.py --quick      # a tour in seconds
 """
 
-from math import ceil
 from typing import NamedTuple
 
 from common.command_line import Flag, UsageError, main, positive_integer, positive_number
 from common.data import dataset_title, first_images, grid, load_dataset, sinc
-from common.derivatives import loss_and_gradient_of_model
+from common.derivatives import (
+    largest_eigenvalue,
+    loss_and_gradient,
+    loss_and_gradient_of_model,
+    loss_at,
+)
 from common.models import mlp, mlp_widths
-from common.parameters import flatten
+from common.parameters import flatten, parameter_vectors
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
-from common.plotting import (
-    COLORS,
-    GREY,
-    MARKERS,
-    draw_ranges,
-    find_row,
-    legend_below,
-    new_figure,
-)
-from common.statistics import (
-    correlation_columns,
-    fisher_z,
-    holm,
-    interval_columns,
-    range_columns,
-    ratio_columns,
-    spearman,
-)
+from common.plotting import COLORS, GREY, MARKERS, find_row, legend_below, new_figure
+from common.progress import advance
+from common.statistics import range_columns, ratio_columns
 from common.training import (
+    check_finite,
+    cosine_schedule,
     count_steps,
     cross_entropy,
     expand_to_runs,
+    make_optimizer,
     mean_squared_error,
     run_generators,
     train,
@@ -48,14 +40,13 @@ from common.training import (
 import numpy as np
 import scipy
 import torch
-from matplotlib.ticker import LogLocator, NullLocator
 from torch import nn
 
 # --- settings ---
 
 FLAGS = {
-    "runs": Flag(positive_integer, 6, quick=3, help="runs of each network"),
-    "steps": Flag(positive_integer, 20_000, quick=500,
+    "runs": Flag(positive_integer, 6, quick=3, help="runs of each training"),
+    "steps": Flag(positive_integer, 10_000, quick=500,
                   help="training steps on the function, each on all points"),
     "points": Flag(positive_integer, 128, quick=128,
                    help="training points of the function, evenly spaced on [0, 1]"),
@@ -68,47 +59,48 @@ FLAGS = {
 }
 
 
-class Network(NamedTuple):
-    """A network to follow: the features of its layers, and whether its learning rate falls."""
+class Training(NamedTuple):
+    """How networks are trained.
 
-    widths: list
-    cosine: bool
+    Without a rate the optimizer, one of torch.optim, has the rate of the settings. With cosine the
+    rate falls to zero along a half cosine.
+    """
+
+    optimizer: type
+    rate: float | None = None
+    cosine: bool = False
 
 
-PARAMETERS = 571  # of the networks on the function, as in the first experiment
-FUNCTION_NETWORKS = {
-    "1-hidden": Network(mlp_widths(1, PARAMETERS), cosine=False),
-    "4-hidden": Network(mlp_widths(4, PARAMETERS), cosine=False),
-    "7-hidden": Network(mlp_widths(7, PARAMETERS), cosine=False),
-    "4-hidden-cosine": Network(mlp_widths(4, PARAMETERS), cosine=True),
+# Run k of all trainings of a task starts from the same weights and sees the same data order.
+CONSTANT, FALLING = "Adam", "Adam, rate falls"
+FUNCTION_TRAININGS = {
+    CONSTANT: Training(torch.optim.Adam),
+    FALLING: Training(torch.optim.Adam, cosine=True),
+    "gradient descent, rate 0.01": Training(torch.optim.SGD, rate=0.01),
+    "gradient descent, rate 0.02": Training(torch.optim.SGD, rate=0.02),
+    "gradient descent, rate 0.05": Training(torch.optim.SGD, rate=0.05),
 }
-IMAGE_NETWORKS = {
-    "3-hidden": Network([784, 32, 32, 32, 10], cosine=False),
-    "3-hidden-cosine": Network([784, 32, 32, 32, 10], cosine=True),
+IMAGE_TRAININGS = {
+    CONSTANT: Training(torch.optim.Adam),
+    FALLING: Training(torch.optim.Adam, cosine=True),
 }
-# Each network with a falling rate, and its control: the same network at the constant rate. Run k of
-# both starts from the same weights and sees the same data order.
-CONSTANT_RATE_CONTROL = {"4-hidden-cosine": "4-hidden", "3-hidden-cosine": "3-hidden"}
 FUNCTION_TASK = "sinc"
-# The networks that the report speaks of, one of each task. Most runs of "4-hidden" stall.
-TYPICAL = ("7-hidden", "3-hidden")
+FUNCTION_WIDTHS = mlp_widths(7, 571)  # seven hidden layers; 571 parameters as in the first script
+IMAGE_WIDTHS = [784, 32, 32, 32, 10]
 # Runs in one stack. A stack of networks on the function takes little longer than one of them; on
 # images, two small stacks take as long as a large one.
 FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 3
-# What a training step costs, one of "1-hidden" being 1; on images with what is recorded.
-STEP_COSTS = {"1-hidden": 1.0, "4-hidden": 0.8, "7-hidden": 1.0, "4-hidden-cosine": 0.8,
-              "3-hidden": 2.3, "3-hidden-cosine": 2.3}
-# Steps at which loss and gradient are recorded; rounding to whole steps merges the first few. On
-# images each record costs as much as an epoch.
-FUNCTION_RECORDS, IMAGE_RECORDS = 400, 60
-CHECKS = 100  # times that a training on the function is checked for divergence
+# Steps at which a training is recorded; rounding to whole steps merges the first few. On images
+# each record costs as much as an epoch, on the function as much as a hundred steps.
+IMAGE_RECORDS = 60
+STEPS_PER_RECORD, FEWEST_RECORDS = 125, 16  # of a training on the function
 FEWEST_STEPS = 4  # of a training: two in the early phase (see early_records), two in the late one
 EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
 # One record late in training is noisy. What stands for the end of the early phase is the mean over
 # this fraction of its steps, and what stands for the end of training, over that of all steps.
 EARLY_END, END = 0.5, 0.1
-STALLED = 10  # a run has stalled if its final loss is more than so many times that of the best run
-SMOOTHED = 9  # records in the running median that smooths a loss before its slope is taken
+AT_EDGE = 0.9  # of its limit: a curvature above it is called at the edge of stability
+EIGENVALUE_TOLERANCE = 0.01  # relative; small beside 1 − AT_EDGE
 SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that logarithms exist
 
 
@@ -118,13 +110,13 @@ SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that log
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension, which inputs that all
 # runs share lack. See common/models.py.
-def build_model(network, run_numbers, settings):
+def build_model(widths, run_numbers, settings):
     """A stack of networks, one for each run, initialized from (seed, run number)."""
     generators = run_generators(settings.seed, run_numbers, "initialization")
-    return mlp(network.widths, generators).to(settings.device)
+    return mlp(widths, generators).to(settings.device)
 
 
-# --- training and measuring ---
+# --- training ---
 
 
 def record_steps(total, count):
@@ -141,32 +133,148 @@ def record_steps(total, count):
     return np.unique(np.concatenate([in_logarithm, evenly]).round().astype(int))
 
 
-def observe(model, inputs, targets, loss_function, steps, **training):
-    """Trains a model and records it at each of the steps, before the parameters move.
+def train_on_function(model, inputs, targets, training, record_at, settings):
+    """Trains a stack on all points (N, 1) in every step, in place, and records it at some steps.
 
-    inputs (N, ...) and targets (N, ...) are the whole training set; training are further arguments
-    of train. Returns {"loss", "norm" of its gradient, "batch_norm" of the mini-batch's gradient},
-    (R, records) each, and {"initial_dead_units", "dead_units"}, before and after training, (R,).
+    Returns {"loss", "norm" of its gradient, "fraction_of_limit"}, (R, records) each, of the
+    parameters before each of the steps record_at. All three are measured in float64.
     """
-    targets_of_runs = expand_to_runs(targets, model)  # (R, N, ...): train asks for each run's own
+    updater = make_optimizer(training.optimizer, model, training.rate or settings.lr)
+    schedule = cosine_schedule(updater, settings.steps, warmup=0) if training.cosine else None
+    targets_of_runs = expand_to_runs(targets, model)
+    exact_loss = loss_at(model, inputs.double(), targets.double(), mean_squared_error)
+    records = {"loss": [], "norm": [], "fraction_of_limit": []}
+    record_at = set(record_at.tolist())
+    for step in range(settings.steps):
+        losses = mean_squared_error(model(inputs.unsqueeze(0)), targets_of_runs)
+        updater.zero_grad()
+        losses.sum().backward()  # runs share no parameter: each gets its own gradient
+        recorded = step in record_at
+        if recorded:
+            check_finite(losses, step)
+            vectors = parameter_vectors(model).double()
+        updater.step()
+        if recorded:
+            loss, gradient = loss_and_gradient(exact_loss, vectors)
+            records["loss"].append(loss)
+            records["norm"].append(gradient.norm(dim=1))
+            # by the rate and the preconditioner of the step that was just made
+            records["fraction_of_limit"].append(
+                fraction_of_limit(exact_loss, vectors, updater, model))
+        if schedule:
+            schedule.step()
+        advance()
+    return stack_records(records)
+
+
+def train_on_images(model, images, labels, training, record_at, order_generators, settings):
+    """Trains a stack on mini-batches of images, in place, and records it at some steps.
+
+    Returns {"loss", "norm" of its gradient, "batch_norm" of the mini-batch's gradient},
+    (R, records) each, of the parameters before each of the steps record_at. Loss and norm are those
+    of all images.
+    """
     records = {"loss": [], "norm": [], "batch_norm": []}
-    initial_dead_units = dead_units(model, inputs)
 
     def probe(step):  # train calls it when the gradient of the batch is known
         batch_gradient = flatten({name: parameter.grad
                                   for name, parameter in model.named_parameters()})
         records["batch_norm"].append(batch_gradient.double().norm(dim=1))
         # This leaves the gradient of the batch in place for the step to come.
-        loss, gradient = loss_and_gradient_of_model(model, inputs, targets, loss_function)
+        loss, gradient = loss_and_gradient_of_model(model, images, labels, cross_entropy)
         records["loss"].append(loss)
         records["norm"].append(gradient.norm(dim=1))
 
-    train(model, inputs, targets_of_runs, loss_function, probe=probe, probe_steps=steps.tolist(),
-          **training)
-    curves = {name: torch.stack(values, dim=1).clamp(min=SMALLEST)
-              for name, values in records.items()}
-    return to_arrays({**curves, "initial_dead_units": initial_dead_units,
-                      "dead_units": dead_units(model, inputs)})
+    train(model, images, expand_to_runs(labels, model), cross_entropy, epochs=settings.epochs,
+          learning_rate=training.rate or settings.lr, batch_size=settings.batch_size,
+          order_generators=order_generators, optimizer=training.optimizer,
+          cosine=training.cosine, probe=probe, probe_steps=record_at.tolist())
+    return stack_records(records)
+
+
+def stack_records(records):
+    """Lists of values (R,), one for each record, as {name: values (R, records)}."""
+    return {name: torch.stack(values, dim=1).clamp(min=SMALLEST)
+            for name, values in records.items()}
+
+
+def observe_on_function(name, run_numbers, record_at, settings):
+    """Some runs of one of FUNCTION_TRAININGS: its records and dead units, as arrays."""
+    model = build_model(FUNCTION_WIDTHS, run_numbers, settings)
+    x = grid(settings.points, settings.device)
+    initial_dead_units = dead_units(model, x)
+    records = train_on_function(model, x, sinc(x), FUNCTION_TRAININGS[name], record_at, settings)
+    return to_arrays({**records, "initial_dead_units": initial_dead_units,
+                      "dead_units": dead_units(model, x)})
+
+
+def observe_on_images(data, name, run_numbers, record_at, settings):
+    """Some runs of one of IMAGE_TRAININGS: its records and dead units, as arrays."""
+    model = build_model(IMAGE_WIDTHS, run_numbers, settings)
+    images, labels = first_images(data, settings.train_size)
+    initial_dead_units = dead_units(model, images)
+    records = train_on_images(model, images, labels, IMAGE_TRAININGS[name], record_at,
+                              run_generators(settings.seed, run_numbers, "order"), settings)
+    return to_arrays({**records, "initial_dead_units": initial_dead_units,
+                      "dead_units": dead_units(model, images)})
+
+
+def observe_all(function_steps, image_steps, data, settings):
+    """All trainings, cut into pieces of work: {(task, training): records and dead units}."""
+    pieces = {}
+    for name in FUNCTION_TRAININGS:
+        for runs in groups_of_runs(range(settings.runs), FUNCTION_RUNS_TOGETHER):
+            pieces[FUNCTION_TASK, name, runs[0]] = Piece(
+                f"{FUNCTION_TASK}, {name}, runs {runs}", observe_on_function,
+                (name, runs, function_steps, settings), settings.steps)
+    image_task = dataset_title(data.name)
+    steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
+    for name in IMAGE_TRAININGS:
+        for runs in groups_of_runs(range(settings.runs), IMAGE_RUNS_TOGETHER):
+            pieces[image_task, name, runs[0]] = Piece(
+                f"{image_task}, {name}, runs {runs}", observe_on_images,
+                (name, runs, image_steps, settings), steps, data=data)
+    return join_groups(run_pieces(pieces, settings))
+
+
+# --- measuring ---
+
+
+def stability_limit(momentum):
+    """The largest rate × curvature at which steps do not overshoot ever further.
+
+    2 for gradient descent, which has no momentum. With a gradient averaged as Adam does, with
+    weight momentum = β₁ on the past, 2 (1 + β₁) / (1 − β₁): 38 for 0.9 (Cohen et al. 2022,
+    arXiv:2207.14484).
+    """
+    return 2 * (1 + momentum) / (1 - momentum)
+
+
+def fraction_of_limit(loss, vectors, updater, model):
+    """rate × largest curvature of every run at vectors (R, P), as a fraction of its limit: (R,).
+
+    updater, the optimizer of model, has just made a step. At 1 lies the edge of stability (Cohen et
+    al. 2021, arXiv:2103.00065). Adam divides the gradient by its preconditioner P, so that the
+    curvature that counts is the largest eigenvalue of P⁻¹H, which is that of P^(−½) H P^(−½).
+    """
+    options = updater.param_groups[0]
+    if isinstance(updater, torch.optim.Adam):
+        scales, momentum = preconditioner(updater, model).rsqrt(), options["betas"][0]
+    else:
+        scales, momentum = None, 0
+    curvature = largest_eigenvalue(loss, vectors, EIGENVALUE_TOLERANCE, scales)
+    return options["lr"] * curvature / stability_limit(momentum)
+
+
+def preconditioner(updater, model):
+    """What Adam's last step divided the averaged gradient by, for each parameter: (R, P)."""
+    options = updater.param_groups[0]
+    gradient_decay, square_decay = options["betas"]
+    states = {name: updater.state[parameter] for name, parameter in model.named_parameters()}
+    squares = flatten({name: state["exp_avg_sq"] for name, state in states.items()}).double()
+    step = next(iter(states.values()))["step"].item()
+    root = (squares / (1 - square_decay**step)).sqrt() + options["eps"]
+    return (1 - gradient_decay**step) * root
 
 
 @torch.no_grad()
@@ -181,68 +289,7 @@ def dead_units(model, inputs):
     return torch.cat(dead, dim=1).double().mean(dim=1)
 
 
-def observe_on_function(name, run_numbers, steps, settings):
-    """observe some runs of one of FUNCTION_NETWORKS on the function."""
-    network = FUNCTION_NETWORKS[name]
-    x = grid(settings.points, settings.device)
-    return observe(build_model(network, run_numbers, settings), x, sinc(x), mean_squared_error,
-                   steps, epochs=settings.steps,  # an epoch is one step on all points
-                   learning_rate=settings.lr, cosine=network.cosine,
-                   # train checks the losses for divergence every so many epochs
-                   record_every=max(settings.steps // CHECKS, 1))
-
-
-def observe_on_images(data, name, run_numbers, steps, settings):
-    """observe some runs of one of IMAGE_NETWORKS on mini-batches of images."""
-    network = IMAGE_NETWORKS[name]
-    images, labels = first_images(data, settings.train_size)
-    return observe(build_model(network, run_numbers, settings), images, labels, cross_entropy,
-                   steps, epochs=settings.epochs, learning_rate=settings.lr,
-                   cosine=network.cosine, batch_size=settings.batch_size,
-                   order_generators=run_generators(settings.seed, run_numbers, "order"))
-
-
-def observe_all(function_steps, image_steps, data, settings):
-    """Observes all networks, cut into pieces of work: {network: what observe returns}."""
-    pieces = {}
-    for name in FUNCTION_NETWORKS:
-        for runs in groups_of_runs(range(settings.runs), FUNCTION_RUNS_TOGETHER):
-            pieces[name, runs[0]] = Piece(
-                f"{FUNCTION_TASK}, {name}, runs {runs}", observe_on_function,
-                (name, runs, function_steps, settings), settings.steps, STEP_COSTS[name])
-    steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
-    for name in IMAGE_NETWORKS:
-        for runs in groups_of_runs(range(settings.runs), IMAGE_RUNS_TOGETHER):
-            pieces[name, runs[0]] = Piece(
-                f"{dataset_title(data.name)}, {name}, runs {runs}", observe_on_images,
-                (name, runs, image_steps, settings), steps, STEP_COSTS[name], data)
-    return join_groups(run_pieces(pieces, settings))
-
-
-# --- summing up: steps are (records,), loss and norm of one network (R, records) ---
-
-
-def summarize_network(steps, records):
-    """Columns of the table: medians and ranges over the runs; records is what observe returns.
-
-    Final values are geometric means over the last records of each run.
-    """
-    loss, norm = records["loss"], records["norm"]
-    last = last_records(steps)
-    final_loss = scipy.stats.gmean(loss[:, last], axis=1)
-    final_norm = scipy.stats.gmean(norm[:, last], axis=1)
-    return {
-        "runs": len(loss),
-        "steps": int(steps[-1]) + 1,
-        "initial_loss": np.median(loss[:, 0]),
-        **range_columns("final_loss", final_loss),
-        "stalled_runs": (final_loss > STALLED * final_loss.min()).sum(),
-        "initial_dead_units": np.median(records["initial_dead_units"]),
-        **range_columns("dead_units", records["dead_units"]),
-        "initial_gradient_norm": np.median(norm[:, 0]),
-        "peak_gradient_norm": np.median(norm.max(1)),
-        "final_gradient_norm": np.median(final_norm),
-    }
+# --- summing up: steps are (records,), loss and norm of one training (R, records) ---
 
 
 def early_records(steps):
@@ -262,332 +309,284 @@ def last_records(steps):
     return steps >= (1 - END) * steps[-1]
 
 
-def loss_speed(steps, loss):
-    """How fast the smoothed loss falls, −d log(loss) / d log(step): (R, records).
-
-    This is the slope of the curve in the figure, whose axes are logarithmic. One is added to the
-    steps, of which the first is 0.
-    """
-    window = (1, SMOOTHED)  # each run by itself
-    smoothed_loss = scipy.ndimage.median_filter(loss, window, mode="nearest")
-    return -np.gradient(np.log(smoothed_loss), np.log(steps + 1), axis=1)
+def end_values(steps, values):
+    """The geometric mean of each run's values (R, records) over the end of training: (R,)."""
+    return scipy.stats.gmean(values[:, last_records(steps)], axis=1)
 
 
-def rank_correlations(loss, norm):
-    """The rank correlation of loss and norm in each run: a list of R numbers.
+def fall_since_early(steps, values):
+    """Each run's values (R, records) in the second half over those at the early phase's end: (R,).
 
-    NaN where one of them never varies.
-    """
-    return [spearman(run_loss, run_norm) for run_loss, run_norm in zip(loss, norm)]
-
-
-def change_correlations(loss, norm):
-    """The rank correlation of their relative changes from record to record: a list of R numbers.
-
-    Two curves with a trend are correlated, whatever else they do, because both follow the time.
-    Their changes need not be.
-    """
-    return rank_correlations(np.diff(np.log(loss)), np.diff(np.log(norm)))
-
-
-def loss_fell_norm_rose(loss, norm):
-    """How often, from record to record, the loss falls and the norm rises: fractions (R,)."""
-    loss_fell = np.diff(loss) < 0
-    norm_rose = np.diff(norm) > 0
-    return (loss_fell & norm_rose).mean(1)
-
-
-def drops_over_plateaus(values, speed):
-    """Are values larger where the loss falls fast? Their mean in drops over that in plateaus: (R,).
-
-    values and speed, see loss_speed, are (R, records). Each run's records are sorted from the
-    slowest to the fastest fall of the loss; plateaus are the first quarter, rises of the loss
-    included, drops the last. The means are geometric.
-    """
-    slowest_first = np.take_along_axis(values, speed.argsort(axis=1), axis=1)
-    quarter = ceil(values.shape[1] / 4)
-    plateaus, drops = slowest_first[:, :quarter], slowest_first[:, -quarter:]
-    return mean_ratio(drops, plateaus)
-
-
-def summarize_phase(loss, norm, batch_norm, speed):
-    """Columns for one phase of training: how loss and norm go together in its records.
-
-    The unit of all intervals is the run. Drops and plateaus are compared by the relative norm
-    ‖∇L‖ / L, which is ‖∇ log L‖. The norm itself tends to shrink with the loss in time, so that it
-    would mostly compare early records with late ones.
-    """
-    relative_norm = drops_over_plateaus(norm / loss, speed)
-    batch_over_full = mean_ratio(batch_norm, norm)
-    records = loss.shape[1]
-    return {
-        "records": records,
-        **correlation_columns("level_correlation", rank_correlations(loss, norm), records),
-        **correlation_columns("change_correlation", change_correlations(loss, norm), records - 1),
-        **interval_columns("loss_fell_norm_rose", loss_fell_norm_rose(loss, norm)),
-        **ratio_columns("drops_over_plateaus_relative_norm", relative_norm),
-        **ratio_columns("batch_over_full_norm", batch_over_full),
-    }
-
-
-def summarize_phases(steps, loss, norm, batch_norm):
-    """Rows: summarize_phase of the early phase, of the late one, and of all of training."""
-    speed = loss_speed(steps, loss)
-    early = early_records(steps)
-    all_records = np.full(len(steps), True)
-    rows = []
-    for phase, chosen in {"early": early, "late": ~early, "all": all_records}.items():
-        columns = summarize_phase(loss[:, chosen], norm[:, chosen], batch_norm[:, chosen],
-                                  speed[:, chosen])
-        rows.append({"phase": phase, **columns})
-    return rows
-
-
-def second_half_ratios(steps, values, control_values=None):
-    """How loss or norm, values (R, records), change in the second half: {quantity: ratios (R,)}.
-
-    All means are geometric.
-
-    - second_half_q95_over_q05: how much they vary there, the 95 % quantile over the 5 % quantile.
-    - second_half_over_last_early: their mean there over that at the end of the early phase.
-    - cosine_over_constant_end: their mean at the end of training over that of control_values; only
-      where these are given. They belong to a constant learning rate. The ratio is paired: run k of
-      both has the same initial weights and the same data order.
+    Both are geometric means.
     """
     second_half = values[:, steps >= steps[-1] / 2]
-    low, high = np.quantile(second_half, (0.05, 0.95), axis=1)
     last_early = values[:, last_early_records(steps)]
-    ratios = {
-        "second_half_q95_over_q05": high / low,
-        "second_half_over_last_early": mean_ratio(second_half, last_early),
+    return scipy.stats.gmean(second_half, axis=1) / scipy.stats.gmean(last_early, axis=1)
+
+
+def summarize_training(steps, records):
+    """Columns of the table: medians and ranges over the runs; final values are end_values."""
+    loss, norm = records["loss"], records["norm"]
+    return {
+        "runs": len(loss),
+        "steps": int(steps[-1]) + 1,
+        "initial_loss": np.median(loss[:, 0]),
+        **range_columns("final_loss", end_values(steps, loss)),
+        "initial_dead_units": np.median(records["initial_dead_units"]),
+        **range_columns("dead_units", records["dead_units"]),
+        "initial_gradient_norm": np.median(norm[:, 0]),
+        **range_columns("final_gradient_norm", end_values(steps, norm)),
     }
-    if control_values is not None:
-        last = last_records(steps)
-        ratios["cosine_over_constant_end"] = mean_ratio(values[:, last], control_values[:, last])
-    return ratios
 
 
-def mean_ratio(values, others):
-    """The geometric mean of each run's values (R, n) over that of its others (R, m): (R,)."""
-    return scipy.stats.gmean(values, axis=1) / scipy.stats.gmean(others, axis=1)
+def summarize_ends(steps, records):
+    """Rows, one for each run on the function: where its training ends.
 
-
-def summarize_second_half(curves_of_task, name):
-    """Rows: second_half_ratios of loss and norm of one network.
-
-    curves_of_task are {network: {"steps", "loss", "norm"}}.
+    The fraction of the limit is the median over the end of training.
     """
-    curves = curves_of_task[name]
-    control_name = CONSTANT_RATE_CONTROL.get(name)
+    last = last_records(steps)
+    fractions = records["fraction_of_limit"]
     rows = []
-    for key in ("loss", "norm"):
-        control_values = curves_of_task[control_name][key] if control_name else None
-        ratios_of_runs = second_half_ratios(curves["steps"], curves[key], control_values)
-        for quantity, ratios in ratios_of_runs.items():
-            rows.append({"quantity": f"{quantity}_{key}", **ratio_columns("ratio", ratios)})
+    for run, (loss, norm) in enumerate(zip(end_values(steps, records["loss"]),
+                                           end_values(steps, records["norm"]))):
+        fraction = np.median(fractions[run, last])
+        rows.append({
+            "run": run,
+            "final_loss": loss,
+            "final_gradient_norm": norm,
+            "fraction_of_limit": fraction,
+            "at_edge": bool(fraction >= AT_EDGE),
+            "dead_units": records["dead_units"][run],
+        })
     return rows
+
+
+def find_edge_step(steps, fractions):
+    """The first recorded step of two in a row at the edge of stability; None where there is none.
+
+    fractions of the limit are (records,) of one run. A unit that all but dies can raise a single
+    record far beyond the edge.
+    """
+    at_edge = np.array(fractions) >= AT_EDGE
+    in_a_row = np.flatnonzero(at_edge[:-1] & at_edge[1:])
+    return int(steps[in_a_row[0]]) if len(in_a_row) else None
+
+
+def compare_trainings(curves):
+    """Rows: ratios of loss and norm with intervals over the runs.
+
+    curves are {task: {training: {"steps", "loss", "norm", …}}}. fall_since_early is of every
+    training; end_over_constant_rate compares its end with that of the constant rate, and
+    end_over_lowest_rate the ends of gradient descent with the two most different rates. Both are
+    paired: run k starts from the same weights.
+    """
+    rows = []
+
+    def add(task, training, quantity, ratios):
+        rows.append({"task": task, "training": training, "quantity": quantity,
+                     **ratio_columns("ratio", ratios)})
+
+    for task, trainings in curves.items():
+        for name, of_training in trainings.items():
+            for key in ("loss", "norm"):
+                add(task, name, f"fall_since_early_{key}",
+                    fall_since_early(of_training["steps"], of_training[key]))
+            if "batch_norm" in of_training:
+                add(task, name, "late_batch_over_full_norm", late_batch_over_full(of_training))
+        for key in ("loss", "norm"):
+            add(task, FALLING, f"end_over_constant_rate_{key}",
+                end_ratios(trainings, FALLING, CONSTANT, key))
+    rates = descent_names()
+    add(FUNCTION_TASK, rates[-1], "end_over_lowest_rate_norm",
+        end_ratios(curves[FUNCTION_TASK], rates[-1], rates[0], "norm"))
+    return rows
+
+
+def late_batch_over_full(curves):
+    """The norm of a mini-batch's gradient over that of all images', late in each run: (R,)."""
+    late = ~early_records(curves["steps"])
+    return scipy.stats.gmean(curves["batch_norm"][:, late] / curves["norm"][:, late], axis=1)
+
+
+def descent_names():
+    """The trainings by plain gradient descent, in the order of their rates."""
+    return [name for name, training in FUNCTION_TRAININGS.items()
+            if training.optimizer is torch.optim.SGD]
+
+
+def end_ratios(trainings, name, control_name, key):
+    """end_values of one training over those of its control, run by run: (R,)."""
+    training, control = trainings[name], trainings[control_name]
+    return end_values(training["steps"], training[key]) / end_values(control["steps"], control[key])
 
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
                         settings.train_size)
-    function_steps = record_steps(settings.steps, FUNCTION_RECORDS)
+    function_records = max(settings.steps // STEPS_PER_RECORD, FEWEST_RECORDS)
+    function_steps = record_steps(settings.steps, function_records)
     steps_on_images = count_steps(settings.train_size, settings.epochs, settings.batch_size)
     image_steps = record_steps(steps_on_images, IMAGE_RECORDS)
-    image_task = dataset_title(data.name)
     observed = observe_all(function_steps, image_steps, data, settings)
 
-    table, phases, ratio_rows = [], [], []
-    curves = {FUNCTION_TASK: {}, image_task: {}}
-    for name, records in observed.items():
-        on_function = name in FUNCTION_NETWORKS
-        task = FUNCTION_TASK if on_function else image_task
-        steps = function_steps if on_function else image_steps
-        loss, norm, batch_norm = records["loss"], records["norm"], records["batch_norm"]
-        curves[task][name] = {"steps": steps, "loss": loss, "norm": norm,
-                              "dead_units": records["dead_units"]}
-        columns = {"task": task, "model": name}
-        table.append(columns | summarize_network(steps, records))
-        phases += [columns | row for row in summarize_phases(steps, loss, norm, batch_norm)]
-    for task, curves_of_task in curves.items():
-        for name in curves_of_task:
-            columns = {"task": task, "model": name}
-            ratio_rows += [columns | row for row in summarize_second_half(curves_of_task, name)]
+    table, ends, curves = [], [], {}
+    for (task, name), records in observed.items():
+        columns = {"task": task, "training": name}
+        steps = function_steps if task == FUNCTION_TASK else image_steps
+        table.append(columns | summarize_training(steps, records))
+        if task == FUNCTION_TASK:
+            ends += [columns | row for row in summarize_ends(steps, records)]
+        curves.setdefault(task, {})[name] = {"steps": steps, **records}
     return {
-        "constants": {"EARLY": EARLY, "EARLY_END": EARLY_END, "END": END, "STALLED": STALLED,
-                      "PARAMETERS": PARAMETERS},
+        "constants": {"EARLY": EARLY, "EARLY_END": EARLY_END, "END": END,
+                      "AT_EDGE": AT_EDGE, "HIDDEN_LAYERS": len(FUNCTION_WIDTHS) - 2,
+                      "LIMIT_OF_DESCENT": stability_limit(0), "LIMIT_OF_ADAM": stability_limit(0.9),
+                      "DESCENT_RATES": [FUNCTION_TRAININGS[name].rate for name in descent_names()]},
         "table": table,
-        "phases": phases,
-        "ratios": ratio_rows,
+        "ends": ends,
+        "ratios": compare_trainings(curves),
         "curves": curves,
     }
 
 
 def collect_facts(results):
-    """What figure and report say of the results, of the TYPICAL network of each task.
+    """What figure and report say of the results.
 
-    Correlations are rank correlations over the late records of a run, with intervals over the runs.
-    Ratios are geometric means with intervals over the runs; those of "second_half" are over the end
-    of the early phase, those of "falling_rate" over the constant rate.
+    Intervals are over the runs. "loss_fall" and "norm_fall" are the ratios fall_since_early at the
+    constant rate, "falling_rate_norm" is the norm at the end of the falling rate over that of the
+    constant one, "fraction_of_limit" is the mean over the runs at the end.
     """
-    p_values = p_values_of_late_changes(results["curves"])
     facts = {}
-    for name, (task, model) in zip(("sinc", "images"), zip(results["curves"], TYPICAL)):
-        phases = {row["phase"]: row for row in results["phases"] if row["model"] == model}
+    for name, (task, trainings) in zip(("sinc", "images"), results["curves"].items()):
         facts[name] = {
-            "network": model,
-            "early_levels": as_interval(phases["early"], "level_correlation"),
-            "late_levels": as_interval(phases["late"], "level_correlation"),
-            "late_changes": as_interval(phases["late"], "change_correlation"),
-            "late_changes_p_value": p_values[model],
-            "falls_less_p_value": p_value_of_falling_less(results["curves"][task][model]),
-            "second_half_loss": find_ratio(results, model, "second_half_over_last_early_loss"),
-            "second_half_norm": find_ratio(results, model, "second_half_over_last_early_norm"),
-            "typical_run": find_typical_run(results["curves"][task][model]),
+            "loss_fall": find_ratio(results, task, CONSTANT, "fall_since_early_loss"),
+            "norm_fall": find_ratio(results, task, CONSTANT, "fall_since_early_norm"),
+            "falls_less_p_value": p_value_of_falling_less(trainings[CONSTANT]),
+            "falling_rate_norm": find_ratio(results, task, FALLING, "end_over_constant_rate_norm"),
+            "typical_run": find_typical_run(trainings[CONSTANT]),
         }
-    rows = {row["model"]: row for row in results["table"]}
-    late_batch = find_row(results["phases"], model=TYPICAL[1], phase="late")
-    facts["images"]["late_batch_over_full_norm"] = as_interval(late_batch, "batch_over_full_norm")
-    facts["sinc"]["falling_rate_end_norm"] = find_ratio(
-        results, "4-hidden-cosine", "cosine_over_constant_end_norm")
-    facts["images"]["falling_rate_end_norm"] = find_ratio(
-        results, "3-hidden-cosine", "cosine_over_constant_end_norm")
+        if name == "images":
+            facts[name]["late_batch_over_full_norm"] = find_ratio(
+                results, task, CONSTANT, "late_batch_over_full_norm")
     facts["answer_p_value"] = largest_p_value([facts["sinc"], facts["images"]])
-    facts["late_changes_lowest"] = lowest_late_changes(results["phases"])
-    facts["stalled_runs"] = rows["4-hidden"]["stalled_runs"]
-    facts["runs"] = rows["4-hidden"]["runs"]
-    facts["dead_units_before"] = rows["4-hidden"]["initial_dead_units"]
-    facts["dead_units_after"] = rows["4-hidden"]["dead_units_median"]
+    curves = results["curves"][FUNCTION_TASK][CONSTANT]
+    facts["sinc"]["edge_step"] = find_edge_step(
+        curves["steps"], curves["fraction_of_limit"][facts["sinc"]["typical_run"]])
+    facts["adam"] = collect_edge_facts(results, [CONSTANT])
+    facts["descent"] = collect_edge_facts(results, descent_names())
+    facts["descent"]["highest_over_lowest_rate_norm"] = find_ratio(
+        results, FUNCTION_TASK, descent_names()[-1], "end_over_lowest_rate_norm")
     return facts
 
 
-def as_interval(row, name):
-    """A number of a row with the ends of its interval."""
-    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+def collect_edge_facts(results, names):
+    """How many trainings of these names end at the edge, and how the others' norms compare.
+
+    The extremes of norm and fraction of the limit are None where no training is on that side.
+    """
+    rows = [row for row in results["ends"] if row["training"] in names]
+    at_edge = [row for row in rows if row["at_edge"]]
+    below = [row for row in rows if not row["at_edge"]]
+    norms_at_edge = [row["final_gradient_norm"] for row in at_edge]
+    norms_below = [row["final_gradient_norm"] for row in below]
+    fractions = [row["fraction_of_limit"] for row in at_edge]
+    return {
+        "trainings": len(rows),
+        "at_edge": len(at_edge),
+        "below": len(below),
+        "median_norm_at_edge": np.median(norms_at_edge) if at_edge else None,
+        "lowest_norm_at_edge": min(norms_at_edge, default=None),
+        "median_norm_below": np.median(norms_below) if below else None,
+        "highest_norm_below": max(norms_below, default=None),
+        "lowest_fraction_at_edge": min(fractions, default=None),
+        "highest_fraction_at_edge": max(fractions, default=None),
+    }
 
 
-def find_ratio(results, model, quantity):
-    """A stored ratio of one network, with its interval."""
-    return as_interval(find_row(results["ratios"], model=model, quantity=quantity), "ratio")
-
-
-def late_changes(curves):
-    """change_correlations of the late records of one network's curves, and how many changes."""
-    loss, norm = np.array(curves["loss"]), np.array(curves["norm"])
-    late = ~early_records(np.array(curves["steps"]))
-    return change_correlations(loss[:, late], norm[:, late]), late.sum() - 1
+def find_ratio(results, task, training, quantity):
+    """A stored ratio with its interval."""
+    row = find_row(results["ratios"], task=task, training=training, quantity=quantity)
+    return {"value": row["ratio"], "low": row["ratio_low"], "high": row["ratio_high"]}
 
 
 def find_typical_run(curves):
     """The run whose loss falls late as far as in the median run, or next to it."""
-    ratios = second_half_ratios(np.array(curves["steps"]), np.array(curves["loss"]))
-    falls = np.log(ratios["second_half_over_last_early"])
+    falls = np.log(fall_since_early(np.array(curves["steps"]), np.array(curves["loss"])))
     return int(np.argmin(abs(falls - np.median(falls))))
-
-
-def p_values_of_late_changes(curves):
-    """{network: p-value of the hypothesis that late changes of loss and norm do not correlate}.
-
-    The unit is the run: t-tests of Fisher's z, with Holm's correction over all networks. None where
-    there are fewer than two runs, or where a correlation is undefined.
-    """
-    p_values = {}
-    for curves_of_task in curves.values():
-        for name, curves_of_network in curves_of_task.items():
-            correlations, changes = late_changes(curves_of_network)
-            if len(correlations) < 2 or np.isnan(correlations).any():
-                p_values[name] = None
-                continue
-            z = fisher_z(correlations, changes)
-            p_values[name] = scipy.stats.ttest_1samp(z, 0).pvalue if np.ptp(z) > 0 else None
-    return dict(zip(p_values, holm(list(p_values.values()))))
 
 
 def p_value_of_falling_less(curves):
     """The p-value of the hypothesis that norm and loss fall alike from the early phase on.
 
-    The unit is the run: a paired t-test of the logarithms of second_half_over_last_early of norm
-    and loss. None for a single run.
+    The unit is the run: a paired t-test of the logarithms of fall_since_early of norm and loss.
+    None for a single run.
     """
-    falls = {}
-    for key in ("loss", "norm"):
-        ratios = second_half_ratios(np.array(curves["steps"]), np.array(curves[key]))
-        falls[key] = np.log(ratios["second_half_over_last_early"])
-    differences = falls["norm"] - falls["loss"]
+    steps = np.array(curves["steps"])
+    loss_falls, norm_falls = (np.log(fall_since_early(steps, np.array(curves[key])))
+                              for key in ("loss", "norm"))
+    differences = norm_falls - loss_falls
     if np.ptp(differences) == 0:
         return None
     return scipy.stats.ttest_1samp(differences, 0).pvalue
 
 
 def largest_p_value(facts_of_tasks):
-    """The largest p-value behind the report's answer; None where one is unknown.
+    """The largest p-value behind the report's answer, corrected for the number of tasks.
 
-    Those of the falls are corrected for the two tasks, by the factor 2 (Bonferroni).
+    The correction is Bonferroni's. None where a p-value is unknown.
     """
-    p_values = []
-    for facts in facts_of_tasks:
-        if None in (facts["late_changes_p_value"], facts["falls_less_p_value"]):
-            return None
-        p_values += [facts["late_changes_p_value"],
-                     min(1, len(facts_of_tasks) * facts["falls_less_p_value"])]
-    return max(p_values)
-
-
-def lowest_late_changes(phases):
-    """The lowest end of all networks' intervals of the late changes' correlation, None if unknown.
-    """
-    lows = [row["change_correlation_low"] for row in phases if row["phase"] == "late"]
-    return None if None in lows else min(lows)
+    p_values = [facts["falls_less_p_value"] for facts in facts_of_tasks]
+    return None if None in p_values else min(1, len(p_values) * max(p_values))
 
 
 # --- drawing ---
 
 LOSS_LOOK = (COLORS[0], MARKERS[0])
 NORM_LOOK = (COLORS[1], MARKERS[1])
-MODEL_LABELS = {
-    "1-hidden": "sinc, 1 layer",
-    "4-hidden": "sinc, 4 layers",
-    "7-hidden": "sinc, 7 layers",
-    "4-hidden-cosine": "sinc, 4 layers,\nrate falls",
-    "3-hidden": "MNIST, 3 layers",
-    "3-hidden-cosine": "MNIST, 3 layers,\nrate falls",
+LOOKS = {  # colour and marker of each training on the function
+    "Adam": ("black", "o"),
+    "Adam, rate falls": (GREY, "X"),
+    "gradient descent, rate 0.01": (COLORS[5], "v"),
+    "gradient descent, rate 0.02": (COLORS[2], "^"),
+    "gradient descent, rate 0.05": (COLORS[3], "D"),
 }
 
 
 def plot(results):
-    """A typical run on the function and one on images; how both change; all correlations."""
-    facts, tasks = results["facts"], list(results["curves"])
-    both_tasks = {**results["environment"], "dataset": " and ".join(tasks)}
+    """A typical run on the function and one on images; why the norm stays large, in all runs."""
+    facts, (function, images) = results["facts"], results["curves"]
+    both_tasks = {**results["environment"], "dataset": f"{function} and {images}"}
     figure, panels = new_figure(figure_title(facts), {**results, "environment": both_tasks}, 2, 2,
-                                height=3.2, width_ratios=[1.15, 1], height_ratios=[1.15, 1])
-    draw_run(panels[0, 0], results, tasks[0], facts["sinc"])
-    draw_run(panels[0, 1], results, tasks[1], facts["images"])
-    draw_changes(panels[1, 0], results, tasks[0], facts["sinc"])
-    draw_correlations(panels[1, 1], results)
+                                height=3.2)
+    draw_run(panels[0, 0], results, function, facts["sinc"])
+    draw_run(panels[0, 1], results, images, facts["images"])
+    draw_fractions(panels[1, 0], results, function)
+    draw_ends(panels[1, 1], results)
     legend_below(figure, panels[0, 0], panels[1, 1])
     return figure
 
 
 def figure_title(facts):
-    """Whether late in training the norm follows the loss down, and whether both change together."""
+    """Whether the norm falls less than the loss, and whether the learning rate keeps it up."""
     apart = all(falls_less(facts[name]) for name in ("sinc", "images"))
-    together = all(is_above(facts[name]["late_changes"], 0) for name in ("sinc", "images"))
-    finding = "late, in both networks, the loss falls further than the norm" if apart else (
-        "late, the gradient norm need not stay behind the loss")
-    changes = "both still jump together" if together else "they need not jump together"
-    return f"{finding[0].upper()}{finding[1:]}; {changes}"
+    if not apart:
+        return "Late, the gradient norm need not stay behind the loss"
+    finding = "Late, the loss falls further than the gradient norm"
+    return f"{finding}; on sinc Adam's rate keeps the norm up" if rate_matters(facts) else finding
 
 
 def falls_less(facts):
     """Whether the norm falls less than the loss does, from the early phase to the second half."""
-    loss, norm = facts["second_half_loss"], facts["second_half_norm"]
+    loss, norm = facts["loss_fall"], facts["norm_fall"]
     return None not in (loss["high"], norm["low"]) and loss["high"] < norm["low"]
 
 
-def is_above(interval, value):
-    """Whether a whole interval lies above a value; not where it is unknown."""
-    return interval["low"] is not None and interval["low"] > value
+def rate_matters(facts):
+    """Whether all runs of Adam on the function end at the edge, with a norm that the rate lowers.
+    """
+    high = facts["sinc"]["falling_rate_norm"]["high"]
+    return facts["adam"]["below"] == 0 and high is not None and high < 1
 
 
 def describe_change(interval):
@@ -598,63 +597,62 @@ def describe_change(interval):
     return f"falls {1 / value:.0f}-fold" if high < 1 else f"rises {value:.1f}-fold"
 
 
-def typical_curves(results, task, facts):
-    """Steps counted from 1, loss and norm of the typical run of a task."""
-    curves, run = results["curves"][task][facts["network"]], facts["typical_run"]
-    return np.array(curves["steps"]) + 1, np.array(curves["loss"][run]), np.array(
-        curves["norm"][run])
-
-
 def draw_run(panel, results, task, facts):
-    """Loss and norm of one run; the title says how both go on after the early phase."""
-    steps, loss, norm = typical_curves(results, task, facts)
-    for values, (color, marker), label in ((norm, NORM_LOOK, "norm of the full gradient"),
-                                           (loss, LOSS_LOOK, "training loss")):
+    """Loss and norm of one run of Adam; the title says how both go on late, in all runs.
+
+    A line marks where its curvature reaches the limit, where this is known.
+    """
+    curves, run = results["curves"][task]["Adam"], facts["typical_run"]
+    steps = np.array(curves["steps"]) + 1  # counted from 1 for the logarithmic axis
+    for values, (color, marker), label in (
+            (curves["norm"][run], NORM_LOOK, "gradient norm"),
+            (curves["loss"][run], LOSS_LOOK, "training loss")):
         panel.plot(steps, values, color=color, marker=marker, markevery=max(len(steps) // 8, 1),
-                   markersize=4, linewidth=1, label=label)
-    panel.axvline(results["constants"]["EARLY"] * steps[-1], color=GREY, linewidth=1)
-    panel.set(xscale="log", yscale="log", xlabel="training step (grey line: early | late)",
-              ylabel="one run's loss and norm",
-              title=f"{MODEL_LABELS[facts['network']]}, one run. Mean of all runs, late:\nthe loss "
-                    f"{describe_change(facts['second_half_loss'])}, the norm "
-                    f"{describe_change(facts['second_half_norm'])}")
+                   markersize=4, linewidth=1.2, label=label)
+    if facts.get("edge_step") is not None:
+        panel.axvline(facts["edge_step"] + 1, color="black", linestyle=":")
+        panel.annotate("here rate × curvature\nreaches its limit ", (facts["edge_step"], 0.97),
+                       xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=8.5)
+    panel.set(xscale="log", yscale="log", xlabel="training step", ylabel="loss and norm of one run",
+              title=f"{task}. Late, the loss {describe_change(facts['loss_fall'])},\nthe norm "
+                    f"{describe_change(facts['norm_fall'])}")
 
 
-def draw_changes(panel, results, task, facts):
-    """By how much loss and norm of the same run change from one late record to the next."""
-    steps, loss, norm = typical_curves(results, task, facts)
-    late = steps > results["constants"]["EARLY"] * steps[-1]
-    loss_factors, norm_factors = (np.exp(np.diff(np.log(values[late]))) for values in (loss, norm))
-    panel.plot(loss_factors, norm_factors, MARKERS[2], color=COLORS[2], markersize=3, alpha=0.6)
-    panel.axvline(1, color=GREY, linewidth=1)
+def draw_fractions(panel, results, task):
+    """rate × curvature of every run as a fraction of its limit, against the step."""
+    for name, (color, marker) in LOOKS.items():
+        curves = results["curves"][task][name]
+        for run, fractions in enumerate(curves["fraction_of_limit"]):
+            mark_every = (3 * run, max(len(fractions) // 3, 1))  # the runs' marks lie side by side
+            panel.plot(curves["steps"], fractions, color=color, linewidth=0.9, marker=marker,
+                       markersize=4, markevery=mark_every)
     panel.axhline(1, color=GREY, linewidth=1)
-    finding = "Where the loss rises, the norm\nmostly rises too"
-    if not is_above(facts["late_changes"], 0):
-        finding = "Where the loss rises, the norm\nneed not rise"
-    panel.set(xscale="log", yscale="log", xlabel="loss: times the record before",
-              ylabel="norm: times the record before", title=f"The same {task} run, late. {finding}")
-    # The losses change by less than a decade, in which each tick would be named, one on another.
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_locator(NullLocator())
+    adam = results["facts"]["adam"]
+    finding = "Why: with Adam, the curvature rises\nto what its rate can bear" if (
+        adam["below"] == 0) else "Not every curvature rises\nto what its rate can bear"
+    panel.set(xlabel="training step", ylabel="rate × curvature ÷ limit", ylim=(0, 1.3),
+              title=finding)
 
 
-def draw_correlations(panel, results):
-    """The late correlations of changes and of levels, of every network."""
-    rows = [row for row in results["phases"] if row["phase"] == "late"]
-    places = np.arange(len(rows))[::-1]
-    for name, (color, marker), shift, label in (
-            ("change_correlation", (COLORS[2], MARKERS[2]), 0.12, "changes"),
-            ("level_correlation", (COLORS[3], MARKERS[3]), -0.12, "values")):
-        draw_ranges(panel, rows, places + shift, (name, f"{name}_low", f"{name}_high"), color,
-                    marker, f"correlation of {label}")
-    panel.axvline(0, color=GREY, linewidth=1)
-    lowest = results["facts"]["late_changes_lowest"]
-    described = "every" if lowest is not None and lowest > 0 else "not every"
-    panel.set(xlim=(-0.2, 1.05), yticks=places, yticklabels=[MODEL_LABELS[row["model"]]
-                                                             for row in rows],
-              xlabel="rank correlation of loss and norm, late",
-              title=f"All runs, late. Changes correlate\nin {described} network")
+def draw_ends(panel, results):
+    """The norm at the end of every run on the function against the fraction of the limit."""
+    for name, (color, marker) in LOOKS.items():
+        rows = [row for row in results["ends"] if row["training"] == name]
+        panel.plot([row["fraction_of_limit"] for row in rows],
+                   [row["final_gradient_norm"] for row in rows], marker, color=color,
+                   markersize=6, label=name)
+    panel.axvline(1, color=GREY, linewidth=1)
+    panel.set(yscale="log", xlabel="rate × curvature ÷ limit at the end",
+              ylabel="gradient norm at the end", title=ends_title(results["facts"]))
+
+
+def ends_title(facts):
+    """How the norms of gradient descent differ between the runs at the edge and the others."""
+    at_edge = facts["descent"]["median_norm_at_edge"]
+    below = facts["descent"]["median_norm_below"]
+    if at_edge is None or below is None or at_edge < below:
+        return "The norm need not be larger\nat the limit"
+    return f"Gradient descent: median norm\n{at_edge / below:.0f} times as large at the limit"
 
 
 if __name__ == "__main__":

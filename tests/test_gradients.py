@@ -1,11 +1,11 @@
-"""The full training gradient and its recording during training, in closed form, in float64."""
+"""The full training gradient and the edge of stability, in closed form, in float64."""
 
 from itertools import pairwise
 from types import SimpleNamespace
 
 import hw1_2_gradnorm
 from common.data import Dataset
-from common.derivatives import loss_and_gradient_of_model
+from common.derivatives import loss_and_gradient_of_model, loss_at
 from common.evaluation import evaluate
 from common.models import cnn, mlp
 from common.parameters import parameter_vectors, unflatten
@@ -16,7 +16,14 @@ from common.training import (
     run_generators,
     train,
 )
-from hw1_2_gradnorm import dead_units, observe
+from hw1_2_gradnorm import (
+    Training,
+    dead_units,
+    preconditioner,
+    stability_limit,
+    train_on_function,
+    train_on_images,
+)
 
 import numpy as np
 import pytest
@@ -150,28 +157,113 @@ def test_dead_units_are_those_that_are_zero_on_all_inputs():
     assert dead_units(model, inputs).tolist() == [1 / 4, 2 / 4]
 
 
-def test_a_training_is_observed_before_each_of_the_steps_moves_it(monkeypatch):
-    # A linear regression has no hidden units to count; what matters is when they are counted.
-    monkeypatch.setattr(hw1_2_gradnorm, "dead_units",
-                        lambda model, _: parameter_vectors(model).clone())
+def on_function(model, inputs, targets, training, record_at, steps, lr=None):
+    """train_on_function, its records as arrays (R, records)."""
+    records = train_on_function(model, inputs, targets, training, np.array(record_at),
+                                SimpleNamespace(steps=steps, lr=lr))
+    return {name: values.numpy() for name, values in records.items()}
+
+
+def test_a_training_on_the_function_is_recorded_before_each_of_the_steps_moves_it():
     model, inputs, targets = linear_regression()
     vectors, expected_losses, expected_norms = parameter_vectors(model).clone(), [], []
-    initial_vectors = vectors
     for step in range(5):  # gradient descent by hand
         loss, gradient = closed_form(vectors, inputs, targets)
         if step in (0, 1, 4):
             expected_losses.append(loss)
             expected_norms.append(gradient.norm(dim=1))
         vectors = vectors - 0.1 * gradient
-    records = observe(
-        model, inputs, targets, mean_squared_error, np.array([0, 1, 4]), epochs=5,
-        learning_rate=0.1, optimizer=torch.optim.SGD, cosine=False)
+    records = on_function(model, inputs, targets, Training(torch.optim.SGD, rate=0.1), [0, 1, 4], 5)
     np.testing.assert_allclose(records["loss"], torch.stack(expected_losses, 1))  # (R, records)
     np.testing.assert_allclose(records["norm"], torch.stack(expected_norms, 1))
-    # every step sees the whole set
-    np.testing.assert_allclose(records["batch_norm"], records["norm"])
-    np.testing.assert_allclose(records["initial_dead_units"], initial_vectors)
-    np.testing.assert_allclose(records["dead_units"], vectors)
+    torch.testing.assert_close(parameter_vectors(model), vectors)
+
+
+def test_a_training_on_images_records_the_whole_set_and_the_batch():
+    _, inputs, targets = linear_regression()
+    labels = targets.squeeze(1).gt(0).long()
+    classifier = mlp([4, 2], run_generators(0, 3, "initialization")).double()
+    start = parameter_vectors(classifier).clone()
+    settings = SimpleNamespace(epochs=2, batch_size=8, lr=0.1)  # batches of 8, 8 and 4
+    records = train_on_images(classifier, inputs, labels, Training(torch.optim.SGD),
+                              np.array([0, 5]), run_generators(0, 3, "order"), settings)
+    whole = loss_at(classifier, inputs, labels, cross_entropy)
+    torch.testing.assert_close(records["loss"][:, 0], whole(start))
+    assert records["norm"].shape == records["batch_norm"].shape == (3, 2)
+    assert (records["batch_norm"] != records["norm"]).all()
+
+
+# --- the edge of stability ---
+
+
+def design_curvature(inputs):
+    """The largest eigenvalue of 2 XᵀX / N, the Hessian of a linear regression."""
+    design = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=inputs.dtype)], 1)
+    return torch.linalg.eigvalsh(2 / len(inputs) * design.T @ design)[-1].item()
+
+
+@pytest.mark.parametrize("fraction", [0.98, 1.02])
+def test_gradient_descent_on_a_quadratic_diverges_exactly_beyond_the_limit(fraction):
+    model, inputs, targets = linear_regression()
+    rate = fraction * stability_limit(0) / design_curvature(inputs)
+    # The steepest direction changes by 1 − 2 · fraction in every step: in 800 steps by 1e-14 or
+    # 4e13, from where the other directions have long been at rest.
+    records = on_function(model, inputs, targets, Training(torch.optim.SGD, rate),
+                          [0, 1, 400, 800], 801)
+    # the eigenvalue's relative tolerance
+    np.testing.assert_allclose(records["fraction_of_limit"], fraction, rtol=0.01)
+    growth = records["norm"][:, 3] / records["norm"][:, 2]
+    assert (growth > 1e3).all() if fraction > 1 else (growth < 1e-3).all()
+
+
+@pytest.mark.parametrize("momentum", [0, 0.5, 0.9])
+def test_an_averaged_gradient_overshoots_exactly_beyond_the_limit(momentum):
+    """On ½ λ x² a step is linear in x and the average: it grows if an eigenvalue exceeds 1."""
+    def growth(rate_times_curvature):
+        # average' = β average + (1 − β) λ x and x' = x − η average', in units where λ = 1
+        average = np.array([momentum, 1 - momentum])
+        step = np.array([average, [0, 1] - rate_times_curvature * average])
+        return abs(np.linalg.eigvals(step)).max()
+
+    limit = stability_limit(momentum)
+    assert growth(0.999 * limit) < 1 < growth(1.001 * limit)
+
+
+def test_the_limits_are_those_of_the_papers():
+    assert stability_limit(0) == 2
+    assert stability_limit(0.9) == pytest.approx(38)
+
+
+def test_adams_preconditioner_turns_the_average_gradient_into_the_step():
+    model, inputs, targets = linear_regression()
+    updater = torch.optim.Adam(model.parameters(), lr=0.01)
+    average = 0
+    for _ in range(3):
+        before = parameter_vectors(model).clone()
+        mean_squared_error(model(inputs.unsqueeze(0)), targets).sum().backward()
+        average = 0.9 * average + 0.1 * batch_gradient(model)
+        updater.step()
+        updater.zero_grad()
+        step = -0.01 * average / preconditioner(updater, model)
+        torch.testing.assert_close(parameter_vectors(model) - before, step)
+
+
+def test_adam_on_a_quadratic_ends_at_its_limit():
+    """Its preconditioner shrinks with the gradient until steps overshoot (Cohen et al. 2022)."""
+    model, inputs, targets = linear_regression()
+    records = on_function(model, inputs, targets, Training(torch.optim.Adam, rate=0.3),
+                          [500, 2_000, 2_499], 2_500)
+    assert (records["fraction_of_limit"][:, 0] < 0.8).all()  # on the way, as the gradient shrinks
+    # Adam hovers about its limit: each overshoot raises the preconditioner for a while.
+    late = records["fraction_of_limit"][:, 1:]
+    assert (late > 0.8).all() and (late < 1.1).all()
+
+
+def test_the_fraction_of_the_limit_is_proportional_to_the_rate():
+    model, inputs, targets = linear_regression()
+    gentle = on_function(model, inputs, targets, Training(torch.optim.SGD, rate=0.01), [0], 1)
+    expected = 0.01 * design_curvature(inputs) / 2
+    np.testing.assert_allclose(gentle["fraction_of_limit"], expected, rtol=0.01)
 
 
 def test_networks_observed_in_groups_are_those_observed_one_by_one(monkeypatch):
@@ -186,13 +278,15 @@ def test_networks_observed_in_groups_are_those_observed_one_by_one(monkeypatch):
                                device=torch.device("cpu"))
     steps = np.array([0, 1, 5])
     observed = hw1_2_gradnorm.observe_all(steps, steps, data, settings)
-    assert list(observed) == [*hw1_2_gradnorm.FUNCTION_NETWORKS, *hw1_2_gradnorm.IMAGE_NETWORKS]
-    for name, records in observed.items():
+    assert list(observed) == [
+        *[("sinc", name) for name in hw1_2_gradnorm.FUNCTION_TRAININGS],
+        *[("digits (8×8)", name) for name in hw1_2_gradnorm.IMAGE_TRAININGS]]
+    for (task, name), records in observed.items():
         for run in range(3):
-            if name in hw1_2_gradnorm.FUNCTION_NETWORKS:
+            if task == "sinc":
                 alone = hw1_2_gradnorm.observe_on_function(name, [run], steps, settings)
             else:
                 alone = hw1_2_gradnorm.observe_on_images(data, name, [run], steps, settings)
             for measure, values in records.items():
                 assert values.shape == ((3,) if "dead" in measure else (3, 3))
-                np.testing.assert_allclose(values[run], alone[measure][0], rtol=1e-4)
+                np.testing.assert_allclose(values[run], alone[measure][0], rtol=1e-3)
