@@ -622,10 +622,15 @@ def draw_fractions(panel, results, task):
     """rate × curvature of every run as a fraction of its limit, against the step."""
     for name, (color, marker) in LOOKS.items():
         curves = results["curves"][task][name]
+        # Adam's lines, of which the title speaks, lie above the others.
+        if name in descent_names():
+            look_of_line = {"linewidth": 0.7, "alpha": 0.6}
+        else:
+            look_of_line = {"linewidth": 1.3, "zorder": 3}
         for run, fractions in enumerate(curves["fraction_of_limit"]):
             mark_every = (3 * run, max(len(fractions) // 3, 1))  # the runs' marks lie side by side
-            panel.plot(curves["steps"], fractions, color=color, linewidth=0.9, marker=marker,
-                       markersize=4, markevery=mark_every)
+            panel.plot(curves["steps"], fractions, color=color, marker=marker, markersize=4,
+                       markevery=mark_every, **look_of_line)
     panel.axhline(1, color=GREY, linewidth=1)
     adam = results["facts"]["adam"]
     finding = "Why: with Adam, the curvature rises\nto what its rate can bear" if (

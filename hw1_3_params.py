@@ -7,6 +7,13 @@ label. Double descent expects it to rise up to that size, and to fall again beyo
 2019 (arXiv:1812.11118) expect that size where the network has as many parameters as there are
 training labels times classes. They derive it for the squared loss; here it is cross-entropy.
 
+Random features show that double descent without any training. They are networks whose hidden layer
+stays as it was drawn, and whose output weights are solved for: those of least squared error, and of
+all that fit equally well the smallest.
+
+The test loss of the networks is also measured after dividing their outputs by one temperature, so
+that over-confidence does not count (see common/temperature.py).
+
     python hw1_3_params.py              # the report's figure
     python hw1_3_params.py --quick      # a tour in seconds
 """
@@ -16,27 +23,32 @@ from functools import partial
 from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import CLASSES, load_dataset, randomized_task
 from common.evaluation import evaluate_sets
-from common.models import mlp, parameter_count
+from common.models import StackedLinear, mlp, parameter_count
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
+    GREY,
     MARKERS,
     TEST,
     TRAIN,
     draw_each_run,
     find_row,
-    legend_below,
-    new_figure,
+    new_mosaic,
 )
+from common.progress import advance
 from common.statistics import (
     find_peak,
     first_reaching,
     held_out_argmax,
     held_out_peak,
     holm,
+    interval_columns,
     mean_ci95,
     mean_columns,
+    range_columns,
+    ratio_columns,
 )
+from common.temperature import HELD_OUT, calibrate
 from common.training import (
     count_steps,
     cross_entropy,
@@ -48,6 +60,8 @@ from common.training import (
 import numpy as np
 import scipy
 import torch
+from matplotlib.lines import Line2D
+from torch.nn import functional
 
 # --- settings ---
 
@@ -65,20 +79,30 @@ FLAGS = {
 FRACTIONS = (0, 0.2)  # of the training labels that are randomized
 # Hidden units. Closest together where 2,000 images are just fitted; few at the wide end, where most
 # of the time goes.
-WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 96,
-          128, 192, 256, 512, 1024)
+WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 128, 256, 512,
+          1024)
 # So many networks share a stack; from this width on they would gain nothing from it.
 NETWORKS_TOGETHER, WIDE = 8, 128
 # A step costs a network about as much as its hidden units and this many more.
 SMALLEST_STEP_COST = 32
+# Random features of one number cost about this for each of the most of them, in the same unit.
+FEATURE_COST = 18
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
 # A peak is sought twice: in the mean of each width and its two neighbours, because one noisy width
 # is no peak, and in every width by itself.
 SMOOTHED = 3  # widths that are averaged
 NOT_SMOOTHED = 1
-MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-PEAK_MEASURES = ("test_loss", "test_error")  # the measures in which peaks and rises are sought
+MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "temperature",
+            "calibrated_test_loss")
+# The measures in which peaks and rises are sought.
+PEAK_MEASURES = ("test_loss", "calibrated_test_loss", "test_error")
+# Random features for each training image. Closest together around one, where the labels are just
+# fitted.
+FEATURES_PER_IMAGE = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 2, 5)
+MOST_FEATURE_IMAGES = 2_000  # the time of the features grows with the cube of their images
+TEST_IMAGES_TOGETHER = 1_000  # as many as have their features in memory at a time
+FEATURE_MEASURES = ("train_error", "test_error", "test_loss", "weight_norm")
 
 
 # --- networks ---
@@ -116,14 +140,13 @@ def train_model(data, width, networks, settings):
           order_generators=run_generators(settings.seed, run_numbers, "order"),
           optimizer=partial(torch.optim.SGD, momentum=MOMENTUM))
     sets = {"train": (images, labels), "test": (test_images, data.test_labels)}
-    return to_arrays(evaluate_sets(model, sets))
+    mean_image = data.train_images[:settings.train_size].mean(0)
+    calibrated = calibrate(model, data, settings.train_size, mean_image=mean_image)
+    return to_arrays(evaluate_sets(model, sets) | calibrated)
 
 
-def train_all_widths(data, settings):
-    """Trains the networks of all WIDTHS, cut into pieces of work.
-
-    Returns {measure: values (fractions, runs, widths)}.
-    """
+def network_pieces(data, settings):
+    """The training of the networks of all WIDTHS, cut into pieces of work."""
     networks = list(zip(*stacked_runs(FRACTIONS, range(settings.runs))))
     steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
     pieces = {}
@@ -134,12 +157,16 @@ def train_all_widths(data, settings):
             pieces[width, group[0]] = Piece(f"{width} hidden units, {name_networks(group)}",
                                             train_model, (width, group, settings), steps,
                                             step_cost, data)
-    trained = join_groups(run_pieces(pieces, settings))
+    return pieces
+
+
+def measures_by_width(measured, runs):
+    """{measure: values (fractions, runs, widths)} of {width: {measure: values (networks,)}}."""
     measures = {name: [] for name in MEASURES}
     for width in WIDTHS:
-        for name, values in trained[width].items():
+        for name, values in measured[width].items():
             # In the list of networks, the runs of the first fraction come first.
-            measures[name].append(values.reshape(len(FRACTIONS), settings.runs))
+            measures[name].append(values.reshape(len(FRACTIONS), runs))
     return {name: np.stack(by_width, axis=2) for name, by_width in measures.items()}
 
 
@@ -149,15 +176,113 @@ def name_networks(networks):
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
+# --- random features ---
+
+
+def count_features(settings):
+    """How many images random features are fitted to, and the numbers of features that are tried."""
+    images = min(settings.train_size, MOST_FEATURE_IMAGES)
+    return images, [max(1, round(images * per_image)) for per_image in FEATURES_PER_IMAGE]
+
+
+def fit_features(data, run_number, settings):
+    """Fits labels with several numbers of random features, without training, and measures the fits.
+
+    N features are the first N hidden units of the widest hidden layer, which stays as it was drawn.
+    Their output weights are solved for, in float64 and without biases. Targets are one-hot, not
+    centered. Images, random labels and the law of the hidden layer are those of the networks.
+
+    Returns {measure: values (1 run, fractions, numbers of features)}. "test_loss" is the squared
+    error, a mean over images and classes, "weight_norm" the Euclidean norm of the output weights.
+    """
+    image_count, feature_counts = count_features(settings)
+    label_generators = run_generators(settings.seed, [run_number] * len(FRACTIONS), "labels")
+    images, test_images, labels, _ = randomized_task(data, image_count, FRACTIONS,
+                                                     label_generators)
+    layer = StackedLinear(images[0].numel(), feature_counts[-1],
+                          run_generators(settings.seed, [run_number], "initialization"))
+    layer = layer.to(settings.device, torch.float64)
+    features = hidden_units(layer, images)
+    # All fractions side by side, (images, fractions · classes): they share one factorization.
+    targets = functional.one_hot(labels.T, CLASSES).double().flatten(1)
+    fits, norms = [], []
+    for feature_count in feature_counts:
+        weights = minimum_norm_weights(features[:, :feature_count], targets)
+        fits.append(weights)
+        norms.append(weights.unflatten(1, (-1, CLASSES)).norm(dim=(0, 2)))  # (fractions,)
+        advance()
+    _, train_mistakes = sum_errors(features, fits, labels)
+    test_loss_sums, test_mistakes = 0, 0
+    for some_images, some_labels in zip(test_images.split(TEST_IMAGES_TOGETHER),
+                                        data.test_labels.split(TEST_IMAGES_TOGETHER)):
+        loss_sums, mistakes = sum_errors(hidden_units(layer, some_images), fits,
+                                         some_labels.expand(len(FRACTIONS), -1))
+        test_loss_sums = test_loss_sums + loss_sums
+        test_mistakes = test_mistakes + mistakes
+    values = {"train_error": train_mistakes / len(images),
+              "test_error": test_mistakes / len(test_images),
+              "test_loss": test_loss_sums / len(test_images),
+              "weight_norm": torch.stack(norms, dim=1)}
+    return to_arrays({name: of_run.unsqueeze(0) for name, of_run in values.items()})
+
+
+@torch.no_grad()
+def hidden_units(layer, images):
+    """The hidden units (N, features) of a StackedLinear of one run for images (N, 1, 28, 28)."""
+    pixels = images.flatten(1).unsqueeze(0).to(layer.weight.dtype)
+    return functional.relu(layer(pixels))[0]
+
+
+def minimum_norm_weights(features, targets):
+    """The weights (features, K) that fit targets (N, K) by least squares, the smallest of all such.
+
+    features (N, features) must have full rank, as random ones of different images have. LAPACK's
+    gels turns them into an orthogonal times a triangular matrix. The condition number, which is
+    highest for a square matrix, is never squared, as it would be in the normal equations.
+    """
+    return torch.linalg.lstsq(features, targets, driver="gels").solution
+
+
+def sum_errors(features, fits, labels):
+    """Squared errors and wrong answers of fits to features (N, most) with labels (fractions, N).
+
+    fits has the weights (features, fractions · classes) of every number of features. Both are sums
+    over the images, the squared errors means over the classes: float64, (fractions, numbers of
+    features).
+    """
+    targets = functional.one_hot(labels.T, CLASSES)  # (N, fractions, classes)
+    squared, wrong = [], []
+    for weights in fits:
+        outputs = (features[:, :len(weights)] @ weights).reshape(targets.shape)
+        squared.append((outputs - targets).square().mean(2).sum(0))
+        wrong.append((outputs.argmax(2) != labels.T).sum(0).double())
+    return torch.stack(squared, dim=1), torch.stack(wrong, dim=1)
+
+
+def feature_pieces(data, settings):
+    """The fits of random features, one piece of work for each run."""
+    _, feature_counts = count_features(settings)
+    pieces = {}
+    for run_number in range(settings.runs):
+        pieces["features", run_number] = Piece(
+            f"random features, run {run_number}", fit_features, (run_number, settings),
+            len(feature_counts), FEATURE_COST * feature_counts[-1], data)
+    return pieces
+
+
 # --- summing up ---
 
 
 def summarize_width(fraction, width, parameters, measures):
-    """One row of the table: means over the runs of {measure: (runs,)}; the unit is the run."""
+    """One row of the table: means over the runs of {measure: (runs,)}; the unit is the run.
+
+    What needs a temperature is None where no image was left to fit it on.
+    """
     row = {"randomized": fraction, "width": width, "parameters": parameters,
            "runs": len(measures["test_loss"])}
     for name in MEASURES:
-        row[f"{name}_mean"] = measures[name].mean()
+        mean = measures[name].mean()
+        row[f"{name}_mean"] = None if np.isnan(mean) else mean
     row["gap_mean"] = (measures["test_loss"] - measures["train_loss"]).mean()
     _, row["test_loss_mean_ci95"] = mean_ci95(measures["test_loss"])
     return row
@@ -223,8 +348,7 @@ def summarize_peak(values, parameter_counts, widths_averaged):
     after it. "beyond_intervals" says whether rise and fall are above zero beyond their intervals:
     then the peak is clear. The unit is the run.
     """
-    # A moving average along the widths; at both ends the last width counts more than once.
-    smooth = scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
+    smooth = average_widths(values, widths_averaged)
     valley_before, peak, valley_after = find_peak(smooth.mean(0))  # indices of widths
     rises, falls = held_out_peak(smooth)  # (runs,) each
     columns = {
@@ -237,6 +361,11 @@ def summarize_peak(values, parameter_counts, widths_averaged):
                              "fall_mean": falls})
     columns["beyond_intervals"] = is_above_zero(rises) and is_above_zero(falls)
     return columns
+
+
+def average_widths(values, widths_averaged):
+    """A moving average of values (runs, widths); at both ends the last width counts repeatedly."""
+    return scipy.ndimage.uniform_filter1d(values, widths_averaged, axis=1, mode="nearest")
 
 
 def is_above_zero(values):
@@ -267,6 +396,8 @@ def summarize_curves(parameter_counts, measures, train_size):
         train_accuracies = measures["train_accuracy"][place]
         for name in PEAK_MEASURES:
             values = measures[name][place]
+            if np.isnan(values).any():  # no image was left to fit a temperature on
+                continue
             key = {"randomized": fraction, "measure": name}
             thresholds.append(key | {"labels_times_classes": train_size * CLASSES}
                               | summarize_threshold(train_accuracies, values, parameter_counts))
@@ -278,27 +409,90 @@ def summarize_curves(parameter_counts, measures, train_size):
     return thresholds, upturns, smoothed_peaks + unsmoothed_peaks
 
 
+def summarize_features(feature_counts, images, measures):
+    """Rows about random features, of every number of them at every fraction; the unit is the run.
+
+    measures are (runs, fractions, numbers of features).
+    """
+    rows = []
+    for fraction_place, fraction in enumerate(FRACTIONS):
+        for place, feature_count in enumerate(feature_counts):
+            of_fit = {name: measures[name][:, fraction_place, place] for name in FEATURE_MEASURES}
+            rows.append({
+                "randomized": fraction,
+                "features": feature_count,
+                "features_per_label": feature_count / images,
+                "train_error_mean": of_fit["train_error"].mean(),
+                **mean_columns({"test_error_mean": of_fit["test_error"]}),
+                **range_columns("test_loss", of_fit["test_loss"]),
+                **range_columns("weight_norm", of_fit["weight_norm"]),
+            })
+    return rows
+
+
+def summarize_feature_peaks(feature_counts, images, measures):
+    """Rows about the most prominent peak over the numbers of random features; the unit is the run.
+
+    Rise and fall are held out, as in summarize_peak. Those of the test loss, which spans decades,
+    are factors: geometric means over the runs.
+    """
+    rows = []
+    for fraction_place, fraction in enumerate(FRACTIONS):
+        test_errors = measures["test_error"][:, fraction_place]  # (runs, numbers of features)
+        log_losses = np.log(measures["test_loss"][:, fraction_place])
+        for name, values in (("test_error", test_errors), ("test_loss", log_losses)):
+            _, peak, _ = find_peak(values.mean(0))
+            rises, falls = held_out_peak(values)
+            if name == "test_error":
+                columns = interval_columns("rise", rises) | interval_columns("fall", falls)
+            else:
+                columns = (ratio_columns("rise", np.exp(rises))
+                           | ratio_columns("fall", np.exp(falls)))
+            rows.append({
+                "randomized": fraction,
+                "measure": name,
+                "features": feature_counts[peak],
+                "features_per_label": feature_counts[peak] / images,
+                "runs": len(values),
+                "runs_highest_there": int((values.argmax(1) == peak).sum()),
+                **columns,
+                "beyond_intervals": is_above_zero(rises) and is_above_zero(falls),
+            })
+    return rows
+
+
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
-                        settings.train_size)
-    measures = train_all_widths(data, settings)
+                        settings.train_size + HELD_OUT)
+    measured = join_groups(run_pieces(network_pieces(data, settings)
+                                      | feature_pieces(data, settings), settings))
+    of_features = measured.pop("features")
+    measures = measures_by_width(measured, settings.runs)
     pixels = data.train_images[0].numel()
     parameter_counts = [parameter_count(build_model(pixels, width, [0], settings))
                         for width in WIDTHS]
     curves = {"parameters": parameter_counts}
     for name in MEASURES:
-        curves[name] = dict(zip(FRACTIONS, measures[name]))
+        known = not np.isnan(measures[name]).any()
+        curves[name] = dict(zip(FRACTIONS, measures[name])) if known else None
+    images, feature_counts = count_features(settings)
+    curves["features"] = {"features_per_label": [count / images for count in feature_counts]}
+    for name in FEATURE_MEASURES:
+        curves["features"][name] = dict(zip(FRACTIONS, of_features[name].swapaxes(0, 1)))
     measures["test_error"] = 1 - measures["test_accuracy"]
     thresholds, upturns, peaks = summarize_curves(parameter_counts, measures,
-                                                   settings.train_size)
+                                                  settings.train_size)
     return {
         "constants": {"FRACTIONS": FRACTIONS, "WIDTHS": WIDTHS, "MOMENTUM": MOMENTUM,
-                      "SMOOTHED": SMOOTHED, "FITTED": FITTED},
+                      "SMOOTHED": SMOOTHED, "FITTED": FITTED, "HELD_OUT": HELD_OUT,
+                      "MOST_FEATURE_IMAGES": MOST_FEATURE_IMAGES},
         "table": summarize_widths(parameter_counts, measures),
         "thresholds": thresholds,
         "upturns": upturns,
         "peaks": peaks,
+        "features": summarize_features(feature_counts, images, of_features),
+        "feature_peaks": summarize_feature_peaks(feature_counts, images, of_features),
         "curves": curves,
     }
 
@@ -307,7 +501,8 @@ def collect_facts(results):
     """What figure and report say: counts, errors as fractions, losses in nats.
 
     "true_labels" and "random_labels" have the same facts of the networks that were given the true
-    labels, and of those with the most random ones. The p-values are Holm's for the two.
+    labels, and of those with the most random ones; so do "true_labels_features" and
+    "random_labels_features" of the random features. The p-values are Holm's for the two.
     """
     constants, parameter_counts = results["constants"], results["curves"]["parameters"]
     fractions = {"true_labels": constants["FRACTIONS"][0],
@@ -319,9 +514,13 @@ def collect_facts(results):
         "most_parameters": parameter_counts[-1],
         "most_random": fractions["random_labels"],
         "labels_times_classes": results["thresholds"][0]["labels_times_classes"],
+        "fewest_features": results["features"][0]["features"],
+        "most_features": results["features"][-1]["features"],
     }
     for (name, fraction), p_value in zip(fractions.items(), p_values):
-        facts[name] = facts_of_labels(results, fraction) | {"error_change_p_value": p_value}
+        facts[name] = (facts_of_labels(results, fraction) | facts_of_calibrated(results, fraction)
+                       | {"error_change_p_value": p_value})
+        facts[f"{name}_features"] = facts_of_features(results, fraction)
     return facts
 
 
@@ -370,6 +569,80 @@ def facts_of_labels(results, fraction):
     }
 
 
+def facts_of_calibrated(results, fraction):
+    """The facts of the same networks' test loss after one temperature.
+
+    All are None where no image was left to fit a temperature on.
+    """
+    if results["curves"]["calibrated_test_loss"] is None:
+        return dict.fromkeys(("calibrated_peak_is_clear", "calibrated_rise",
+                              "calibrated_change_where_loss_rises", "calibrated_late_rise",
+                              "calibrated_late_rise_is_clear"))
+    peak = find_peak_row(results, fraction, "calibrated_test_loss")
+    upturn = find_row(results["upturns"], randomized=fraction, measure="calibrated_test_loss")
+    change, change_ci95 = mean_ci95(changes_to_peak(
+        np.array(results["curves"]["test_loss"][fraction]),
+        np.array(results["curves"]["calibrated_test_loss"][fraction]),
+        results["constants"]["SMOOTHED"]))
+    return {
+        "calibrated_peak_is_clear": peak["beyond_intervals"],
+        "calibrated_rise": {"value": peak["rise_mean"], "ci95": peak["rise_mean_ci95"]},
+        "calibrated_change_where_loss_rises": {"value": change, "ci95": change_ci95},
+        "calibrated_late_rise": {"value": upturn["rise_mean"], "ci95": upturn["rise_mean_ci95"]},
+        "calibrated_late_rise_is_clear": upturn["beyond_interval"],
+    }
+
+
+def changes_to_peak(losses, calibrated, widths_averaged):
+    """How calibrated losses change from the valley before the peak of the plain losses to the peak.
+
+    Both are (runs, widths). As in summarize_peak, neighbouring widths are averaged, and the plain
+    losses of the other runs choose the places at which a run is measured. The unit is the run.
+    """
+    smooth = average_widths(losses, widths_averaged)
+    smooth_calibrated = average_widths(calibrated, widths_averaged)
+    changes = []
+    for run, of_run in enumerate(smooth_calibrated):
+        others = np.delete(smooth, run, 0) if len(smooth) > 1 else smooth
+        valley_before, peak, _ = find_peak(others.mean(0))
+        changes.append(of_run[peak] - of_run[valley_before])
+    return np.array(changes)
+
+
+def facts_of_features(results, fraction):
+    """The facts of the random features that were fitted with this fraction of random labels.
+
+    "per_label" is their number divided by that of the training labels.
+    """
+    error_peak = find_row(results["feature_peaks"], randomized=fraction, measure="test_error")
+    loss_peak = find_row(results["feature_peaks"], randomized=fraction, measure="test_loss")
+    of_fraction = [row for row in results["features"] if row["randomized"] == fraction]
+    at_peak, most = find_row(of_fraction, features=error_peak["features"]), of_fraction[-1]
+    return {
+        "error_peak_is_clear": error_peak["beyond_intervals"],
+        "error_peak_per_label": error_peak["features_per_label"],
+        "error_peaks_there_in_all_runs": error_peak["runs_highest_there"] == error_peak["runs"],
+        "error_at_peak": {"value": at_peak["test_error_mean"],
+                          "ci95": at_peak["test_error_mean_ci95"]},
+        "error_of_most": {"value": most["test_error_mean"],
+                          "ci95": most["test_error_mean_ci95"]},
+        "error_rise": stored_interval(error_peak, "rise"),
+        "error_fall": stored_interval(error_peak, "fall"),
+        "loss_peak_is_clear": loss_peak["beyond_intervals"],
+        "loss_peak_per_label": loss_peak["features_per_label"],
+        "loss_peaks_there_in_all_runs": loss_peak["runs_highest_there"] == loss_peak["runs"],
+        "loss_rise_factor": stored_interval(loss_peak, "rise"),
+        "loss_fall_factor": stored_interval(loss_peak, "fall"),
+        "weight_norm_at_peak": at_peak["weight_norm_median"],
+        "weight_norm_of_most": most["weight_norm_median"],
+    }
+
+
+def stored_interval(row, name):
+    """A value of a row with the ends of its interval."""
+    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+
+
 def find_peak_row(results, fraction, measure):
     """The stored peak of a measure in means of neighbouring widths."""
     return find_row(results["peaks"], widths_averaged=results["constants"]["SMOOTHED"],
@@ -378,34 +651,45 @@ def find_peak_row(results, fraction, measure):
 
 # --- drawing ---
 
-# Networks with fewer parameters fit next to nothing: their errors would stretch the axes.
-SHOWN_FROM = 3_000
+# Networks with fewer parameters for each number to fit do next to nothing: they would stretch axes.
+SHOWN_FROM = 0.15
+NETWORK_COLOR, FEATURE_COLOR, CALIBRATED_COLOR = COLORS[:3]
+CALIBRATED = "-."  # line style
+PARAMETERS_LABEL = "trained parameters / (training labels × classes)"
 
 
 def plot(results):
-    """Error on the left, loss on the right; true labels and some random ones in both."""
+    """Error on the left; on the right the loss of the networks above that of the features."""
     facts = results["facts"]
-    figure, panels = new_figure(figure_title(facts), results, 1, 2, height=4.1,
-                                width_ratios=(1.3, 1))
-    error_panel, loss_panel = panels[0]
-    curves = results["curves"]
-    for fraction, color, marker in zip(curves["test_loss"], COLORS, MARKERS):
-        train_errors = 100 * (1 - np.array(curves["train_accuracy"][fraction]))
-        test_errors = 100 * (1 - np.array(curves["test_accuracy"][fraction]))
-        label = name_labels(fraction)
-        draw_networks(error_panel, results, train_errors, test_errors, color, marker, label)
-        draw_networks(loss_panel, results, curves["train_loss"][fraction],
-                      curves["test_loss"][fraction], color, marker, label)
-    for panel in (error_panel, loss_panel):
-        highest = panel.dataLim.ymax
-        panel.set_ylim(0, 1.35 * highest)  # room for the names of the lines
-    mark_thresholds(error_panel, results, ("true_labels", "random_labels"))
-    # The peak is that of random labels, and the threshold of true ones would run through it.
-    mark_thresholds(loss_panel, results, ("random_labels",))
-    mark_peak(loss_panel, facts)
-    error_panel.set(title=error_title(facts), ylabel="error (% of images)")
-    loss_panel.set(title=loss_title(facts), ylabel="cross-entropy (nats)")
-    legend_below(figure, error_panel, train_test=True)
+    figure, panels = new_mosaic(figure_title(facts), results, [["error", "network_loss"],
+                                                               ["error", "feature_loss"]],
+                                height=5.6, width_ratios=(1.3, 1))
+    error_panel, network_panel, feature_panel = panels.values()
+    curves, features = results["curves"], results["curves"]["features"]
+    for fraction, marker in zip(curves["test_loss"], MARKERS):
+        train_errors = 1 - np.array(curves["train_accuracy"][fraction])
+        test_errors = 1 - np.array(curves["test_accuracy"][fraction])
+        draw_networks(error_panel, results, 100 * train_errors, marker, TRAIN)
+        draw_networks(error_panel, results, 100 * test_errors, marker)
+        draw_features(error_panel, features, 100 * np.array(features["train_error"][fraction]),
+                      marker, TRAIN)
+        draw_features(error_panel, features, 100 * np.array(features["test_error"][fraction]),
+                      marker)
+        draw_networks(network_panel, results, curves["train_loss"][fraction], marker, TRAIN)
+        draw_networks(network_panel, results, curves["test_loss"][fraction], marker)
+        if curves["calibrated_test_loss"]:
+            draw_networks(network_panel, results, curves["calibrated_test_loss"][fraction], marker,
+                          CALIBRATED, CALIBRATED_COLOR)
+        draw_features(feature_panel, features, features["test_loss"][fraction], marker)
+    for panel in panels.values():
+        panel.axvline(1, color="black", linewidth=1, linestyle=":")
+        panel.set(xscale="log", xlabel=PARAMETERS_LABEL)
+    mark_fitted(error_panel, results)
+    error_panel.set(title=error_title(facts), ylabel="error (% of images)", ylim=(0, None))
+    network_panel.set(title=network_loss_title(facts), ylabel="cross-entropy (nats)",
+                      ylim=(0, None))
+    feature_panel.set(title=feature_loss_title(facts), ylabel="squared test error", yscale="log")
+    write_legend(figure, curves)
     return figure
 
 
@@ -433,65 +717,84 @@ def is_clear(change):
 
 
 def error_title(facts):
-    """Whether the test error has a peak."""
-    peaked = [name_labels(fraction) for name, fraction in fractions_of(facts)
-              if facts[name]["error_peak_is_clear"]]
-    if peaked:
-        return f"Test error peaks with {' and '.join(peaked)}"
-    return "Test error has no clear peak"
+    """Which errors have a peak: those of the random features, and those of the networks."""
+    peaks = facts["random_labels_features"]
+    features = "Random features: no clear peak of the error"
+    if peaks["error_peak_is_clear"]:
+        features = ("Random features: error peaks at parameters / (labels × classes) = "
+                    f"{peaks['error_peak_per_label']:.2g}")
+    peaked = labels_with(facts, "error_peak_is_clear")
+    return f"{features}\nTrained networks: {'a peak with ' + peaked if peaked else 'no clear peak'}"
 
 
-def loss_title(facts):
-    """Whether the test loss has a peak."""
-    peaked = [name_labels(fraction) for name, fraction in fractions_of(facts)
-              if facts[name]["loss_peak_is_clear"]]
-    if peaked:
-        return f"Test loss rises, then falls:\na peak with {' and '.join(peaked)}"
-    return "Test loss has no clear peak"
+def network_loss_title(facts):
+    """Whether the test loss of the networks has a peak, and whether a temperature removes it."""
+    peaked = labels_with(facts, "loss_peak_is_clear")
+    if not peaked:
+        return "Networks: test loss has no clear peak"
+    still_peaked = labels_with(facts, "calibrated_peak_is_clear")
+    after = f"one with {still_peaked}" if still_peaked else "no clear one"
+    return f"Networks: test loss peaks with {peaked},\nafter one temperature {after}"
 
 
-def fractions_of(facts):
-    """The two sets of facts, with the fraction of labels that are random."""
-    return ("true_labels", 0), ("random_labels", facts["most_random"])
+def feature_loss_title(facts):
+    """Where the test loss of the random features has its peak."""
+    peaks = facts["random_labels_features"]
+    if not peaks["loss_peak_is_clear"]:
+        return "Random features: squared error has no clear peak"
+    return f"Random features: squared error peaks at {peaks['loss_peak_per_label']:.2g}"
 
 
-def draw_networks(panel, results, train_values, test_values, color, marker, label):
-    """Every run in training, dashed, and in test, solid, against the parameter count."""
-    parameter_counts = np.array(results["curves"]["parameters"])
-    shown = parameter_counts >= SHOWN_FROM
-    for values, style, name in ((train_values, TRAIN, None), (test_values, TEST, label)):
-        draw_each_run(panel, parameter_counts[shown], np.array(values)[:, shown], color, style,
-                      name, marker)
-    panel.set(xscale="log", xlabel="parameters")
+def labels_with(facts, name):
+    """The labels of which this fact about the networks is true, in words; "" where of none."""
+    labels = (("true_labels", 0), ("random_labels", facts["most_random"]))
+    return " and ".join(name_labels(fraction) for kind, fraction in labels if facts[kind][name])
 
 
-def mark_thresholds(panel, results, kinds):
-    """Lines where labels of these kinds are first fitted, and where that is expected."""
-    facts = results["facts"]
-    note_on_line(panel, facts["labels_times_classes"], "labels × classes", "black", ":")
-    for (name, _), color, left in zip(fractions_of(facts), COLORS, (True, False)):
-        if name in kinds and facts[name]["fitted_parameters"] is not None:
-            text = f"{results['constants']['FITTED']:.1%} fitted"
-            note_on_line(panel, facts[name]["fitted_parameters"], text, color, "-", left)
+def draw_networks(panel, results, values, marker, style=TEST, color=NETWORK_COLOR):
+    """Values (runs, widths) of every run of the networks against their parameters per label."""
+    places = np.array(results["curves"]["parameters"]) / results["facts"]["labels_times_classes"]
+    shown = places >= SHOWN_FROM
+    draw_each_run(panel, places[shown], np.array(values)[:, shown], color, style, marker=marker)
 
 
-def note_on_line(panel, place, text, color, style, left=True):
-    """A vertical line with its name beside its upper end, on the left or on the right."""
-    panel.axvline(place, color=color, linewidth=1, linestyle=style)
-    panel.annotate(text, (place, 1), (-2 if left else 3, -2), rotation=90, color=color, fontsize=8,
-                   xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
-                   ha="right" if left else "left")
+def draw_features(panel, features, values, marker, style=TEST):
+    """Values (runs, numbers of features) of every run of the random features."""
+    draw_each_run(panel, features["features_per_label"], values, FEATURE_COLOR, style,
+                  marker=marker)
 
 
-def mark_peak(panel, facts):
-    """An arrow at the peak of the test loss, where it is clear."""
-    for (name, _), color in zip(fractions_of(facts), COLORS):
-        if facts[name]["loss_peak_is_clear"]:
-            panel.plot(facts[name]["loss_peak_parameters"], facts[name]["loss_peak_height"], "*",
-                       color=color, markeredgecolor="black", markersize=11)
-            panel.annotate("peak", (facts[name]["loss_peak_parameters"],
-                                    facts[name]["loss_peak_height"]),
-                           (-8, 10), textcoords="offset points", ha="right")
+def mark_fitted(panel, results):
+    """The test errors of the smallest networks that fit their labels, with notes at the sides."""
+    facts, fitted = results["facts"], results["constants"]["FITTED"]
+    for kind, fraction, note_place, side in (("true_labels", 0, 0.02, "left"),
+                                             ("random_labels", facts["most_random"], 0.98,
+                                              "right")):
+        if facts[kind]["fitted_parameters"] is not None:
+            place = facts[kind]["fitted_parameters"] / facts["labels_times_classes"]
+            error = facts[kind]["error_when_fitted"]
+            panel.plot(place, 100 * error, "*", color=NETWORK_COLOR, markeredgecolor="black",
+                       markersize=12, zorder=3)
+            note = (f"{name_labels(fraction)}: smallest\nnetwork that fits {fitted:.1%},\n"
+                    f"test error {error:.0%}")
+            panel.annotate(note, (place, 100 * error), (note_place, 0.55), color=NETWORK_COLOR,
+                           textcoords="axes fraction", ha=side, fontsize=8.5,
+                           arrowprops={"arrowstyle": "-", "color": NETWORK_COLOR})
+
+
+def write_legend(figure, curves):
+    """One legend for the figure: colours are models, marks are labels."""
+    entries = {"trained networks": {"color": NETWORK_COLOR},
+               "random features": {"color": FEATURE_COLOR}}
+    if curves["calibrated_test_loss"]:
+        entries["networks after one temperature"] = {"color": CALIBRATED_COLOR,
+                                                     "linestyle": CALIBRATED}
+    for fraction, marker in zip(curves["test_loss"], MARKERS):
+        entries[name_labels(fraction)] = {"color": GREY, "marker": marker, "linestyle": ""}
+    entries["training"] = {"color": GREY, "linestyle": TRAIN}
+    entries["test"] = {"color": GREY, "linestyle": TEST}
+    figure.legend([Line2D([], [], **look) for look in entries.values()], entries.keys(),
+                  loc="outside lower center", ncols=4)
 
 
 if __name__ == "__main__":

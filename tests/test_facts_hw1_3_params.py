@@ -9,23 +9,39 @@ def results(accuracies, threshold):
     """Made-up results of three networks: accuracies {fraction: (runs, widths)}."""
     thresholds, upturns, peaks = [], [], []
     for fraction in accuracies:
-        for measure in ("test_loss", "test_error"):
+        for measure in ("test_loss", "calibrated_test_loss", "test_error"):
             key = {"randomized": fraction, "measure": measure}
             thresholds.append(key | {"labels_times_classes": 300, "width": threshold,
                                      "parameters": threshold and 10 * threshold,
                                      "at_threshold_mean": 0.4, "at_largest_mean": 0.1,
                                      "change_mean": -0.3, "change_mean_ci95": 0.05})
-            upturns.append(key | {"width": 2, "rise_mean": 0.2, "rise_mean_ci95": 0.1,
-                                  "beyond_interval": True})
+            calibrated = measure == "calibrated_test_loss"
+            upturns.append(key | {"width": 2, "rise_mean": 0.01 if calibrated else 0.2,
+                                  "rise_mean_ci95": 0.1, "beyond_interval": not calibrated})
             clear = measure == "test_loss" and fraction > 0
             peaks.append(key | {"widths_averaged": 3, "width": 2, "parameters": 20,
                                 "height_mean": 5.0, "rise_mean": 1.0, "rise_mean_ci95": 0.5,
                                 "fall_mean": 4.0, "fall_mean_ci95": None,
                                 "beyond_intervals": clear})
+    features, feature_peaks = [], []
+    for fraction in accuracies:
+        for count in (15, 30, 60):
+            features.append({"randomized": fraction, "features": count,
+                             "test_error_mean": count / 100, "test_error_mean_ci95": 0.01,
+                             "weight_norm_median": 2 * count})
+        for measure in ("test_error", "test_loss"):
+            feature_peaks.append({"randomized": fraction, "measure": measure, "features": 30,
+                                  "features_per_label": 1.0, "runs": 2,
+                                  "runs_highest_there": 2 if measure == "test_loss" else 1,
+                                  "rise": 3.0, "rise_low": 2.0, "rise_high": 4.0,
+                                  "fall": 5.0, "fall_low": 4.0, "fall_high": 6.0,
+                                  "beyond_intervals": measure == "test_loss"})
     return {
         "constants": {"FRACTIONS": list(accuracies), "WIDTHS": [1, 2, 4], "SMOOTHED": 3},
         "thresholds": thresholds, "upturns": upturns, "peaks": peaks,
-        "curves": {"parameters": [10, 20, 40], "test_accuracy": accuracies},
+        "features": features, "feature_peaks": feature_peaks,
+        "curves": {"parameters": [10, 20, 40], "test_accuracy": accuracies,
+                   "test_loss": accuracies, "calibrated_test_loss": accuracies},
     }
 
 
@@ -41,7 +57,41 @@ def test_facts_say_where_labels_are_fitted_and_what_changes_beyond():
         assert of_labels["error_change"] == {"value": -0.3, "ci95": 0.05}
         assert of_labels["loss_peak_is_clear"] is (name == "random_labels")
         assert of_labels["error_peak_is_clear"] is False
+        assert of_labels["late_loss_rise"] == {"value": 0.2, "ci95": 0.1}
+        assert of_labels["calibrated_late_rise"] == {"value": 0.01, "ci95": 0.1}
+        assert of_labels["late_loss_rise_is_clear"] is True
+        assert of_labels["calibrated_late_rise_is_clear"] is False
+        assert of_labels["calibrated_peak_is_clear"] is False
         assert of_labels["error_change_p_value"] == pytest.approx(2 * 0.07418, rel=1e-3)  # Holm
+
+
+def test_facts_say_where_random_features_peak():
+    accuracies = [[0, 0.5, 0.6], [0, 0.5, 0.7]]
+    facts = hw1_3_params.collect_facts(results({0: accuracies, 0.2: accuracies}, threshold=2))
+    assert (facts["fewest_features"], facts["most_features"]) == (15, 60)
+    for name in ("true_labels_features", "random_labels_features"):
+        of_features = facts[name]
+        assert of_features["error_peak_per_label"] == of_features["loss_peak_per_label"] == 1
+        assert of_features["error_at_peak"] == {"value": 0.3, "ci95": 0.01}
+        assert of_features["error_of_most"] == {"value": 0.6, "ci95": 0.01}
+        assert of_features["loss_rise_factor"] == {"value": 3, "low": 2, "high": 4}
+        assert of_features["error_fall"] == {"value": 5, "low": 4, "high": 6}
+        assert (of_features["weight_norm_at_peak"], of_features["weight_norm_of_most"]) == (60, 120)
+        assert of_features["error_peak_is_clear"] is False
+        assert of_features["loss_peak_is_clear"] is True
+        assert of_features["error_peaks_there_in_all_runs"] is False
+        assert of_features["loss_peaks_there_in_all_runs"] is True
+
+
+def test_without_a_temperature_its_facts_are_unknown():
+    accuracies = [[0, 0.5, 0.6], [0, 0.5, 0.7]]
+    made_up = results({0: accuracies, 0.2: accuracies}, threshold=2)
+    names = [name for name in hw1_3_params.collect_facts(made_up)["true_labels"]
+             if name.startswith("calibrated")]
+    made_up["curves"]["calibrated_test_loss"] = None
+    facts = hw1_3_params.collect_facts(made_up)["true_labels"]
+    assert len(names) == 5 and all(facts[name] is None for name in names)
+    assert facts["late_loss_rise"]["value"] == 0.2
 
 
 @pytest.mark.parametrize("accuracies, threshold", [
