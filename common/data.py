@@ -19,6 +19,7 @@ from torch.nn import functional
 DATASETS = ("auto", *TITLES, "digits")
 CLASSES = 10  # of every set of images
 DIGITS_SIZES = (1_437, 360)  # training and test images of scikit-learn's digits, split 4 : 1
+TENT_COMPOSITIONS = 8  # of the tent map with itself
 
 
 # --- one-dimensional functions ---
@@ -39,9 +40,12 @@ def square_wave(x):
     return torch.sign(torch.sin(5 * torch.pi * x))
 
 
-def triangle_wave(x):
-    """Eight teeth: the tent map composed four times (Telgarsky 2016, arXiv:1602.04485)."""
-    for _ in range(4):
+def tent_map(x):
+    """The tent map composed TENT_COMPOSITIONS times: 256 straight pieces between 0 and 1.
+
+    It is Telgarsky's example of what depth can represent (2016, arXiv:1602.04485).
+    """
+    for _ in range(TENT_COMPOSITIONS):
         x = 1 - (2 * x - 1).abs()
     return x
 

@@ -1,9 +1,8 @@
 """The functions to be fitted, against their definitions."""
 
-from common.data import grid, sinc, square_wave, triangle_wave
+from common.data import grid, sinc, square_wave, tent_map
 
 import numpy as np
-import pytest
 import torch
 
 
@@ -30,8 +29,9 @@ def test_the_square_wave_has_five_pieces():
     assert values[0] == 1
 
 
-def test_the_triangle_wave_has_eight_teeth():
-    x = torch.linspace(0, 1, 17, dtype=torch.float64)
-    assert triangle_wave(x).tolist() == pytest.approx([0, 1] * 8 + [0])
-    middles = (x[1:] + x[:-1]) / 2
-    torch.testing.assert_close(triangle_wave(middles), torch.full((16,), 0.5, dtype=torch.float64))
+def test_the_tent_map_has_256_straight_pieces_between_0_and_1():
+    corners = torch.arange(257, dtype=torch.float64) / 256
+    assert tent_map(corners).tolist() == [0, 1] * 128 + [0]  # exact: all sums are dyadic
+    x = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    distance_from_odd = (256 * x % 2 - 1).abs()  # of 256 x from the nearest odd number
+    torch.testing.assert_close(tent_map(x), 1 - distance_from_odd, rtol=0, atol=1e-12)
