@@ -471,22 +471,26 @@ def excess_of_training(of_solutions, training, name):
 def rescaling_facts(results):
     """What the smallest scale does to each of SHARPNESS_MEASURES, as medians over the solutions.
 
-    One scale says it: the first two could be made as large as one likes. "largest_change_of" is
-    the largest relative change of a solution's adaptive sharpness at any scale.
+    One scale says it: the first two could be made as large as one likes. "eigenvalue_factor" is the
+    median of the factors by which the solutions' eigenvalues grow, "largest_change_of" the largest
+    relative change of a solution's adaptive sharpness at any scale.
     """
     scales = results["constants"]["SCALES"]
     smallest = find_row(results["rescaling"], scale=min(scales))
     as_trained = find_row(results["rescaling"], scale=1)
-    by_scale = np.array(results["curves"]["rescaling"]["adaptive_sharpness"])  # (scales, runs)
-    changes = abs(by_scale / by_scale[scales.index(1)] - 1)
+    relative = {}  # to what each solution has at scale 1: {measure: (scales, runs)}
+    for measure in ("largest_eigenvalue", "adaptive_sharpness"):
+        by_scale = np.array(results["curves"]["rescaling"][measure])
+        relative[measure] = by_scale / by_scale[scales.index(1)]
     return {
         "divided_by": 1 / smallest["scale"],
         "eigenvalue_before": as_trained["largest_eigenvalue_median"],
         "eigenvalue_after": smallest["largest_eigenvalue_median"],
+        "eigenvalue_factor": np.median(relative["largest_eigenvalue"][scales.index(min(scales))]),
         "sharpness_before": as_trained["sharpness_median"],
         "sharpness_after": smallest["sharpness_median"],
         "adaptive_sharpness": as_trained["adaptive_sharpness_median"],
-        "largest_change_of_adaptive_sharpness": changes.max(),
+        "largest_change_of_adaptive_sharpness": abs(relative["adaptive_sharpness"] - 1).max(),
         "largest_output_change": smallest["largest_output_change"],
     }
 
@@ -648,7 +652,7 @@ def rescaling_title(facts):
     """Which measures follow the scale of the weights, in words."""
     if (facts["largest_change_of_adaptive_sharpness"] < NO_CHANGE
             and facts["eigenvalue_after"] > 2 * facts["eigenvalue_before"]):
-        return "Only adaptive sharpness stays"
+        return "Same network, rescaled:\nonly adaptive sharpness stays"
     return "Sharpness of a rescaled network"
 
 
@@ -676,8 +680,8 @@ def temperature_title(excess):
     """How much of the larger rate's higher test loss was confidence, in words."""
     before, after = excess["test_loss"]["value"], excess["calibrated_test_loss"]["value"]
     if after is not None and before > 0 and abs(after) < before / 2:
-        return "Most of the excess was confidence"
-    return "Test loss before and after"
+        return "After a temperature, most of the\nlarger rate's higher loss is gone"
+    return "Test loss before and after temperature"
 
 
 if __name__ == "__main__":

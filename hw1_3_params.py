@@ -283,6 +283,7 @@ def summarize_width(fraction, width, parameters, measures):
     for name in MEASURES:
         mean = measures[name].mean()
         row[f"{name}_mean"] = None if np.isnan(mean) else mean
+    row["test_error_mean"] = 1 - row["test_accuracy_mean"]
     row["gap_mean"] = (measures["test_loss"] - measures["train_loss"]).mean()
     _, row["test_loss_mean_ci95"] = mean_ci95(measures["test_loss"])
     return row

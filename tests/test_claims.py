@@ -1622,11 +1622,12 @@ def test_the_titles_beside_the_lines_say_what_the_facts_say():
     excess = {"test_loss": {"value": 0.2}, "calibrated_test_loss": {"value": -0.09}}
     results["facts"]["rescaling"].update(rescaling)
     results["facts"]["excess_of_learning_rate"] = excess
-    assert {"Only adaptive sharpness stays", "Most of the excess was confidence"} <= set(
+    assert {"Same network, rescaled:\nonly adaptive sharpness stays",
+            "After a temperature, most of the\nlarger rate's higher loss is gone"} <= set(
         titles(hw1_3_flatness.plot(results)))
     results["facts"]["rescaling"]["largest_change_of_adaptive_sharpness"] = 1e-3
     excess["calibrated_test_loss"]["value"] = 0.11
-    assert {"Sharpness of a rescaled network", "Test loss before and after"} <= set(
+    assert {"Sharpness of a rescaled network", "Test loss before and after temperature"} <= set(
         titles(hw1_3_flatness.plot(results)))
 
 

@@ -37,7 +37,8 @@ def results(heights, calibrated=(1.5, 1.5, 1.5)):
     rescaling = [{"scale": scale, "largest_eigenvalue_median": value, "largest_output_change": 0,
                   "sharpness_median": 10 * value, "adaptive_sharpness_median": 7}
                  for scale, value in ((0.25, 32), (1, 2), (4, 50))]
-    curves["rescaling"] = {"adaptive_sharpness": [[7.0, 9.0], [7.0, 10.0], [7.0, 10.5]]}
+    curves["rescaling"] = {"adaptive_sharpness": [[7.0, 9.0], [7.0, 10.0], [7.0, 10.5]],
+                           "largest_eigenvalue": [[32.0, 40.0], [2.0, 1.0], [50.0, 60.0]]}
     return {"constants": {"CHANGES": changes, "SCALES": [0.25, 1, 4]}, "table": table,
             "comparisons": comparisons, "solutions": solutions, "rescaling": rescaling,
             "curves": curves}
@@ -59,8 +60,10 @@ def test_facts_compare_the_barriers_and_the_minima():
     assert facts["minima"]["learning_rate"]["test_loss"] == {"value": 7, "low": 6, "high": 8}
     assert facts["minima"]["base"]["adaptive_sharpness"] == {"value": 7, "low": 6, "high": 8}
     assert facts["rescaling"] == {
-        "divided_by": 4, "eigenvalue_before": 2, "eigenvalue_after": 32, "sharpness_before": 20,
-        "sharpness_after": 320, "adaptive_sharpness": 7, "largest_output_change": 0,
+        "divided_by": 4, "eigenvalue_before": 2, "eigenvalue_after": 32,
+        "eigenvalue_factor": 28,  # the median of 16 and 40
+        "sharpness_before": 20, "sharpness_after": 320, "adaptive_sharpness": 7,
+        "largest_output_change": 0,
         "largest_change_of_adaptive_sharpness": pytest.approx(0.1)}  # from 10 to 9
 
 
