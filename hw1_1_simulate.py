@@ -745,9 +745,10 @@ def draw_final_errors(panel, results, function_name):
     panel.axhline(facts["dots_test_error"], linestyle=":", color=GREY)
     panel.text(0.4, 0.02, "on the axis: zero", transform=panel.transAxes, ha="center", fontsize=8,
                color=GREY)
+    winners = name_winners(results, function_name)
     panel.set(yscale="log", xlabel="hidden layers", xticks=range(len(test_mse)),
               xticklabels=list(test_mse),
-              title=f"{function_name.capitalize()}:\nbest: {name_winners(results, function_name)}")
+              title=f"{function_name.capitalize()}, best in\ntraining: {winners}")
     panel.set_ylim(bottom=lower_edge)
 
 
@@ -762,7 +763,7 @@ def label_marks(panel):
     for label, style, face_color in (("training", TRAIN, "white"), ("test", TEST, GREY)):
         panel.plot([], [], style, color=GREY, marker="o", markerfacecolor=face_color, label=label)
     panel.plot([], [], "*", color="black", markersize=11,
-               label="no training: hinges fixed, or set by hand")
+               label="no training: kinks fixed, or set by hand")
     panel.plot([], [], ":", color=GREY, label="straight lines from point to point (test)")
 
 
@@ -782,7 +783,7 @@ def draw_tent_map(panel, results):
                va="bottom")
     constant = facts["best_constant_error"]
     panel.axhline(constant, color=GREY, linewidth=1, zorder=0)
-    for height, text in ((1.02, "best constant"), (0.06, "deep, set by hand: zero")):
+    for height, text in ((1.02, "best horizontal line"), (0.06, "deep, set by hand: zero")):
         panel.text(1, height * constant, text, transform=panel.get_yaxis_transform(), fontsize=8,
                    ha="right", va="bottom")
     panel.set(xlabel="hidden layers", xticks=range(len(depths)), xticklabels=depths,

@@ -1,8 +1,8 @@
 """How sure a finding is: one rule for the whole report."""
 
 CERTAINTY_RULE = (
-    "A finding is *settled* where its p-value, corrected for all comparisons of its family, is "
-    "below 0.01, or where its 95 % interval lies further from no effect than it is long. It is "
+    "A finding is *settled* where its p-value, corrected for the number of comparisons, is below "
+    "0.01, or where its 95 % interval is farther from no effect than its own length. It is "
     "*suggestive* where p is below 0.05, or where the interval excludes no effect. Everything else "
     "is *open*, also what was not tested.")
 

@@ -1543,7 +1543,8 @@ def test_a_depth_wins_in_the_figure_only_with_a_significant_difference(p_value, 
     expected = ("undecided on sinc and square wave" if winner == "undecided"
                 else f"undecided on sinc, {winner} on square wave")
     assert figure.get_suptitle().strip().startswith(f"Best fit: {expected}; ")
-    assert titles(figure)[:2] == ["Sinc:\nbest: undecided", f"Square wave:\nbest: {winner}"]
+    assert titles(figure)[:2] == ["Sinc, best in\ntraining: undecided",
+                                  f"Square wave, best in\ntraining: {winner}"]
 
 
 @pytest.mark.parametrize("learned, ending, runs", [
