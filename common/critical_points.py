@@ -1,4 +1,4 @@
-"""Points where a small network's gradient vanishes: finding them, and telling minima from saddles.
+"""Points where a small network's gradient vanishes: finding them, telling minima from saddles.
 
 A point is a flat parameter vector (P,), a set of points is (R, P), a loss is a function (R, P) ->
 (R,) as common.derivatives.loss_at makes it. Everything is float64 and exact: gradients and Hessians
@@ -10,18 +10,23 @@ from common.progress import advance
 import torch
 from torch.func import grad, jacrev, vmap
 
-TARGET = 1e-12  # the norm of a gradient at which a search is at its end
-KERNEL = 1e-4  # eigenvalues up to this fraction of the largest belong to the Hessian's near-kernel
-# Smallest flatness at which a search goes on: about √ε of float64, closer than which the place
-# where ‖∇‖ is stationary cannot be located.
-STATIONARY = 1e-7
-ZERO = 1e-7  # eigenvalues count as zero up to this fraction of the largest
+SOLVED = 1e-12  # the norm of a gradient at which a search is at its end
+# How far a search may go along each eigenvector of the Hessian in its first step. Parameter vectors
+# have norms around 4.
+LONGEST_STEP = 0.2
 ITERATION_STEPS = 15  # steps of a training that take as long as an iteration of the search, about
+ZERO = 1e-7  # eigenvalues count as zero up to this fraction of the largest
 DISTINCT = 1e-9  # losses closer than this are equal
 # Spectra are equal whose eigenvalues differ by less than this fraction of the largest. Found again,
 # a point has the same to about 1e-8, as near as searches come to it; other points of the same loss,
 # such as those of a flat valley, differ by about 1e-2. This lies between.
 SAME_SPECTRUM = 1e-5
+# A point is followed in steps of at most a fifth of a power of ten in the weight decay. It has
+# ceased to exist where no step of a hundred-thousandth succeeds.
+LONGEST_FOLLOWED, SHORTEST_FOLLOWED = 0.2, 1e-5
+# To find a followed point again, Newton's first step may be this fraction of the point's norm long.
+NEARBY = 0.05
+CORRECTIONS = 6  # Newton's steps; each about doubles the number of correct digits
 
 
 # --- derivatives ---
@@ -45,129 +50,138 @@ def gradients_at(loss, points):
 def hessians_at(loss, points):
     """The Hessian at each of the points (R, P): (R, P, P)."""
     # Reverse over reverse: torch.func.hessian, forward over reverse, takes 1.6 times as long here.
-    return vmap(jacrev(jacrev(loss_of_one(loss))))(points)
+    return vmap(jacrev(grad(loss_of_one(loss))))(points)
 
 
 # --- the search ---
 
 
 def find_critical_points(loss, starts, iterations):
-    """Solves ∇L(θ) = 0 from all starts (R, P) at once; returns the points reached, solved or not.
+    """Solves ∇L = 0 from all starts (R, P) at once; returns the points reached, solved or not.
 
-    The method of Levenberg (1944) and Marquardt (1963) with the Hessian H as the Jacobian of ∇.
-    Each step s minimizes ‖∇ + Hs‖² + damping · ‖Ds‖², with MINPACK's scaling D and the damping of
-    Madsen, Nielsen & Tingleff (2004), simplified. A point rests once ‖∇‖ ≤ TARGET, or where the
-    search cannot go on because ‖∇‖ itself is stationary: flatness ≤ STATIONARY.
+    Newton's method: each step goes, along every eigenvector of the Hessian, to where the slope
+    would vanish if the curvature stayed the same. Where the curvature is almost zero, that is far
+    too far. So no step goes further along an eigenvector than a limit, which falls from
+    LONGEST_STEP to zero. ‖∇‖ may rise on the way; of all places that a search came by, the one with
+    the smallest ‖∇‖ is returned.
 
-    All starts advance together because derivatives at a hundred points cost little more than at
-    one: scipy.optimize.least_squares (method "lm"), called for one start after another, takes about
-    ten times as long. In the progress of a piece of work an iteration counts as ITERATION_STEPS
-    steps.
+    Searches that make ‖∇‖ smaller at every step, such as Levenberg and Marquardt's, need more steps
+    and find fewer different points. In the progress of a piece of work an iteration counts as
+    ITERATION_STEPS steps.
     """
     points = starts.clone()
-    gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
-    scales = hessians.norm(dim=1)  # (R, P): D, the largest column norms so far
-    damping = torch.full_like(points[:, 0], 1e-3)
-    for _ in range(iterations):
+    gradients = gradients_at(loss, points)
+    best_points, best_norms = points.clone(), gradients.norm(dim=1)
+    for iteration in range(iterations):
         advance(ITERATION_STEPS)
-        unsolved = gradients.norm(dim=1) > TARGET
-        not_stationary = flatness(gradients, hessians) > STATIONARY
-        active = (unsolved & not_stationary).nonzero().flatten()
+        active = (gradients.norm(dim=1) > SOLVED).nonzero().flatten()
         if len(active) == 0:
             break
-        active_gradients, active_hessians = gradients[active], hessians[active]
-        scales[active] = torch.maximum(scales[active], active_hessians.norm(dim=1))
-        steps = damped_newton_steps(active_gradients, active_hessians, damping[active],
-                                    scales[active])
-        trial_points = points[active] + steps.squeeze(2)
-        trial_gradients = gradients_at(loss, trial_points)
+        limit = LONGEST_STEP * (1 - iteration / iterations)
+        hessians = hessians_at(loss, points[active])
+        points[active] += limited_newton_steps(gradients[active], hessians, limit)
+        gradients[active] = gradients_at(loss, points[active])
 
-        # ‖∇‖² before the step, after it, and after it if the gradient were linear
-        before = active_gradients.square().sum(1)
-        after = trial_gradients.square().sum(1)
-        linear_gradients = active_gradients + (active_hessians @ steps).squeeze(2)
-        predicted = linear_gradients.square().sum(1)
-
-        # Less damping where ‖∇‖² falls as the linear model predicts (a gain near 1), else more.
-        gain = (before - after) / (before - predicted)
-        damping[active] *= (1 - (2 * gain - 1) ** 3).clamp(1 / 3, 2).nan_to_num(2)
-        damping.clamp_(max=1e10)  # far beyond any use, far below an overflow
-        improved = after < before
-        moved = active[improved]
-        if len(moved):
-            points[moved] = trial_points[improved]
-            gradients[moved] = trial_gradients[improved]
-            hessians[moved] = hessians_at(loss, points[moved])
-    return points
+        norms = gradients.norm(dim=1)
+        improved = norms < best_norms
+        best_points[improved], best_norms[improved] = points[improved], norms[improved]
+    return best_points
 
 
-def damped_newton_steps(gradients, hessians, damping, scales):
-    """The steps s (R, P, 1) that minimize ‖∇ + Hs‖² + damping · ‖scales · s‖² of every point."""
-    # Least squares on a stacked matrix (R, 2P, P) instead of the normal equations, which would
-    # square the condition number of H.
-    damped = torch.diag_embed(damping.sqrt().unsqueeze(1) * scales)
-    stacked_matrices = torch.cat([hessians, damped], dim=1)
-    stacked_targets = torch.cat([-gradients, torch.zeros_like(gradients)], dim=1)
-    return torch.linalg.lstsq(stacked_matrices, stacked_targets.unsqueeze(2)).solution
+def limited_newton_steps(gradients, hessians, limit):
+    """Newton's steps −H⁻¹∇ of all points (R, P), at most `limit` along each eigenvector: (R, P)."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
+    slopes = (eigenvectors.mT @ gradients.unsqueeze(2)).squeeze(2)  # along the eigenvectors
+    # An eigenvalue of exactly zero makes the quotient infinite, or undefined where the slope is
+    # zero too.
+    lengths = (-slopes / eigenvalues).nan_to_num(0).clamp(-limit, limit)
+    return (eigenvectors @ lengths.unsqueeze(2)).squeeze(2)
 
 
-# --- critical or only flat ---
+# --- following critical points while the weight decay falls ---
 
 
-def flatness(gradients, hessians):
-    """‖H∇‖ / (‖H‖ ‖∇‖) with the Frobenius norm, (R,): 0 where ∇ lies in the kernel of H.
+def follow_critical_points(loss, points, decays, accepted):
+    """Follows critical points (R, P) of loss + ½ · weight decay · ‖θ‖² while the decay falls.
 
-    Over random directions its mean square is 1/P. Small values mark the gradient-flat points of
-    Frye et al. 2021 (arXiv:2003.10397): H∇ is the gradient of ½‖∇‖², so a search for ∇ = 0 ends
-    there although ∇ is not zero.
+    decays lists D falling ones; at the first one the points were found. From there each point goes
+    its own way, step by step. After each step Newton's method finds it again, up to ‖∇‖ ≤ accepted;
+    where it fails, a shorter step is tried: numerical continuation (Allgower & Georg 1990). Where
+    even short steps fail, the point has ceased to exist: there, as a rule, two points meet and
+    vanish, and an eigenvalue of the Hessian becomes zero. Returns
+
+    - the points at all decays (R, D, P), and how many of the decays each point reached (R,);
+      beyond these its parameters mean nothing;
+    - where each point was last found (R, P), and the decays there (R,).
     """
-    products = (hessians @ gradients.unsqueeze(2)).squeeze(2).norm(dim=1)
-    sizes = hessians.norm(dim=(1, 2)) * gradients.norm(dim=1)
-    # A gradient of exactly zero lies in every kernel: 0 / 1e-300 is 0, where 0 / 0 would be
-    # undefined.
-    return products / sizes.clamp_min(1e-300)
+    decays = points.new_tensor(decays)
+    points = points.clone()
+    points_at_decays = points.unsqueeze(1).repeat(1, len(decays), 1)
+    reached = torch.ones(len(points), dtype=torch.long, device=points.device)
+    last_decays = decays[:1].repeat(len(points))
+    lengths = torch.full_like(last_decays, LONGEST_FOLLOWED)  # of the next step, in powers of ten
+    while True:
+        moving = ((reached < len(decays)) & (lengths >= SHORTEST_FOLLOWED)).nonzero().flatten()
+        if len(moving) == 0:
+            return points_at_decays, reached, points, last_decays
+        targets = decays[reached[moving]]
+        next_decays = torch.maximum(last_decays[moving] * 10 ** -lengths[moving], targets)
+        next_points, found_again = solve_nearby(loss, points[moving], next_decays, accepted)
+        arrived, failed = moving[found_again], moving[~found_again]
+        points[arrived], last_decays[arrived] = next_points[found_again], next_decays[found_again]
+        lengths[arrived] = (1.2 * lengths[arrived]).clamp(max=LONGEST_FOLLOWED)
+        lengths[failed] /= 2
+        at_target = moving[found_again & (next_decays == targets)]
+        points_at_decays[at_target, reached[at_target]] = points[at_target]
+        reached[at_target] += 1
 
 
-def kernel_fractions(gradients, eigenvalues, eigenvectors):
-    """How much of ∇ lies in the near-kernel of H, and how large that is: (R,) and (R,).
+def solve_nearby(loss, points, decays, accepted):
+    """Newton's method from points (R, P) for the weight decays (R,), only where it goes straight.
 
-    eigenvalues (R, P) and eigenvectors (R, P, P) of H are those of torch.linalg.eigh.
-
-    The near-kernel is spanned by the eigenvectors with |λ| ≤ KERNEL · max |λ|. The first number is
-    the fraction of ‖∇‖² in it, the second the fraction of all dimensions that it has. They are
-    alike for a gradient of random direction; the first is 1 for a gradient that no Newton step can
-    reduce.
+    The first of its steps may be NEARBY of the point's norm long, and each further one half of the
+    one before: otherwise it could lead to another critical point. Returns the points (R, P), and
+    whether they were reached (R,): whether ‖∇‖ ≤ accepted.
     """
-    components = (eigenvectors.mT @ gradients.unsqueeze(2)).squeeze(2).square()
-    largest = eigenvalues.abs().amax(1, keepdim=True)
-    kernel = (eigenvalues.abs() <= KERNEL * largest).to(components)
-    fraction_of_gradient = (components * kernel).sum(1) / components.sum(1).clamp_min(1e-300)
-    return fraction_of_gradient, kernel.mean(1)
+    points = points.clone()
+    identity = torch.eye(points.shape[1]).to(points)
+    longest = NEARBY * points.norm(dim=1)  # of the next step
+    straight = torch.ones_like(longest, dtype=torch.bool)
+    for _ in range(CORRECTIONS):
+        gradients = gradients_at(loss, points) + decays.unsqueeze(1) * points
+        active = ((gradients.norm(dim=1) > accepted) & straight).nonzero().flatten()
+        if len(active) == 0:
+            break
+        hessians = hessians_at(loss, points[active]) + decays[active].view(-1, 1, 1) * identity
+        # Where a Hessian is singular, solve_ex returns infinite or undefined steps.
+        steps = torch.linalg.solve_ex(hessians, -gradients[active]).result
+        lengths = steps.norm(dim=1)
+        short = lengths <= longest[active]
+        straight[active] = short
+        points[active[short]] += steps[short]
+        longest[active] = lengths / 2
+    gradients = gradients_at(loss, points) + decays.unsqueeze(1) * points
+    return points, straight & (gradients.norm(dim=1) <= accepted)
+
+
+# --- minimum or saddle ---
 
 
 def measure_ends(loss, points):
     """What the loss is like at the points (R, P): a dict of tensors.
 
-    "eigenvalues" (R, P) of the Hessian, "signature" (R, 3), "minimal_ratio" (R,), the fraction of
-    positive eigenvalues, and what tells critical from gradient-flat points, (R,) each.
+    "loss" (R,), "gradient_norm" (R,), "eigenvalues" (R, P) of the Hessian, rising, "minimal_ratio"
+    (R,), the fraction of positive ones, and "saddle" (R,): whether one is negative.
     """
-    gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
-    eigenvalues, eigenvectors = torch.linalg.eigh(hessians)
-    kernel_fraction, kernel_dimensions = kernel_fractions(gradients, eigenvalues, eigenvectors)
+    eigenvalues = torch.linalg.eigvalsh(hessians_at(loss, points))
     counts = signature(eigenvalues)
     return {
         "loss": losses_at(loss, points),
-        "gradient_norm": gradients.norm(dim=1),
-        "flatness": flatness(gradients, hessians),
-        "kernel_fraction": kernel_fraction,
-        "kernel_dimensions": kernel_dimensions,
+        "gradient_norm": gradients_at(loss, points).norm(dim=1),
         "eigenvalues": eigenvalues,
-        "signature": counts,
         "minimal_ratio": counts[:, 0].double() / points.shape[1],
+        "saddle": counts[:, 2] > 0,
     }
-
-
-# --- minimum or saddle ---
 
 
 def signature(eigenvalues):
@@ -188,33 +202,13 @@ def random_directions(count, size, generator):
     return normal / normal.norm(dim=1, keepdim=True)
 
 
-def higher_neighbours(loss, point, hessian, directions, radii):
-    """For each radius the fraction of neighbours with a higher loss than the point (P,): (radii,).
+def higher_neighbours(loss, point, directions, radius):
+    """The fraction of neighbours with a higher loss than the point (P,), a number.
 
-    Neighbours are point + radius · directions (M, P). Radius 0 stands for the limit of small radii
-    at a critical point: the fraction of directions u with uᵀHu > 0.
+    Neighbours are point + radius · directions (M, P).
     """
-    loss_here = loss_of_one(loss)(point)
-    fractions = []
-    for radius in radii:
-        if radius == 0:
-            rises = ((directions @ hessian) * directions).sum(1)
-        else:
-            rises = losses_at(loss, point + radius * directions) - loss_here
-        fractions.append((rises > 0).double().mean())
-    return torch.stack(fractions)
-
-
-def higher_neighbours_of_all(loss, points, directions, radii):
-    """higher_neighbours of each of the points (R, P): (R, radii).
-
-    directions holds R tensors (M, P).
-    """
-    fractions = torch.zeros(len(points), len(radii)).to(points)
-    hessians = hessians_at(loss, points)
-    for row, (point, hessian, unit_vectors) in enumerate(zip(points, hessians, directions)):
-        fractions[row] = higher_neighbours(loss, point, hessian, unit_vectors.to(points), radii)
-    return fractions
+    rises = losses_at(loss, point + radius * directions) - loss_of_one(loss)(point)
+    return (rises > 0).double().mean()
 
 
 # --- which points are the same ---

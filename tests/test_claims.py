@@ -665,54 +665,35 @@ def test_of_points_found_twice_one_counts_and_constant_predictors_can_be_left_ou
     assert found["point"][varying].tolist() == [2, 3]
 
 
-def test_attempts_are_counted_as_accepted_and_as_flat_where_they_were_rejected():
-    attempts = {"accepted": np.array([True, True, False, False, False]),
-                "flatness": np.array([1e-9, 0.5, 0.01, 0.011, 1e-9])}
-    found = {"gradient_norm": np.array([3e-11, 2e-12]), "eigenvalues": np.ones((2, 33))}
-    assert hw1_2_minratio.summarize_attempts(attempts, found) == {
-        "attempts": 5, "accepted": 2, "gradient_flat": 2, "max_gradient_norm": 3e-11,
-        "parameters": 33}
+def test_accepted_points_are_numbered_among_themselves_and_counted():
+    # Runs 1 and 4 end at one point, run 0 nearly there, with some gradient left.
+    ends = {"gradient_norm": np.array([1e-9, 1e-12, 1e-11, 1e-3, 1e-10]),
+            "loss": np.array([0.2, 0.2, 0.5, 0.1, 0.2]),
+            "eigenvalues": np.array([[1, 9], [1, 9], [2, 9], [3, 9], [1, 9.00001]]),
+            "parameters": np.arange(10).reshape(5, 2),
+            "point": np.array([2, 2, 3, 1, 2]), "loss_rank": np.array([2, 2, 3, 1, 2])}
+    found = hw1_2_minratio.find_accepted(ends)
+    assert found["point"].tolist() == found["loss_rank"].tolist() == [1, 2]
+    assert found["run"].tolist() == [1, 2] and found["times_found"].tolist() == [2, 1]
+    assert found["parameters"].tolist() == [[2, 3], [4, 5]]
+    nothing = hw1_2_minratio.find_accepted(hw1_2_minratio.select(ends, [0, 3]))
+    assert len(nothing["run"]) == len(nothing["point"]) == 0
 
 
-def test_the_search_is_summarized_by_what_was_found_and_where_the_others_ended():
-    attempts = {
-        "accepted": np.array([True, True, True, False, False, False]),
-        "flatness": np.array([0, 0, 0, 1e-8, 0.2, 0.4]),
-        "gradient_norm": np.array([0, 0, 0, 1.0, 2.0, 7.0]),
-        "kernel_fraction": np.array([9, 9, 9, 0.5, 0.6, 1.0]),
-        "kernel_dimensions": np.array([9, 9, 9, 0.1, 0.3, 0.2]),
-    }
+def test_a_search_is_summarized_by_what_it_found():
+    ends = {"gradient_norm": np.array([3e-11, 2e-12, 1e-11, 1e-3]),
+            "constant": np.array([True, True, False, True])}
     found = {
-        "point": np.array([1, 2, 1]),
-        "constant": np.array([False, True, False]),
-        "signature": np.array([[2, 0, 1], [2, 1, 0], [1, 0, 2]]),  # + 0 −
-        "sampled_ratio": np.array([1.0, 1.0, 0.9]),
-        "eigenvalues": np.array([[2.0, 2.0, -1.0], [4.0, 4.0, 0.0], [2.0, -1.0, -2.0]]),
+        "loss": np.array([0.1, 0.2]),
+        "constant": np.array([False, True]),
+        "gradient_norm": np.array([1e-11, 2e-12]),
+        "eigenvalues": np.array([[2.0, 2.0, -1.0], [2.0, -1.0, -2.0]]),
     }
-    row = hw1_2_minratio.summarize_search(attempts, found)
-    assert row == {
-        "distinct": 2, "constant": 1, "saddles": 2, "saddles_without_lower_neighbour": 1,
-        "stationary": 1, "rejected_gradient_norm": 2.0, "rejected_flatness": 0.2,
-        "rejected_kernel_fraction": 0.6, "rejected_kernel_dimensions": 0.2,
-        "largest_zero": 0, "smallest_nonzero": 0.5,
-        "negative_to_positive": pytest.approx((1 / 4 + 0 + 3 / 2) / 3),
-    }
-    accepted = {name: values[:3] for name, values in attempts.items()}
-    row = hw1_2_minratio.summarize_search(accepted, found)
-    assert row["rejected_flatness"] is None and row["stationary"] == 0
-
-
-def test_eigenvalues_are_measured_against_the_largest_of_their_own_point():
-    eigenvalues = np.array([[100.0, 1e-6, -20.0], [1e-3, 2e-10, -5e-11]])
-    row = hw1_2_minratio.summarize_eigenvalues(eigenvalues)
-    assert row == pytest.approx({
-        "largest_zero": 5e-8, "smallest_nonzero": 2e-7,
-        "negative_to_positive": (20 / (100 + 1e-6) + 5e-11 / (1e-3 + 2e-10)) / 2})
-    assert hw1_2_minratio.summarize_eigenvalues(np.zeros((0, 3))) == {
-        "largest_zero": 0, "smallest_nonzero": 1, "negative_to_positive": None}
-    # A maximum has no positive eigenvalue to divide by, and is left out.
-    with_maximum = hw1_2_minratio.summarize_eigenvalues(np.array([[-1.0, -2.0], [2.0, -1.0]]))
-    assert with_maximum["negative_to_positive"] == 0.5
+    assert hw1_2_minratio.summarize_search(ends, found) == {
+        "searches": 4, "accepted": 3, "accepted_constant": 2, "distinct": 2,
+        "distinct_constant": 1, "max_gradient_norm": 1e-11, "parameters": 3}
+    nothing = hw1_2_minratio.summarize_search(ends, hw1_2_minratio.select(found, []))
+    assert nothing["distinct"] == nothing["max_gradient_norm"] == 0
 
 
 def made_up_points():
@@ -723,31 +704,22 @@ def made_up_points():
     order = np.random.default_rng(0).permutation(32)
     point = np.array([*range(1, 13), *[13] * 20])[order]
     falling = np.array([*np.linspace(0.9, 0.4, 12), *[1.0] * 20])[order]
-    rising = np.array([*np.linspace(0.1, 0.8, 12), *[0.9] * 20])[order]
-    sampled_ratios = np.stack([rising, falling, *[np.full(32, 0.5)] * 4], axis=1)
-    return {"point": point, "loss_rank": point, "constant": point == 13, "minimal_ratio": falling,
-            "sampled_ratio": rising, "sampled_ratios": sampled_ratios}
+    return {"point": point, "loss_rank": point, "constant": point == 13, "minimal_ratio": falling}
 
 
-def test_both_ratios_are_correlated_with_the_loss_in_two_sets_of_points():
-    rows = hw1_2_minratio.summarize_correlations(made_up_points())
-    counts = {(row["points"], row["ratio"]): row["count"] for row in rows}
-    assert counts == {(name, ratio): count for name, count in
-                      (("distinct", 13), ("varying", 12))
-                      for ratio in ("eigenvalues", "neighbours")}
-    rho = {(row["points"], row["ratio"]): row["spearman"] for row in rows}
+def test_the_ratio_is_correlated_with_the_loss_in_two_sets_of_points():
+    distinct, varying = hw1_2_minratio.summarize_correlations(made_up_points())
+    assert (distinct["count"], varying["count"]) == (13, 12)
     # 1 − 6 Σd² / (n (n² − 1)): twelve reversed ranks shifted by one, and the thirteenth in place
     squares = sum((rank - (13 - rank)) ** 2 for rank in range(1, 13))
-    assert rho["distinct", "eigenvalues"] == pytest.approx(1 - 6 * squares / (13 * (13**2 - 1)))
-    assert rho["varying", "eigenvalues"] == pytest.approx(-1)
-    for name in ("distinct", "varying"):
-        assert rho[name, "neighbours"] == pytest.approx(1)
+    assert distinct["spearman"] == pytest.approx(1 - 6 * squares / (13 * (13**2 - 1)))
+    assert varying["spearman"] == pytest.approx(-1)
 
 
 def test_points_of_equal_loss_have_equal_ranks():
     found = made_up_points()
     found["loss_rank"] = (found["point"] + 1) // 2  # in pairs
-    rho = hw1_2_minratio.summarize_correlations(found)[2]["spearman"]  # varying, by eigenvalues
+    rho = hw1_2_minratio.summarize_correlations(found)[1]["spearman"]  # varying
     pairs = np.repeat(np.arange(6), 2)
     assert rho == pytest.approx(stats.spearmanr(pairs, -np.arange(12)).statistic)
 
@@ -755,90 +727,126 @@ def test_points_of_equal_loss_have_equal_ranks():
 def test_where_one_ratio_differs_there_is_nothing_to_correlate():
     ratio = np.ones(34)
     ratio[3] = 0.997
-    row = hw1_2_minratio.ratio_and_loss_columns(ratio, np.arange(34))
-    assert row == {"differing": 1, "spearman": None, "spearman_low": None, "spearman_high": None}
+    row = hw1_2_minratio.ratio_and_loss_columns({"minimal_ratio": ratio,
+                                                 "loss_rank": np.arange(34)})
+    assert row == {"spearman": None, "spearman_low": None, "spearman_high": None}
     described = hw1_2_minratio.describe_correlation(hw1_2_minratio.as_interval(row))
-    assert described == "too few differ to correlate"
-    row = hw1_2_minratio.ratio_and_loss_columns(np.array([3, 1, 2, 2, 3, 3]), np.arange(6))
-    assert row["differing"] == 3
-    assert hw1_2_minratio.ratio_and_loss_columns(np.zeros(0), np.zeros(0))["differing"] == 0
+    assert described == "too few to correlate"
 
 
 def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coinciding_ones_count_once():
     # Twelve ends at 1e-4, of which two coincide with others, then ten at 1e-5 that reverse them.
     near, nearer = np.arange(1, 13), np.arange(13, 23)
     point = np.concatenate([near, nearer, [1, 1]])
-    attempts = {
+    ends = {
         "gradient_norm": np.concatenate([np.full(12, 1e-4), np.full(10, 1e-5), [1e-4, 1e-4]]),
         "minimal_ratio": np.concatenate([near, 50 - nearer, [1, 1]]) / 50,
         "point": point, "loss_rank": point, "constant": point == 22,
     }
-    all_rows = hw1_2_minratio.summarize_tolerances(attempts)
+    all_rows = hw1_2_minratio.summarize_tolerances(ends)
     rows = {row["tolerance"]: row for row in all_rows if row["points"] == "distinct"}
     assert list(rows) == list(hw1_2_minratio.TOLERANCES)
-    varying = [row["count"] for row in all_rows if row["points"] == "varying"]
-    assert varying[:4] == [21, 21, 9, 0]
+    counts = {row["tolerance"]: row["count"] for row in all_rows if row["points"] == "varying"}
+    assert counts[1e-3] == counts[1e-4] == 21 and counts[1e-5] == 9 and counts[1e-6] == 0
     for tolerance in (1e-3, 1e-4):
-        row = rows[tolerance]
-        assert (row["ends"], row["count"], row["differing"]) == (24, 22, 21)
+        assert rows[tolerance]["count"] == 22
         expected = stats.spearmanr(np.arange(22), np.r_[near, 50 - nearer]).statistic
-        assert row["spearman"] == pytest.approx(expected)
-    assert (rows[1e-5]["ends"], rows[1e-5]["count"]) == (10, 10)
-    assert rows[1e-5]["spearman"] == pytest.approx(-1)
-    assert (rows[1e-6]["ends"], rows[1e-6]["spearman"]) == (0, None)
+        assert rows[tolerance]["spearman"] == pytest.approx(expected)
+    assert rows[1e-5]["count"] == 10 and rows[1e-5]["spearman"] == pytest.approx(-1)
+    assert rows[1e-6]["spearman"] is None
 
 
 @pytest.mark.parametrize("high, finding", [
-    (-0.1, "the lower the loss, the more"), (0.1, "a lower loss need not mean more"),
-    (None, "a lower loss need not mean more")])
+    (-0.1, "the lower the loss, the more eigenvalues are positive"),
+    (0.1, "a lower loss need not mean more positive eigenvalues"),
+    (None, "a lower loss need not mean more positive eigenvalues")])
 def test_the_title_names_a_rule_only_where_both_objectives_show_it(high, finding):
     clear = {"value": -0.7, "low": -0.8, "high": -0.5}
     unsure = {"value": -0.6, "low": -0.9, "high": high}
     for plain, regularized in ((clear, unsure), (unsure, clear)):
         title = hw1_2_minratio.figure_title({"varying_ends_correlation": plain,
                                              "critical_correlation": regularized})
-        assert title == f"Near zero gradient: {finding} positive Hessian eigenvalues"
+        assert title == f"Where the gradient is zero: {finding}"
 
 
 def test_few_points_have_no_correlation():
-    found = made_up_points()
-    few = found["point"] <= 3
-    rows = hw1_2_minratio.summarize_correlations(
-        {name: values[few] for name, values in found.items()})
-    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 4
+    few = hw1_2_minratio.select(made_up_points(), made_up_points()["point"] <= 3)
+    rows = hw1_2_minratio.summarize_correlations(few)
+    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 2
 
 
-def test_radii_are_compared_with_the_eigenvalues_at_each_distinct_point_once():
-    rows = hw1_2_minratio.summarize_radii(made_up_points())
-    assert [row["radius"] for row in rows] == list(hw1_2_minratio.RADII)
-    rising = np.array([*np.linspace(0.1, 0.8, 12), 0.9])
-    falling = np.array([*np.linspace(0.9, 0.4, 12), 1.0])
-    first, second, third = rows[:3]
-    for row in rows:
-        assert row["points"] == 13
-        assert row["minimal_ratio_mean"] == pytest.approx(falling.mean())
-    assert first["sampled_ratio_mean"] == pytest.approx(rising.mean())
-    assert first["sampled_ratio_lowest"] == pytest.approx(0.1)
-    assert first["difference_mean"] == pytest.approx(abs(rising - falling).mean())
-    assert first["spearman"] == pytest.approx(1) and first["differing"] == 12
-    assert second["difference_mean"] == pytest.approx(0)
-    assert second["sampled_ratio_lowest"] == pytest.approx(0.4)
-    assert third["spearman"] is None and third["differing"] == 0  # it never varies
+def made_up_following():
+    """Four points, of which the second and the third become one and the fourth ceases to exist."""
+    decays = len(hw1_2_minratio.FOLLOWED_DECAYS)
+    losses = np.tile(np.array([[0.1], [0.2], [0.3], [0.4]]), decays)
+    losses[2, 3:] = 0.2
+    left = np.ones((4, decays), dtype=bool)
+    left[3, 2:] = False
+    return {
+        "loss": losses, "left": left,
+        "eigenvalues": np.ones((4, decays, 5)),
+        "constant": np.tile(np.array([[True], [False], [False], [False]]), decays),
+        "norm": np.tile(np.array([[1.0], [5.0], [6.0], [90.0]]), decays),
+        "first_curvature": np.array([1.0, 1.0, 1.0, 4.0]),
+        "last_curvature": np.array([1.0, 1.0, 1.0, 0.1]),
+        "higher_neighbours": np.array([1.0, 0.9, 1.0, 1.0]),
+    }
 
 
-def test_spectra_are_those_of_the_lowest_the_middle_and_the_highest_varying_point():
-    found = {"point": np.array([5, 4, 3, 2, 1, 5]),
-             "constant": np.array([False, False, True, False, False, False]),
-             "loss": np.array([0.5, 0.4, 0.3, 0.2, 0.1, 0.5]),
-             "eigenvalues": np.arange(12).reshape(6, 2)}
-    spectra = hw1_2_minratio.choose_spectra(found)
-    # points 1, 2, 4, 5 vary; the third of four is the middle one
-    assert [spectrum["loss"] for spectrum in spectra] == [0.1, 0.4, 0.5]
-    assert [spectrum["eigenvalues"].tolist() for spectrum in spectra] == [[8, 9], [2, 3], [0, 1]]
-    one = {name: values[3:4] for name, values in found.items()}
-    assert [spectrum["loss"] for spectrum in hw1_2_minratio.choose_spectra(one)] == [0.2]
-    only_constant = {name: values[2:3] for name, values in found.items()}
-    assert hw1_2_minratio.choose_spectra(only_constant) == []
+def test_of_followed_points_those_that_became_one_count_once():
+    rows = hw1_2_minratio.summarize_followed(made_up_following())
+    assert [row["weight_decay"] for row in rows] == list(hw1_2_minratio.FOLLOWED_DECAYS)
+    assert [row["left"] for row in rows] == [4, 4, 3, 2, 2, 2, 2]
+    assert [row["left_constant"] for row in rows] == [1] * 7
+    assert [row["norm_median"] for row in rows[:4]] == [5.5, 5.5, 5, 3]
+    nothing = hw1_2_minratio.summarize_followed(None)
+    assert [row["left"] for row in nothing] == [0] * 7 and nothing[0]["norm_median"] is None
+
+
+def test_the_curvature_of_points_that_ceased_to_exist_is_compared_with_the_first():
+    following = made_up_following()
+    assert hw1_2_minratio.summarize_ended(following) == {"ended": 1,
+                                                         "curvature_ratio": 0.1 / 4}
+    following["left"][:] = True
+    assert hw1_2_minratio.summarize_ended(following) == {"ended": 0, "curvature_ratio": None}
+    assert hw1_2_minratio.summarize_ended(None) == {"ended": 0, "curvature_ratio": None}
+
+
+def test_every_critical_point_is_listed_with_what_became_of_it():
+    critical = {name: np.arange(4) for name in
+                ("point", "times_found", "loss", "gradient_norm", "minimal_ratio", "saddle",
+                 "constant")}
+    rows = hw1_2_minratio.list_critical(critical, made_up_following())
+    assert [row["loss"] for row in rows] == [0, 1, 2, 3]
+    assert [row["exists_down_to"] for row in rows] == [1e-6, 1e-6, 1e-6, 3e-4]
+    assert [row["higher_neighbours"] for row in rows] == [1, 0.9, 1, 1]
+    nothing = hw1_2_minratio.select(critical, [])
+    assert hw1_2_minratio.list_critical(nothing, None) == []
+
+
+def test_a_share_has_an_exact_interval():
+    share = hw1_2_minratio.share_with_interval(0, 20)
+    assert share["value"] == share["low"] == 0
+    assert share["high"] == pytest.approx(1 - 0.025 ** (1 / 20))  # (1 − p)²⁰ = 0.025
+    assert hw1_2_minratio.share_with_interval(0, 0)["value"] is None
+
+
+def test_a_title_says_that_most_points_cease_to_exist_only_where_that_is_sure():
+    facts = {"left": 3, "critical": 10}
+    for high, beginning in ((0.49, "Most cease to exist"), (0.6, "With less L2"),
+                            (None, "With less L2")):
+        facts["share_left"] = {"value": 0.3, "low": 0.1, "high": high}
+        assert hw1_2_minratio.followed_title(facts).startswith(beginning)
+
+
+def test_a_title_names_a_rule_at_all_limits_only_where_each_measured_one_shows_it():
+    below = {"spearman": -0.5, "spearman_low": -0.7, "spearman_high": -0.1}
+    around = {"spearman": -0.5, "spearman_low": -0.7, "spearman_high": 0.1}
+    nothing = {"spearman": None, "spearman_low": None, "spearman_high": None}
+    title = hw1_2_minratio.tolerances_title
+    assert "negative at every limit" in title([below, below, nothing])
+    for rows in ([below, around, nothing], [nothing]):
+        assert "not clearly negative" in title(rows)
 
 
 def test_a_predictor_is_constant_if_it_varies_a_thousandth_of_what_the_targets_do():
@@ -863,51 +871,57 @@ def test_stops_are_spread_like_a_squared_uniform_number_over_all_steps():
 
 def test_points_are_numbered_over_all_groups_of_an_objective(monkeypatch):
     losses = {"plain": [0.5, 0.2, 0.9, 0.5, 0.1], "regularized": [0.7, 0.3, 0.3, 0.7, 0.3]}
-    # by which alone two attempts of equal plain loss are told apart
+    # by which alone two ends of equal plain loss are told apart
     largest = {"plain": [3, 2, 1, 4, 5], "regularized": [8, 9, 9, 8, 9]}
-    rejected = {"plain": [], "regularized": [2, 3]}  # all attempts of a group
 
-    def find_and_measure(objective, run_numbers, settings):
-        accepted = np.array([run not in rejected[objective] for run in run_numbers])
-        loss = np.array([losses[objective][run] for run in run_numbers])
-        eigenvalues = np.array([[-1.0, largest[objective][run]] for run in run_numbers])
-        return ({"loss": loss, "eigenvalues": eigenvalues, "accepted": accepted},
-                {"loss": loss[accepted], "eigenvalues": eigenvalues[accepted]})
+    def search_and_measure(run_numbers, settings):
+        ends = {}
+        for objective in losses:
+            loss = np.array([losses[objective][run] for run in run_numbers])
+            eigenvalues = np.array([[-1.0, largest[objective][run]] for run in run_numbers])
+            ends[objective] = {"loss": loss, "eigenvalues": eigenvalues}
+        return ends
 
-    monkeypatch.setattr(hw1_2_minratio, "find_and_measure", find_and_measure)
+    monkeypatch.setattr(hw1_2_minratio, "search_and_measure", search_and_measure)
     monkeypatch.setattr(hw1_2_minratio, "RUNS_TOGETHER", 2)
     settings = SimpleNamespace(runs=5, epochs=1, iterations=1, jobs=1, cluster=None,
                                experiment="test", device=torch.device("cpu"))
-    results = hw1_2_minratio.find_all(settings)
+    results = hw1_2_minratio.search_all(settings)
     assert list(results) == ["plain", "regularized"]
-    for objective, (attempts, found) in results.items():
-        assert attempts["loss"].tolist() == losses[objective]
-        assert np.flatnonzero(~attempts["accepted"]).tolist() == rejected[objective]
-        assert found["loss"].tolist() == [loss for run, loss in enumerate(losses[objective])
-                                          if run not in rejected[objective]]
-    for points in results["plain"]:  # where searches ended, all of them accepted
-        assert points["loss_rank"].tolist() == [3, 2, 4, 3, 1]
-        assert points["point"].tolist() in ([3, 2, 5, 4, 1], [4, 2, 5, 3, 1])  # one of equal losses
-    attempts, found = results["regularized"]
-    assert attempts["point"].tolist() == [2, 1, 1, 2, 1]
-    assert found["point"].tolist() == found["loss_rank"].tolist() == [2, 1, 1]
+    for objective, ends in results.items():
+        assert ends["loss"].tolist() == losses[objective]
+    assert results["plain"]["loss_rank"].tolist() == [3, 2, 4, 3, 1]
+    # one of the two of equal loss comes first
+    assert results["plain"]["point"].tolist() in ([3, 2, 5, 4, 1], [4, 2, 5, 3, 1])
+    assert results["regularized"]["point"].tolist() == [2, 1, 1, 2, 1]
+    assert results["regularized"]["loss_rank"].tolist() == [2, 1, 1, 2, 1]
 
 
-def test_an_attempt_does_not_depend_on_the_others_in_its_stack(monkeypatch):
-    settings = SimpleNamespace(seed=0, epochs=40, iterations=3, neighbours=60,
-                               device=torch.device("cpu"))
-    runs = np.array([3, 4, 5, 6])
-    norms = hw1_2_minratio.find_and_measure("plain", runs, settings)[0]["gradient_norm"]
-    runs = runs[(-norms).argsort()].tolist()  # the largest first: two are rejected, two accepted
-    monkeypatch.setattr(hw1_2_minratio, "ACCEPTED", np.sort(norms)[1:3].mean())
-    attempts, found = hw1_2_minratio.find_and_measure("plain", runs, settings)
-    assert attempts["accepted"].tolist() == [False, False, True, True]
-    alone = [hw1_2_minratio.find_and_measure("plain", [run], settings) for run in runs]
-    for together, parts in ((attempts, [part for part, _ in alone]),
-                            (found, [part for _, part in alone])):
-        for name, values in together.items():
-            np.testing.assert_allclose(values, np.concatenate([part[name] for part in parts]),
-                                       rtol=1e-4, atol=1e-8, err_msg=name)
+def test_a_search_does_not_depend_on_the_others_in_its_stack():
+    settings = SimpleNamespace(seed=0, epochs=40, iterations=3, device=torch.device("cpu"))
+    runs = [6, 3, 5]
+    together = hw1_2_minratio.search_and_measure(runs, settings)
+    alone = [hw1_2_minratio.search_and_measure([run], settings) for run in runs]
+    for objective, ends in together.items():
+        for name, values in ends.items():
+            expected = np.concatenate([part[objective][name] for part in alone])
+            np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-8, err_msg=name)
+
+
+def test_followed_points_have_a_vanishing_gradient_wherever_they_are_left():
+    settings = SimpleNamespace(seed=0, neighbours=50, device=torch.device("cpu"))
+    # A point that certainly exists: all parameters zero but the last bias, the mean of the targets.
+    _, y = hw1_2_minratio.make_data(settings)
+    constant = np.zeros((1, 33))
+    constant[0, -1] = y.mean().item() / (1 + 1e-3 / 2)  # which minimizes (b − ȳ)² + ½ 0.001 b²
+    followed = hw1_2_minratio.follow_and_probe(constant, [5], settings)
+    assert followed["left"].all() and followed["constant"].all()
+    assert followed["gradient_norm"].max() <= hw1_2_minratio.ACCEPTED
+    decays = np.array(hw1_2_minratio.FOLLOWED_DECAYS)
+    np.testing.assert_allclose(followed["norm"][0], abs(y.mean().item()) / (1 + decays / 2))
+    # All but one eigenvalue are those of the L2 term, or those of the loss beside it.
+    assert followed["first_curvature"][0] >= 1e-4 and followed["last_curvature"][0] <= 1e-6 * 1.01
+    assert followed["higher_neighbours"].shape == (1,)
 
 
 # --- hw1_3_random_labels ---
@@ -1689,33 +1703,29 @@ def test_without_a_temperature_the_test_loss_is_drawn_as_it_is():
 def test_a_search_without_critical_points_is_drawn():
     results = stored("hw1_2_minratio")
     results["points"] = []
-    for row in results["correlations"]:
-        row.update(count=0, differing=0, spearman=None, spearman_low=None, spearman_high=None)
-    for row in results["tolerances"]:
-        row.update(ends=0, count=0, differing=0, spearman=None, spearman_low=None,
-                   spearman_high=None)
-    for curves in results["curves"].values():
-        curves["spectra"] = []
-        curves["gradient_norm"] = [1.0] * len(curves["gradient_norm"])
-    for row in results["search"]:
-        row["negative_to_positive"] = None
+    for row in results["correlations"] + results["tolerances"]:
+        row.update(count=0, spearman=None, spearman_low=None, spearman_high=None)
+    results["followed"] = hw1_2_minratio.summarize_followed(None)
+    results["ended"] = [hw1_2_minratio.summarize_ended(None)]
+    results["curves"]["gradient_norm"] = [1.0] * len(results["curves"]["gradient_norm"])
     for row in results["table"]:
-        row["accepted"] = 0
+        row.update(accepted=0)
     results["facts"] = hw1_2_minratio.collect_facts(results)
     figure = hw1_2_minratio.plot(results)
     assert png_of(figure, results)
     assert "need not" in figure.get_suptitle()
-    assert titles(figure)[0] == ("Almost zero: 0 ends with ‖∇L‖ ≤ 0.0001\n"
-                                 "too few differ to correlate, without constants")
-    assert titles(figure)[2] == ("Accepted as zero, left of the line: 0 on the\n"
-                                 "plain loss, 0 with the L2 term")
+    assert titles(figure)[0] == "Zero gradient, with an L2 term:\n0 points, too few to correlate"
+    assert titles(figure)[1] == "Almost zero gradient, no L2 term:\n0 ends, too few to correlate"
+    assert titles(figure)[2] == "With less L2,\n0 of 0 points are left"
 
 
-def test_only_ends_with_a_small_gradient_are_drawn():
+def test_only_varying_ends_with_a_small_gradient_are_drawn():
     results = stored("hw1_2_minratio")
-    curves = results["curves"]["plain"]
-    curves["gradient_norm"] = [1e-4, 1.1e-4, 0.0]
-    curves["loss"], curves["minimal_ratio"] = [0.3, 0.2, 0.1], [0.5, 0.6, 0.7]
-    curves["flatness"] = [1.0, 1.0, 1.0]
-    panel = hw1_2_minratio.plot(results).axes[0]
-    assert panel.lines[0].get_xydata().tolist() == [[0.3, 0.5], [0.1, 0.7]]
+    curves = results["curves"]
+    curves["gradient_norm"] = [1e-4, 1.1e-4, 0.0, 1e-9]
+    curves["loss"], curves["minimal_ratio"] = [0.3, 0.2, 0.1, 0.4], [0.5, 0.6, 0.7, 0.8]
+    curves["constant"] = [False, False, False, True]
+    marks = hw1_2_minratio.plot(results).axes[1].collections[0]
+    assert marks.get_offsets().tolist() == [[0.3, 0.5], [0.1, 0.7]]
+    norms = marks.get_array()
+    assert norms[0] == 1e-4 and 0 < norms[1] <= 1e-6  # a logarithmic scale has no zero

@@ -1,16 +1,15 @@
-"""Gradients, Hessians, the search for critical points and both minimal ratios in closed form."""
+"""Gradients, Hessians, critical points, how they are found and followed, in closed form."""
 
 import math
 from itertools import product
 
 from common.critical_points import (
     find_critical_points,
-    flatness,
+    follow_critical_points,
     gradients_at,
     hessians_at,
     higher_neighbours,
-    higher_neighbours_of_all,
-    kernel_fractions,
+    limited_newton_steps,
     losses_at,
     measure_ends,
     number_distinct,
@@ -91,7 +90,7 @@ def test_tanh_network_agrees_with_finite_differences():
 
 
 def test_search_solves_a_quadratic_saddle_whose_solution_is_known():
-    matrix, bowl = quadratic(tensor([5.0, 1.0, -0.1, -2.0]))
+    matrix, bowl = quadratic(tensor([5.0, 1.0, -0.5, -2.0]))
     slope = normal(4, seed=4)
     points = find_critical_points(lambda points: bowl(points) - points @ slope,
                                   normal(6, 4, seed=5), 200)
@@ -109,65 +108,100 @@ def test_search_finds_the_saddle_and_the_minima_of_a_deep_linear_network():
     assert counts.tolist() == [[1, 0, 1], [1, 0, 1], [1, 1, 0], [1, 1, 0]]
 
 
-def test_search_rests_where_the_gradient_norm_is_stationary_but_not_zero():
-    # L = x + x³ + y²: the derivative 1 + 3x² is never zero, and smallest at x = 0, where ∇ = (1, 0)
-    # and H = diag(0, 2).
+def test_without_a_limit_a_step_is_newtons_and_with_it_each_eigenvector_has_its_own():
+    matrix, _ = quadratic(tensor([5.0, 1.0, -0.1, -2.0]))
+    gradients, hessians = normal(3, 4, seed=4), matrix.expand(3, 4, 4)
+    newton = -torch.linalg.solve(matrix, gradients.T).T
+    torch.testing.assert_close(limited_newton_steps(gradients, hessians, 1e9), newton)
+    eigenvectors = torch.linalg.eigh(matrix).eigenvectors
+    limited = limited_newton_steps(gradients, hessians, 0.3) @ eigenvectors
+    torch.testing.assert_close(limited, (newton @ eigenvectors).clamp(-0.3, 0.3))
+
+
+def test_a_step_where_the_curvature_is_zero_is_as_long_as_the_limit_or_nothing():
+    hessians = torch.diag(tensor([2.0, 0.0, 0.0])).unsqueeze(0)
+    step = limited_newton_steps(tensor([[0.2, 3.0, 0.0]]), hessians, 0.5)
+    assert step.abs().tolist() == [pytest.approx([0.1, 0.5, 0.0])]
+
+
+def test_of_all_places_on_its_way_a_search_returns_the_one_of_smallest_gradient():
+    # x + x³/3 has the derivative 1 + x², nowhere zero and smallest at x = 0.
     def loss(points):
-        x, y = points.T
-        return x + x**3 + y**2
+        x = points[:, 0]
+        return x + x**3 / 3
 
-    points = find_critical_points(loss, tensor([[0.5, 0.5], [-0.8, 3.0]]), 200)
-    torch.testing.assert_close(points, torch.zeros(2, 2).double(), atol=1e-6, rtol=0)
-    gradients, hessians = gradients_at(loss, points), hessians_at(loss, points)
-    torch.testing.assert_close(gradients.norm(dim=1), torch.ones(2).double())
-    assert flatness(gradients, hessians).max() <= 1e-7
-    of_gradient, of_dimensions = kernel_fractions(gradients, *torch.linalg.eigh(hessians))
-    torch.testing.assert_close(of_gradient, torch.ones(2).double())
-    assert of_dimensions.tolist() == [0.5, 0.5]
+    starts = tensor([[2.0], [-0.5]])
+    for iterations in (1, 5, 100):
+        points = find_critical_points(loss, starts, iterations)
+        norms = gradients_at(loss, points).norm(dim=1)
+        assert (norms <= gradients_at(loss, starts).norm(dim=1)).all()
+    assert points.abs().max() < 0.1 and norms.min() >= 1
 
 
-# --- critical or only flat ---
+# --- following ---
 
 
-def test_flatness_and_kernel_fractions_of_known_gradients():
-    hessians = torch.diag(tensor([-4.0, 1.0, 0.0])).expand(4, 3, 3)
-    gradients = tensor([[7.0, 0, 0], [0, 1e-3, 0], [0, 0, 5.0], [3.0, 0, 4.0]])
-    expected = tensor([4, 1, 0, 4 * 3 / 5]) / math.sqrt(17)
-    torch.testing.assert_close(flatness(gradients, hessians), expected)
-    of_gradient, of_dimensions = kernel_fractions(gradients, *torch.linalg.eigh(hessians))
-    torch.testing.assert_close(of_gradient, tensor([0, 0, 1, 16 / 25]))
-    torch.testing.assert_close(of_dimensions, torch.full((4,), 1 / 3).double())
+def hill(points):
+    """A loss with a slope of −θ (0.1 + (θ − 1)²).
+
+    With ½ μ θ² it has critical points at 1 ± √(μ − 0.1), which meet at μ = 0.1, and at 0.
+    """
+    x = points[:, 0]
+    return -(0.05 * x**2 + x**4 / 4 - 2 * x**3 / 3 + x**2 / 2)
 
 
-def test_a_gradient_of_exactly_zero_has_a_flatness_of_zero():
-    hessians = torch.eye(3, dtype=torch.float64).unsqueeze(0)
-    assert flatness(torch.zeros(1, 3).double(), hessians).tolist() == [0]
+def test_points_are_followed_along_their_curves():
+    decays = (1.0, 0.5, 0.2)
+    starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
+    points, reached, last_points, last_decays = follow_critical_points(hill, starts, decays, 1e-10)
+    assert reached.tolist() == [3] * 3 and last_decays.tolist() == [0.2] * 3
+    distances = (tensor(decays) - 0.1).sqrt()
+    expected = torch.stack([1 + distances, 1 - distances, torch.zeros(3).double()])
+    torch.testing.assert_close(points.squeeze(2), expected, atol=1e-8, rtol=0)
+    assert torch.equal(last_points, points[:, -1])
+    assert starts[0] == 1 + math.sqrt(0.9)  # as it was
 
 
-def test_a_gradient_of_random_direction_is_not_flat():
-    hessian, _ = quadratic(normal(33, seed=6).exp())
-    gradients = random_directions(2_000, 33, generator())
-    squares = flatness(gradients, hessian.expand(2_000, 33, 33)).square()
-    assert squares.mean().sqrt() == pytest.approx(33**-0.5, rel=0.02)
+def test_two_points_that_meet_cease_to_exist_where_the_curvature_vanishes():
+    starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
+    _, reached, points, decays = follow_critical_points(hill, starts, (1.0, 0.2, 0.01), 1e-10)
+    assert reached.tolist() == [2, 2, 3]
+    assert decays[:2].tolist() == pytest.approx([0.1, 0.1], rel=1e-3)
+    assert (decays[:2] > 0.1).all()  # they do not exist below, and no other point is taken for them
+    assert points[:2].flatten().tolist() == pytest.approx([1, 1], abs=0.02)
+    curvatures = hessians_at(hill, points).flatten() + decays
+    first = 2 * math.sqrt(0.9) * (1 + math.sqrt(0.9))  # of 1 + √0.9 at μ = 1
+    assert curvatures[:2].abs().max() < 0.02 * first
+    assert decays[2] == 0.01 and points[2] == 0  # which exists for all decays
 
 
-def test_the_ends_of_searches_are_measured_as_a_known_quadratic_has_it():
+def test_a_point_that_moves_to_infinity_still_exists():
+    # A slope of −θ exp(−θ²) is balanced by μ θ where θ² = ln(1 / μ).
+    def loss(points):
+        return (-points[:, 0].square()).exp() / 2
+
+    start = tensor([[math.sqrt(math.log(1e3))]])
+    points, reached, _, _ = follow_critical_points(loss, start, (1e-3, 1e-9), 1e-14)
+    assert reached.tolist() == [2]
+    assert points[0, 1].item() == pytest.approx(math.sqrt(math.log(1e9)), rel=1e-4)
+
+
+# --- what the loss is like at points ---
+
+
+def test_points_are_measured_as_a_known_quadratic_has_it():
     matrix, loss = quadratic(SEVEN_EIGENVALUES)
     points = normal(2, 7, seed=7)
     measured = measure_ends(loss, points)
     gradients = points @ matrix
-    size = SEVEN_EIGENVALUES.norm()  # the Frobenius norm of a symmetric matrix
     torch.testing.assert_close(measured["loss"], (gradients * points).sum(1) / 2)
     torch.testing.assert_close(measured["gradient_norm"], gradients.norm(dim=1))
-    torch.testing.assert_close(
-        measured["flatness"], (gradients @ matrix).norm(dim=1) / (size * gradients.norm(dim=1)))
-    # ∇ = Hθ has no part in the kernel, which is one of seven dimensions.
-    assert measured["kernel_fraction"].tolist() == pytest.approx([0, 0], abs=1e-20)
-    assert measured["kernel_dimensions"].tolist() == pytest.approx([1 / 7] * 2)
     torch.testing.assert_close(measured["eigenvalues"],
                                SEVEN_EIGENVALUES.sort().values.expand(2, 7), atol=1e-12, rtol=0)
-    assert measured["signature"].tolist() == [[4, 1, 2]] * 2
     assert measured["minimal_ratio"].tolist() == pytest.approx([4 / 7] * 2)
+    assert measured["saddle"].tolist() == [True, True]
+    _, valley = quadratic(tensor([2.0, 1.0, 0.0]))
+    assert measure_ends(valley, normal(1, 3, seed=7))["saddle"].tolist() == [False]
 
 
 # --- minimum or saddle ---
@@ -196,11 +230,12 @@ def test_zero_is_degenerate_in_a_linear_network_of_three_layers_and_weight_decay
 def test_higher_neighbours_of_a_quadratic_in_the_plane_fill_a_known_angle(signs, fraction):
     # ½(ax² − by²) rises where |tan φ| < √(a/b): a fraction (2/π) atan √(a/b) of all directions,
     # 2/3 for a/b = 3.
-    matrix, loss = quadratic(tensor(signs))
+    _, loss = quadratic(tensor(signs))
     directions = random_directions(20_000, 2, generator())
     tolerance = 4 * math.sqrt(0.25 / len(directions))  # four standard errors
-    sampled = higher_neighbours(loss, tensor([0, 0]), matrix, directions, (0, 1e-3, 10.0))
-    assert sampled.tolist() == pytest.approx([fraction] * 3, abs=tolerance)
+    for radius in (1e-3, 10.0):
+        sampled = higher_neighbours(loss, tensor([0.0, 0.0]), directions, radius)
+        assert sampled.item() == pytest.approx(fraction, abs=tolerance)
 
 
 def test_neighbours_follow_the_trace_where_eigenvalues_are_counted_one_by_one():
@@ -209,8 +244,7 @@ def test_neighbours_follow_the_trace_where_eigenvalues_are_counted_one_by_one():
     matrix, loss = quadratic(tensor([1.0] + [-1e-3] * 9))
     directions = random_directions(2_000, 10, generator())
     assert signature(torch.linalg.eigvalsh(matrix).unsqueeze(0)).tolist() == [[1, 0, 9]]
-    sampled = higher_neighbours(loss, torch.zeros(10).double(), matrix, directions, (0, 1e-2))
-    assert sampled.min() > 0.85
+    assert higher_neighbours(loss, torch.zeros(10).double(), directions, 1e-2) > 0.85
 
 
 def test_neighbours_beyond_a_barrier_are_seen_by_a_large_radius_only():
@@ -219,10 +253,9 @@ def test_neighbours_beyond_a_barrier_are_seen_by_a_large_radius_only():
         return (x**2 - 1) ** 2 - 0.5 * x + y**2
 
     minimum = find_critical_points(double_well, tensor([[-1.0, 0.0]]), 50)
-    hessian = hessians_at(double_well, minimum)[0]
-    fractions = higher_neighbours(double_well, minimum[0], hessian,
-                                  random_directions(4_000, 2, generator()), (0, 1e-2, 2.0))
-    assert fractions[:2].tolist() == [1, 1] and 0.5 < fractions[2] < 1
+    directions = random_directions(4_000, 2, generator())
+    assert higher_neighbours(double_well, minimum[0], directions, 1e-2) == 1
+    assert 0.5 < higher_neighbours(double_well, minimum[0], directions, 2.0) < 1
 
 
 def test_losses_within_the_tolerance_share_a_number():
@@ -263,13 +296,3 @@ def test_directions_are_uniform_on_the_sphere():
     assert (octants - 50_000 / 8).abs().max() < 5 * math.sqrt(50_000 / 8)
     torch.testing.assert_close(directions.square().mean(0), torch.full((3,), 1 / 3).double(),
                                atol=0.01, rtol=0)
-
-
-def test_each_point_has_neighbours_of_its_own():
-    _, loss = quadratic(SEVEN_EIGENVALUES)
-    directions = [random_directions(500, 7, generator(seed)) for seed in range(2)]
-    sampled = higher_neighbours_of_all(loss, torch.zeros(2, 7).double(), directions, (0, 1.0))
-    assert sampled.shape == (2, 2)
-    # a quadratic looks the same from near and far
-    torch.testing.assert_close(sampled[:, 0], sampled[:, 1])
-    assert sampled[0, 0] != sampled[1, 0]

@@ -2,35 +2,58 @@
 
 import hw1_2_minratio
 
+import pytest
+
 
 def row(spearman, count, **columns):
     ends = (None, None) if spearman is None else (spearman - 0.1, spearman + 0.1)
     return {"spearman": spearman, "spearman_low": ends[0], "spearman_high": ends[1],
-            "count": count, "differing": 1, **columns}
+            "count": count, **columns}
+
+
+def made_up_results():
+    saddles_and_shares = [(False, 1.0), (True, 1.0), (True, 0.99), (True, 0.98)]
+    return {
+        "settings": {"runs": 7}, "constants": {"NEARLY_CRITICAL": 1e-4},
+        "table": [{"objective": "plain", "accepted": 2, "accepted_constant": 1, "parameters": 33},
+                  {"objective": "regularized", "accepted": 5}],
+        "tolerances": [row(-0.3, 30, tolerance=1e-3, points="varying"),
+                       row(-0.4, 40, tolerance=1e-4, points="distinct"),
+                       row(-0.5, 50, tolerance=1e-4, points="varying"),
+                       row(None, 6, tolerance=1e-5, points="varying")],
+        "correlations": [row(-0.7, 70, points="distinct"), row(-0.9, 69, points="varying")],
+        "points": [{"saddle": saddle, "higher_neighbours": share}
+                   for saddle, share in saddles_and_shares],
+        "followed": [
+            {"weight_decay": 1e-3, "left": 70, "left_constant": 3, "norm_median": 4.0},
+            {"weight_decay": 1e-4, "left": 30, "left_constant": 2, "norm_median": 5.0},
+            {"weight_decay": 1e-6, "left": 7, "left_constant": 1, "norm_median": 9.0}],
+        "ended": [{"ended": 60, "curvature_ratio": 0.02}],
+    }
 
 
 def test_every_correlation_is_that_of_its_own_points():
-    plain = {"objective": "plain"}
-    regularized = {"objective": "regularized"}
-    results = {
-        "settings": {"runs": 7}, "constants": {"NEARLY_CRITICAL": 1e-4},
-        "table": [{**plain, "accepted": 1, "parameters": 33}, {**regularized, "accepted": 5}],
-        "search": [{**plain, "constant": 1, "rejected_kernel_dimensions": None},
-                   {**regularized, "saddles": 4, "saddles_without_lower_neighbour": 3,
-                    "negative_to_positive": None}],
-        "tolerances": [row(-0.3, 30, **plain, tolerance=1e-3, points="varying"),
-                       row(-0.4, 40, **plain, tolerance=1e-4, points="distinct"),
-                       row(-0.5, 50, **plain, tolerance=1e-4, points="varying"),
-                       row(None, 6, **plain, tolerance=1e-5, points="varying")],
-        "correlations": [row(-0.7, 70, **regularized, points="distinct", ratio="eigenvalues"),
-                         row(None, 70, **regularized, points="distinct", ratio="neighbours"),
-                         row(-0.9, 69, **regularized, points="varying", ratio="eigenvalues")],
-    }
-    facts = hw1_2_minratio.collect_facts(results)
+    facts = hw1_2_minratio.collect_facts(made_up_results())
     for name, value, count in (("ends", -0.4, 40), ("varying_ends", -0.5, 50),
-                               ("stricter_varying_ends", None, 6), ("critical", -0.7, 70),
-                               ("varying_critical", -0.9, 69)):
+                               ("critical", -0.7, 70), ("varying_critical", -0.9, 69)):
         assert facts[name] == count
         assert facts[f"{name}_correlation"]["value"] == value
     assert facts["varying_ends_correlation"] == {"value": -0.5, "low": -0.6, "high": -0.4}
-    assert facts["neighbours_differing"] == 1 and facts["searches"] == 7
+
+
+def test_points_are_counted():
+    facts = hw1_2_minratio.collect_facts(made_up_results())
+    assert (facts["searches"], facts["parameters"]) == (7, 33)
+    assert (facts["plain_accepted"], facts["plain_accepted_constant"]) == (2, 1)
+    assert facts["critical_found"] == 5
+    assert (facts["saddles"], facts["neighbours_differing"]) == (3, 2)
+
+
+def test_what_is_left_is_compared_with_what_was_there_first():
+    facts = hw1_2_minratio.collect_facts(made_up_results())
+    assert facts["smallest_weight_decay"] == 1e-6
+    assert (facts["left"], facts["left_constant"]) == (7, 1)
+    share = facts["share_left"]
+    assert share["value"] == pytest.approx(0.1) and share["low"] < 0.1 < share["high"]
+    assert (facts["first_norm"], facts["last_norm"]) == (4, 9)
+    assert facts["curvature_ratio"] == 0.02
