@@ -632,9 +632,9 @@ def draw_fractions(panel, results, task):
             panel.plot(curves["steps"], fractions, color=color, linewidth=1, marker=marker,
                        markersize=4, markevery=mark_every)
     panel.axhline(1, color=GREY, linewidth=1)
-    adam = results["facts"]["adam"]
-    finding = "Why: with Adam, rate × curvature\nrises to its limit in every run" if (
-        adam["below"] == 0) else "With Adam, rate × curvature\nneed not rise to its limit"
+    finding = "At Adam's constant rate, rate ×\ncurvature need not rise to its limit"
+    if results["facts"]["adam"]["below"] == 0:
+        finding = "Why, on sinc: at Adam's constant rate,\nrate × curvature rises to its limit"
     panel.set(xlabel="training step", ylabel="rate × curvature ÷ limit", ylim=(0, 1.3),
               title=finding)
 

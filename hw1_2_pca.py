@@ -553,8 +553,8 @@ def draw_surface(panel, results, scale):
                               cmap=COLOR_MAP)
     draw_paths(panel, [surface["path"]])
     where = "beyond" if row["lowest_beyond_end"] else "not beyond"
-    panel.set(title=f"Loss on the training's plane: lowest {where} the path's end\n"
-                    "(of the path only the end lies on this surface)")
+    panel.set(title=f"Loss on the training's plane: lowest {where}\nthe path's end (other points: "
+                    "projected)")
     label_components(panel, row)
     return contours
 

@@ -101,7 +101,7 @@ PEAK_MEASURES = ("test_loss", "calibrated_test_loss", "test_error")
 # fitted.
 FEATURES_PER_IMAGE = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 2, 5)
 MOST_FEATURE_IMAGES = 2_000  # the time of the features grows with the cube of their images
-TEST_IMAGES_TOGETHER = 1_000  # as many as have their features in memory at a time
+TEST_IMAGES_TOGETHER = 250  # as many as have their features in memory at a time
 FEATURE_MEASURES = ("train_error", "test_error", "test_loss", "weight_norm")
 
 
@@ -212,6 +212,7 @@ def fit_features(data, run_number, settings):
         norms.append(weights.unflatten(1, (-1, CLASSES)).norm(dim=(0, 2)))  # (fractions,)
         advance()
     _, train_mistakes = sum_errors(features, fits, labels)
+    del features  # the largest array of all
     test_loss_sums, test_mistakes = 0, 0
     for some_images, some_labels in zip(test_images.split(TEST_IMAGES_TOGETHER),
                                         data.test_labels.split(TEST_IMAGES_TOGETHER)):
@@ -230,7 +231,7 @@ def fit_features(data, run_number, settings):
 def hidden_units(layer, images):
     """The hidden units (N, features) of a StackedLinear of one run for images (N, 1, 28, 28)."""
     pixels = images.flatten(1).unsqueeze(0).to(layer.weight.dtype)
-    return functional.relu(layer(pixels))[0]
+    return functional.relu(layer(pixels), inplace=True)[0]  # a copy would be as large again
 
 
 def minimum_norm_weights(features, targets):
@@ -660,14 +661,15 @@ PARAMETERS_LABEL = "trained parameters / (training labels × classes)"
 
 
 def plot(results):
-    """Error on the left; on the right the loss of the networks above that of the features."""
+    """Error on the left; on the right the losses of the networks above that of the features."""
     facts = results["facts"]
-    figure, panels = new_mosaic(figure_title(facts), results, [["error", "network_loss"],
-                                                               ["error", "feature_loss"]],
-                                height=5.6, width_ratios=(1.3, 1))
-    error_panel, network_panel, feature_panel = panels.values()
+    layout = [["error", "random_labels"], ["error", "true_labels"], ["error", "features"]]
+    figure, panels = new_mosaic(figure_title(facts), results, layout, height=6.4,
+                                width_ratios=(1.3, 1), sharex=True)
+    error_panel, feature_panel = panels["error"], panels["features"]
     curves, features = results["curves"], results["curves"]["features"]
-    for fraction, marker in zip(curves["test_loss"], MARKERS):
+    for kind, fraction, marker in zip(("true_labels", "random_labels"), curves["test_loss"],
+                                      MARKERS):
         train_errors = 1 - np.array(curves["train_accuracy"][fraction])
         test_errors = 1 - np.array(curves["test_accuracy"][fraction])
         draw_networks(error_panel, results, 100 * train_errors, marker, TRAIN)
@@ -676,19 +678,22 @@ def plot(results):
                       marker, TRAIN)
         draw_features(error_panel, features, 100 * np.array(features["test_error"][fraction]),
                       marker)
-        draw_networks(network_panel, results, curves["train_loss"][fraction], marker, TRAIN)
-        draw_networks(network_panel, results, curves["test_loss"][fraction], marker)
+        loss_panel = panels[kind]
+        draw_networks(loss_panel, results, curves["train_loss"][fraction], marker, TRAIN)
+        draw_networks(loss_panel, results, curves["test_loss"][fraction], marker)
         if curves["calibrated_test_loss"]:
-            draw_networks(network_panel, results, curves["calibrated_test_loss"][fraction], marker,
+            draw_networks(loss_panel, results, curves["calibrated_test_loss"][fraction], marker,
                           CALIBRATED, CALIBRATED_COLOR)
+        loss_panel.set(title=network_loss_title(facts[kind], fraction), ylim=(0, None),
+                       ylabel="cross-entropy (nats)")
         draw_features(feature_panel, features, features["test_loss"][fraction], marker)
     for panel in panels.values():
         panel.axvline(1, color="black", linewidth=1, linestyle=":")
-        panel.set(xscale="log", xlabel=PARAMETERS_LABEL)
+        panel.set(xscale="log")
+    for panel in (error_panel, feature_panel):
+        panel.set_xlabel(PARAMETERS_LABEL)
     mark_fitted(error_panel, results)
     error_panel.set(title=error_title(facts), ylabel="error (% of images)", ylim=(0, None))
-    network_panel.set(title=network_loss_title(facts), ylabel="cross-entropy (nats)",
-                      ylim=(0, None))
     feature_panel.set(title=feature_loss_title(facts), ylabel="squared test error", yscale="log")
     write_legend(figure, curves)
     return figure
@@ -728,14 +733,16 @@ def error_title(facts):
     return f"{features}\nTrained networks: {'a peak with ' + peaked if peaked else 'no clear peak'}"
 
 
-def network_loss_title(facts):
-    """Whether the test loss of the networks has a peak, and whether a temperature removes it."""
-    peaked = labels_with(facts, "loss_peak_is_clear")
-    if not peaked:
-        return "Networks: test loss has no clear peak"
-    still_peaked = labels_with(facts, "calibrated_peak_is_clear")
-    after = f"one with {still_peaked}" if still_peaked else "no clear one"
-    return f"Networks: test loss peaks with {peaked},\nafter one temperature {after}"
+def network_loss_title(facts, fraction):
+    """Whether the networks' test loss has a peak, and whether a temperature removes it.
+
+    facts are those of the networks with this fraction of random labels.
+    """
+    networks = f"Networks, {name_labels(fraction)}"
+    if not facts["loss_peak_is_clear"]:
+        return f"{networks}: test loss, no clear peak"
+    after = "too" if facts["calibrated_peak_is_clear"] else "not"
+    return f"{networks}: test loss peaks,\nafter one temperature {after}"
 
 
 def feature_loss_title(facts):

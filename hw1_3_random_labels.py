@@ -453,8 +453,8 @@ def draw_true_accuracy(panel, results):
     peak, end = facts["true_label_peak"]["value"], facts["true_label_end"]["value"]
     finding = "Patterns come first" if peak > end else "No pattern is seen first"
     panel.set(xscale="log", xlabel="epochs", ylabel="predicted as their true class (%)",
-              title=f"{finding}: of randomized images up to {peak:.0%}\n"
-                    f"are seen as their true class ({facts['partly_random']:.0%} random)")
+              title=f"{finding}: with {facts['partly_random']:.0%} random, up to {peak:.0%}\n"
+                    "of mislabelled images are seen as their true class")
     panel.xaxis.set_major_formatter("{x:g}")
 
 
