@@ -571,8 +571,8 @@ def figure_title(facts):
     """Whether the norm falls less than the loss, and whether the learning rate keeps it up."""
     apart = all(falls_less(facts[name]) for name in ("sinc", "images"))
     if not apart:
-        return "Late, the gradient norm need not stay behind the loss"
-    finding = "Late, the loss falls further than the gradient norm"
+        return "From early to late, the gradient norm need not stay behind the loss"
+    finding = "The loss falls further than the gradient norm"
     return f"{finding}; on sinc Adam's rate keeps the norm up" if rate_matters(facts) else finding
 
 
@@ -614,8 +614,8 @@ def draw_run(panel, results, task, facts):
         panel.annotate("here rate × curvature\nreaches its limit ", (facts["edge_step"], 0.97),
                        xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=8.5)
     panel.set(xscale="log", yscale="log", xlabel="training step", ylabel="loss and norm of one run",
-              title=f"{task}. Late, the loss {describe_change(facts['loss_fall'])},\nthe norm "
-                    f"{describe_change(facts['norm_fall'])}")
+              title=f"{task}, early to late: the loss {describe_change(facts['loss_fall'])},\n"
+                    f"the norm {describe_change(facts['norm_fall'])}")
 
 
 def draw_fractions(panel, results, task):

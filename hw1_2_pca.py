@@ -491,8 +491,8 @@ def draw_view(panel, results, view, name, scale):
     row = find_row(results["table"], view=view)
     draw_paths(panel, results["curves"]["paths"][view], results["curves"]["loss"], scale, size=11)
     in_plane, of_walks = row["explained_variance_sum"], row["walk_explained_variance_sum_mean"]
-    panel.set_title(f"{name}, {row['runs']} trainings in one plane: it holds\n{in_plane:.0%} of "
-                    f"the variance, of random walks {of_walks:.0%}")
+    panel.set_title(f"{name}, {row['runs']} trainings: a plane shows\n{in_plane:.0%} of the "
+                    f"variance, for random walks {of_walks:.0%}")
     label_components(panel, row)
 
 
@@ -553,8 +553,8 @@ def draw_surface(panel, results, scale):
                               cmap=COLOR_MAP)
     draw_paths(panel, [surface["path"]])
     where = "beyond" if row["lowest_beyond_end"] else "not beyond"
-    panel.set(title=f"Loss on the training's plane: lowest {where}\nthe path's end (other points: "
-                    "projected)")
+    panel.set(title=f"Loss on the training's plane: lowest {where}\n"
+                    "the path's end (earlier points: projections)")
     label_components(panel, row)
     return contours
 

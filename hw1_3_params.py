@@ -741,8 +741,8 @@ def network_loss_title(facts, fraction):
     networks = f"Networks, {name_labels(fraction)}"
     if not facts["loss_peak_is_clear"]:
         return f"{networks}: test loss, no clear peak"
-    after = "too" if facts["calibrated_peak_is_clear"] else "not"
-    return f"{networks}: test loss peaks,\nafter one temperature {after}"
+    after = "also" if facts["calibrated_peak_is_clear"] else "not"
+    return f"{networks}: test loss peaks,\n{after} after one temperature"
 
 
 def feature_loss_title(facts):

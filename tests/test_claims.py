@@ -1591,9 +1591,9 @@ def test_peaks_are_named_only_where_they_are_clear(clear):
     assert of_networks == "Trained networks: no clear peak"
     for title in (of_features, *loss_titles):
         assert ("peaks" in title) is clear
-    assert loss_titles[0].endswith("after one temperature not") is clear
+    assert loss_titles[0].endswith("not after one temperature") is clear
     results["facts"]["random_labels"]["calibrated_peak_is_clear"] = True
-    assert titles(hw1_3_params.plot(results))[1].endswith("after one temperature too") is clear
+    assert titles(hw1_3_params.plot(results))[1].endswith("also after one temperature") is clear
 
 
 def test_no_threshold_is_drawn_where_no_network_fits():

@@ -78,13 +78,13 @@ def test_the_title_says_what_the_intervals_say():
         return hw1_2_gradnorm.figure_title(
             {"sinc": on_sinc, "images": images, "adam": {"below": below}})
 
-    finding = "Late, the loss falls further than the gradient norm"
+    finding = "The loss falls further than the gradient norm"
     assert title() == f"{finding}; on sinc Adam's rate keeps the norm up"
     assert title(below=1) == finding
     for high in (1.1, None):
         assert title(falling_rate_high=high) == finding
     for low in (0.05, None):  # within the loss's interval, and of a single run
-        assert title(norm_low=low) == "Late, the gradient norm need not stay behind the loss"
+        assert title(norm_low=low) == "From early to late, the gradient norm need not stay behind the loss"
 
 
 def test_a_change_is_named_only_where_its_interval_excludes_none():
