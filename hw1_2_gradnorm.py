@@ -624,7 +624,7 @@ def draw_fractions(panel, results, task):
     How far the runs of gradient descent come is in draw_ends; thirty lines would hide each other.
     """
     for name, (color, marker) in LOOKS.items():
-        if name in descent_names():
+        if name.startswith("gradient descent"):
             continue
         curves = results["curves"][task][name]
         for run, fractions in enumerate(curves["fraction_of_limit"]):
