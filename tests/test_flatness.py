@@ -241,5 +241,5 @@ def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set
     results["facts"] = experiment.collect_facts(results)
     excess = results["facts"]["excess_of_learning_rate"]
     assert excess["calibrated_test_loss"] == {"value": None, "ci95": None}
-    assert "Test loss before and after" in [panel.get_title() for panel in
+    assert "Test loss before and after temperature" in [panel.get_title() for panel in
                                             experiment.plot(results).axes]
