@@ -84,7 +84,8 @@ def test_the_title_says_what_the_intervals_say():
     for high in (1.1, None):
         assert title(falling_rate_high=high) == finding
     for low in (0.05, None):  # within the loss's interval, and of a single run
-        assert title(norm_low=low) == "From early to late, the gradient norm need not stay behind the loss"
+        assert title(norm_low=low) == (
+            "From early to late, the gradient norm need not stay behind the loss")
 
 
 def test_a_change_is_named_only_where_its_interval_excludes_none():
