@@ -521,10 +521,11 @@ def figure_title(facts):
     """Which measures order the batch sizes by what the test shows, in words."""
     clear = facts["clear_measures"]
     if "sensitivity" not in clear:
-        return "Sensitivity does not clearly order batch sizes by test loss and error"
+        return "Sensitivity does not clearly rank batch sizes as test loss and error do"
     measures_of_sharpness = facts["lead_of_sensitivity"]
-    sharpness = "does too" if set(clear) & set(measures_of_sharpness) else "does not clearly"
-    return f"Sensitivity orders batch sizes by test loss and error. Sharpness {sharpness}"
+    sharpness = "sharpness too" if set(clear) & set(measures_of_sharpness) else (
+        "whether sharpness does is not clear")
+    return f"Sensitivity ranks batch sizes as test loss and error do; {sharpness}"
 
 
 def drawn_target(results):

@@ -2,7 +2,7 @@
 
 CERTAINTY_RULE = (
     "A finding is *settled* where its p-value, corrected for the number of comparisons, is below "
-    "0.01, or where its 95 % interval is far from no effect, by more than its own length. It is "
+    "0.01, or where its 95 % interval lies farther from no effect than it is wide. It is "
     "*suggestive* where p is below 0.05, or where the interval excludes no effect. Everything else "
     "is *open*, also what was not tested.")
 

@@ -1676,13 +1676,13 @@ def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
     assert [line.get_label() for line in loss_panel.lines
             if not line.get_label().startswith("_")] == ["equal epochs"]
     assert titles(figure)[0] == "Sensitivity: no clear order"
-    assert figure.get_suptitle().startswith("Sensitivity does not clearly order")
+    assert figure.get_suptitle().startswith("Sensitivity does not clearly rank")
 
 
 @pytest.mark.parametrize("clear, title", [
-    (["sensitivity", "jacobian"], "by test loss and error. Sharpness does not clearly"),
-    (["sensitivity", "largest_eigenvalue"], "by test loss and error. Sharpness does too"),
-    (["sharpness"], "Sensitivity does not clearly order")])
+    (["sensitivity", "jacobian"], "do; whether sharpness does is not clear"),
+    (["sensitivity", "largest_eigenvalue"], "as test loss and error do; sharpness too"),
+    (["sharpness"], "Sensitivity does not clearly rank")])
 def test_the_title_names_only_what_is_clear(clear, title):
     leads = dict.fromkeys(hw1_3_sensitivity.SHARPNESS_MEASURES)
     facts = {"clear_measures": clear, "lead_of_sensitivity": leads}
