@@ -33,6 +33,7 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import (
+    as_interval,
     compare_errors,
     interval_columns,
     is_significant,
@@ -96,8 +97,8 @@ EARLIER_FRACTION = 1 / 10  # of the epochs of a reported run
 
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs as their first dimension, which inputs that all runs
-# share lack. See common/models.py.
+# parameters, outputs and losses have the runs as their first dimension; inputs that all runs share
+# lack that dimension. See common/models.py.
 def build_model(widths, function_names, run_numbers, settings):
     """A stack of networks: all runs for the first function, then all runs for the second, ..."""
     # Run k starts from the same weights on every function.
@@ -642,11 +643,6 @@ def tent_map_facts(results):
 def errors_at_end(results, function_name, depth):
     """The training errors at the end of all runs (runs,)."""
     return np.array(results["curves"]["train_mse"][function_name][depth])[:, -1]
-
-
-def as_interval(columns, name):
-    """The columns name, name_low and name_high as an interval of the facts."""
-    return {"value": columns[name], "low": columns[f"{name}_low"], "high": columns[f"{name}_high"]}
 
 
 def find_winners(comparisons, function_name):

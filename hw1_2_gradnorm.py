@@ -24,7 +24,7 @@ from common.parameters import flatten, parameter_vectors
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import COLORS, GREY, MARKERS, find_row, legend_below, new_figure
 from common.progress import advance
-from common.statistics import range_columns, ratio_columns
+from common.statistics import as_interval, p_value_of_mean, range_columns, ratio_columns
 from common.training import (
     check_finite,
     cosine_schedule,
@@ -108,8 +108,8 @@ SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that log
 
 
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs (R) as their first dimension, which inputs that all
-# runs share lack. See common/models.py.
+# parameters, outputs and losses have the runs (R) as their first dimension; inputs that all runs
+# share lack that dimension. See common/models.py.
 def build_model(widths, run_numbers, settings):
     """A stack of networks, one for each run, initialized from (seed, run number)."""
     generators = run_generators(settings.seed, run_numbers, "initialization")
@@ -135,6 +135,8 @@ def record_steps(total, count):
 
 def train_on_function(model, inputs, targets, training, record_at, settings):
     """Trains a stack on all points (N, 1) in every step, in place, and records it at some steps.
+
+    The loop is its own, because what Adam divides a gradient by is known only after the step.
 
     Returns {"loss", "norm" of its gradient, "fraction_of_limit"}, (R, records) each, of the
     parameters before each of the steps record_at. All three are measured in float64.
@@ -455,7 +457,7 @@ def collect_facts(results):
 
     Intervals are over the runs. "loss_fall" and "norm_fall" are the ratios fall_since_early at the
     constant rate, "falling_rate_norm" is the norm at the end of the falling rate over that of the
-    constant one, "fraction_of_limit" is the mean over the runs at the end.
+    constant one. For "adam" and "descent" see collect_edge_facts.
     """
     facts = {}
     for name, (task, trainings) in zip(("sinc", "images"), results["curves"].items()):
@@ -507,7 +509,7 @@ def collect_edge_facts(results, names):
 def find_ratio(results, task, training, quantity):
     """A stored ratio with its interval."""
     row = find_row(results["ratios"], task=task, training=training, quantity=quantity)
-    return {"value": row["ratio"], "low": row["ratio_low"], "high": row["ratio_high"]}
+    return as_interval(row, "ratio")
 
 
 def find_typical_run(curves):
@@ -525,10 +527,7 @@ def p_value_of_falling_less(curves):
     steps = np.array(curves["steps"])
     loss_falls, norm_falls = (np.log(fall_since_early(steps, np.array(curves[key])))
                               for key in ("loss", "norm"))
-    differences = norm_falls - loss_falls
-    if np.ptp(differences) == 0:
-        return None
-    return scipy.stats.ttest_1samp(differences, 0).pvalue
+    return p_value_of_mean(norm_falls - loss_falls)
 
 
 def largest_p_value(facts_of_tasks):

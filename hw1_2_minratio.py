@@ -37,7 +37,7 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import spearman_ci95
+from common.statistics import as_interval, spearman_ci95
 from common.training import expand_to_runs, mean_squared_error, run_generators, train
 
 import numpy as np
@@ -435,14 +435,14 @@ def collect_facts(results):
         "plain_accepted": tables["plain"]["accepted"],
         "plain_accepted_constant": tables["plain"]["accepted_constant"],
         "ends": ends["count"],
-        "ends_correlation": as_interval(ends),
+        "ends_correlation": as_interval(ends, "spearman"),
         "varying_ends": varying_ends["count"],
-        "varying_ends_correlation": as_interval(varying_ends),
+        "varying_ends_correlation": as_interval(varying_ends, "spearman"),
         "critical_found": tables["regularized"]["accepted"],
         "critical": critical["count"],
-        "critical_correlation": as_interval(critical),
+        "critical_correlation": as_interval(critical, "spearman"),
         "varying_critical": varying_critical["count"],
-        "varying_critical_correlation": as_interval(varying_critical),
+        "varying_critical_correlation": as_interval(varying_critical, "spearman"),
         "saddles": sum(row["saddle"] for row in results["points"]),
         "neighbours_differing": sum(row["higher_neighbours"] < 1 for row in results["points"]),
         "smallest_weight_decay": last["weight_decay"],
@@ -453,11 +453,6 @@ def collect_facts(results):
         "last_norm": last["norm_median"],
         "curvature_ratio": results["ended"][0]["curvature_ratio"],
     }
-
-
-def as_interval(row):
-    """The rank correlation of a row with the ends of its interval."""
-    return {"value": row["spearman"], "low": row["spearman_low"], "high": row["spearman_high"]}
 
 
 def share_with_interval(count, total):
@@ -575,7 +570,7 @@ def draw_tolerances(panel, results):
 
 def tolerances_title(rows):
     """Whether the correlation is negative at all tolerances that leave enough ends."""
-    measured = [as_interval(row) for row in rows if row["spearman"] is not None]
+    measured = [as_interval(row, "spearman") for row in rows if row["spearman"] is not None]
     if measured and all(is_below_zero(correlation) for correlation in measured):
         return "No L2 term: negative at every limit\nthat leaves enough ends"
     return "No L2 term: not clearly negative\nat every limit"

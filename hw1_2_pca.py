@@ -18,7 +18,7 @@ from common.parameters import one_layer, parameter_vectors, unflatten
 from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
 from common.plotting import find_row, new_figure
 from common.progress import advance
-from common.statistics import mean_ci95, range_columns
+from common.statistics import mean_ci95, p_value_of_mean, range_columns
 from common.training import (
     count_steps,
     cross_entropy,
@@ -30,7 +30,6 @@ from common.trajectory import explained_variance, fit_plane, on_plane, project, 
 
 import matplotlib
 import numpy as np
-import scipy
 import torch
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator
@@ -434,7 +433,7 @@ def compare_own_paths(rows):
                 for row in rows]
     mean, half_width = mean_ci95(excesses)
     differ = np.ptp(excesses) > ROUNDING
-    p_value = scipy.stats.ttest_1samp(excesses, 0).pvalue if differ else None
+    p_value = p_value_of_mean(excesses) if differ else None
     return {"excess": {"value": mean, "ci95": half_width}, "excess_p_value": p_value}
 
 

@@ -44,7 +44,7 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import holm, mean_ci95, range_columns
+from common.statistics import holm, mean_ci95, p_value_of_mean, range_columns
 from common.temperature import HELD_OUT, calibrate
 from common.training import (
     count_steps,
@@ -55,7 +55,6 @@ from common.training import (
 )
 
 import numpy as np
-import scipy
 import torch
 
 # --- settings ---
@@ -505,14 +504,6 @@ def barrier_differences(curves, comparison):
         train_losses = torch.tensor(values["train_loss"])
         barriers[initialization] = barrier(torch.tensor(curves["alpha"]), train_losses).numpy()
     return barriers["different"] - barriers["same"]
-
-
-def p_value_of_mean(values):
-    """That of a t-test that values (pairs,) have the mean 0; None where there is nothing to test.
-    """
-    if len(values) < 2 or np.ptp(values) == 0:
-        return None
-    return scipy.stats.ttest_1samp(values, 0).pvalue
 
 
 def range_of(row, name):

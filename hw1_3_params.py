@@ -37,6 +37,8 @@ from common.plotting import (
 )
 from common.progress import advance
 from common.statistics import (
+    as_interval,
+    as_mean,
     find_peak,
     first_reaching,
     held_out_argmax,
@@ -45,6 +47,7 @@ from common.statistics import (
     interval_columns,
     mean_ci95,
     mean_columns,
+    p_value_of_mean,
     range_columns,
     ratio_columns,
 )
@@ -538,9 +541,7 @@ def error_change_p_value(results, fraction):
     place = results["constants"]["WIDTHS"].index(threshold["width"])
     accuracies = np.array(results["curves"]["test_accuracy"][fraction])  # (runs, widths)
     changes = accuracies[:, place] - accuracies[:, -1]
-    if len(changes) < 2 or np.ptp(changes) == 0:
-        return None
-    return scipy.stats.ttest_1samp(changes, 0).pvalue
+    return p_value_of_mean(changes)
 
 
 def facts_of_labels(results, fraction):
@@ -557,15 +558,15 @@ def facts_of_labels(results, fraction):
         "fitted_parameters": error["parameters"],
         "error_when_fitted": error["at_threshold_mean"],
         "error_of_largest": error["at_largest_mean"],
-        "error_change": {"value": error["change_mean"], "ci95": error["change_mean_ci95"]},
+        "error_change": as_mean(error, "change_mean"),
         "error_peak_is_clear": error_peak["beyond_intervals"],
         "loss_peak_is_clear": loss_peak["beyond_intervals"],
         "loss_peak_width": loss_peak["width"],
         "loss_peak_parameters": loss_peak["parameters"],
         "loss_peak_height": loss_peak["height_mean"],
-        "loss_rise": {"value": loss_peak["rise_mean"], "ci95": loss_peak["rise_mean_ci95"]},
-        "loss_fall": {"value": loss_peak["fall_mean"], "ci95": loss_peak["fall_mean_ci95"]},
-        "late_loss_rise": {"value": upturn["rise_mean"], "ci95": upturn["rise_mean_ci95"]},
+        "loss_rise": as_mean(loss_peak, "rise_mean"),
+        "loss_fall": as_mean(loss_peak, "fall_mean"),
+        "late_loss_rise": as_mean(upturn, "rise_mean"),
         "late_loss_rise_is_clear": upturn["beyond_interval"],
         "lowest_loss_width": upturn["width"],
     }
@@ -588,9 +589,9 @@ def facts_of_calibrated(results, fraction):
         results["constants"]["SMOOTHED"]))
     return {
         "calibrated_peak_is_clear": peak["beyond_intervals"],
-        "calibrated_rise": {"value": peak["rise_mean"], "ci95": peak["rise_mean_ci95"]},
+        "calibrated_rise": as_mean(peak, "rise_mean"),
         "calibrated_change_where_loss_rises": {"value": change, "ci95": change_ci95},
-        "calibrated_late_rise": {"value": upturn["rise_mean"], "ci95": upturn["rise_mean_ci95"]},
+        "calibrated_late_rise": as_mean(upturn, "rise_mean"),
         "calibrated_late_rise_is_clear": upturn["beyond_interval"],
     }
 
@@ -601,14 +602,9 @@ def changes_to_peak(losses, calibrated, widths_averaged):
     Both are (runs, widths). As in summarize_peak, neighbouring widths are averaged, and the plain
     losses of the other runs choose the places at which a run is measured. The unit is the run.
     """
-    smooth = average_widths(losses, widths_averaged)
-    smooth_calibrated = average_widths(calibrated, widths_averaged)
-    changes = []
-    for run, of_run in enumerate(smooth_calibrated):
-        others = np.delete(smooth, run, 0) if len(smooth) > 1 else smooth
-        valley_before, peak, _ = find_peak(others.mean(0))
-        changes.append(of_run[peak] - of_run[valley_before])
-    return np.array(changes)
+    changes, _ = held_out_peak(average_widths(losses, widths_averaged),
+                               average_widths(calibrated, widths_averaged))
+    return changes
 
 
 def facts_of_features(results, fraction):
@@ -624,25 +620,18 @@ def facts_of_features(results, fraction):
         "error_peak_is_clear": error_peak["beyond_intervals"],
         "error_peak_per_label": error_peak["features_per_label"],
         "error_peaks_there_in_all_runs": error_peak["runs_highest_there"] == error_peak["runs"],
-        "error_at_peak": {"value": at_peak["test_error_mean"],
-                          "ci95": at_peak["test_error_mean_ci95"]},
-        "error_of_most": {"value": most["test_error_mean"],
-                          "ci95": most["test_error_mean_ci95"]},
-        "error_rise": stored_interval(error_peak, "rise"),
-        "error_fall": stored_interval(error_peak, "fall"),
+        "error_at_peak": as_mean(at_peak, "test_error_mean"),
+        "error_of_most": as_mean(most, "test_error_mean"),
+        "error_rise": as_interval(error_peak, "rise"),
+        "error_fall": as_interval(error_peak, "fall"),
         "loss_peak_is_clear": loss_peak["beyond_intervals"],
         "loss_peak_per_label": loss_peak["features_per_label"],
         "loss_peaks_there_in_all_runs": loss_peak["runs_highest_there"] == loss_peak["runs"],
-        "loss_rise_factor": stored_interval(loss_peak, "rise"),
-        "loss_fall_factor": stored_interval(loss_peak, "fall"),
+        "loss_rise_factor": as_interval(loss_peak, "rise"),
+        "loss_fall_factor": as_interval(loss_peak, "fall"),
         "weight_norm_at_peak": at_peak["weight_norm_median"],
         "weight_norm_of_most": most["weight_norm_median"],
     }
-
-
-def stored_interval(row, name):
-    """A value of a row with the ends of its interval."""
-    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
 
 
 def find_peak_row(results, fraction, measure):

@@ -28,9 +28,12 @@ from common.plotting import (
     new_figure,
 )
 from common.statistics import (
+    as_interval,
+    as_mean,
     held_out_argmax,
     interval_columns,
     mean_columns,
+    p_value_of_mean,
     place_of_reaching,
     ratio_columns,
 )
@@ -43,7 +46,6 @@ from common.training import (
 )
 
 import numpy as np
-import scipy
 import torch
 
 # --- settings ---
@@ -328,14 +330,14 @@ def collect_facts(results):
         "networks_that_fit": sum(row["runs_that_reach_it"] for row in fits),
         "chance": 1 / CLASSES,
         "random_fit_p_value": p_value_of_chance(results),
-        "test_accuracy_of_true_labels": interval_of(true_row, "test_accuracy"),
-        "test_accuracy_of_random_labels": interval_of(random_row, "test_accuracy"),
+        "test_accuracy_of_true_labels": as_mean(true_row, "test_accuracy"),
+        "test_accuracy_of_random_labels": as_mean(random_row, "test_accuracy"),
         # A fraction of random labels, and four facts about the networks that were given them.
         "partly_random": partly_random,
-        "true_label_peak": interval_of(true_label, "peak"),
-        "true_label_end": interval_of(true_label, "final"),
-        "test_accuracy_peak": interval_of(test, "peak"),
-        "test_accuracy_end": interval_of(test, "final"),
+        "true_label_peak": as_mean(true_label, "peak"),
+        "true_label_end": as_mean(true_label, "final"),
+        "test_accuracy_peak": as_mean(test, "peak"),
+        "test_accuracy_end": as_mean(test, "final"),
         # All labels random against true ones.
         "lowest_threshold": lowest_threshold,
         "smallest_size": smallest_size,
@@ -348,15 +350,10 @@ def collect_facts(results):
     }
 
 
-def interval_of(row, column):
-    """A column of a stored row with its half width: {"value", "ci95"}."""
-    return {"value": row[column], "ci95": row[f"{column}_ci95"]}
-
-
 def slowdown_of(results, train_size, threshold):
     """The slowdown where all labels are random: {"value", "low", "high"}."""
     row = find_row(results["times"], train_size=train_size, randomized=1, threshold=threshold)
-    return {"value": row["slowdown"], "low": row["slowdown_low"], "high": row["slowdown_high"]}
+    return as_interval(row, "slowdown")
 
 
 def ratio_of_intervals(first, second):
@@ -381,9 +378,7 @@ def p_value_of_chance(results):
     equal.
     """
     accuracies = np.array(results["curves"]["train_accuracy"][1])[:, -1]
-    if len(accuracies) < 2 or np.ptp(accuracies) == 0:
-        return None
-    return scipy.stats.ttest_1samp(accuracies, 1 / CLASSES).pvalue
+    return p_value_of_mean(accuracies, 1 / CLASSES)
 
 
 # --- drawing ---

@@ -36,12 +36,14 @@ from common.plotting import (
     new_mosaic,
 )
 from common.statistics import (
+    as_interval,
     correlation_columns,
     correlation_within_groups,
     fisher_z,
     holm,
     mean_ci95,
     mean_columns,
+    p_value_of_mean,
     spearman,
 )
 from common.temperature import HELD_OUT, calibrate
@@ -54,7 +56,6 @@ from common.training import (
 )
 
 import numpy as np
-import scipy
 import torch
 
 # --- settings ---
@@ -405,8 +406,8 @@ def collect_facts(results):
         at_equal_loss[measure] = {}
         for target in TARGETS:
             row = find_row(results["correlations"], measure=measure, target=target)
-            at_equal_loss[measure][target] = {"across": interval_of(row, "across"),
-                                              "within": interval_of(row, "within")}
+            at_equal_loss[measure][target] = {"across": as_interval(row, "across"),
+                                              "within": as_interval(row, "within")}
     values = results["curves"]["equal_loss"]
     return {
         "batch_sizes": results["correlations"][0]["batch_sizes"],
@@ -418,11 +419,6 @@ def collect_facts(results):
         "cost_of_largest_batch": {target: cost_of_largest_batch(values, target)
                                   for target in TARGETS},
     }
-
-
-def interval_of(row, column):
-    """A correlation of a stored row with its interval."""
-    return {"value": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
 
 
 def clear_measures(at_equal_loss):
@@ -455,7 +451,7 @@ def leads_of_sensitivity(values):
         if len(values.get(target, [])) > 1:
             lead = z_of_runs(values, "sensitivity", target) - z_of_runs(values, measure, target)
         leads.append(None if lead is None or np.isnan(lead).any() else lead)
-    p_values = holm([p_value_of_mean(lead) for lead in leads])
+    p_values = holm([None if lead is None else p_value_of_mean(lead) for lead in leads])
     facts = {}
     for measure, lead, p_value in zip(SHARPNESS_MEASURES, leads, p_values):
         mean, half_width = (None, None) if lead is None else mean_ci95(lead)
@@ -468,13 +464,6 @@ def z_of_runs(values, measure, target):
     by_run = zip(np.transpose(values[measure]), np.transpose(values[target]))
     correlations = [spearman(x, y) for x, y in by_run]
     return fisher_z(correlations, len(values[target]))
-
-
-def p_value_of_mean(values):
-    """Student's test of a mean of zero over runs (R,); None where there is nothing to test."""
-    if values is None or len(values) < 2 or np.ptp(values) == 0:
-        return None
-    return scipy.stats.ttest_1samp(values, 0).pvalue
 
 
 def cost_of_largest_batch(values, target):

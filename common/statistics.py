@@ -73,6 +73,30 @@ def ratio_columns(name, ratios):
     return columns
 
 
+def as_interval(row, name):
+    """A number of a row and the ends of its interval as a fact: {"value", "low", "high"}.
+
+    They are the columns name, name_low and name_high, such as those of interval_columns.
+    """
+    return {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+
+
+def as_mean(row, name):
+    """A mean of a row and its interval's half width as a fact: {"value", "ci95"}, see mean_columns.
+    """
+    return {"value": row[name], "ci95": row[f"{name}_ci95"]}
+
+
+def p_value_of_mean(values, expected=0):
+    """That of a t-test that the mean over runs (R,) is the expected one. The unit is the run.
+
+    None where there is nothing to test: for fewer than two runs, and where all are equal.
+    """
+    if len(values) < 2 or np.ptp(values) == 0:
+        return None
+    return scipy.stats.ttest_1samp(values, expected).pvalue
+
+
 def quartile_columns(name, values):
     """Median and quartiles of the runs (R,): name_median, name_q25 and name_q75.
 
@@ -231,16 +255,13 @@ def compare_accuracies(accuracies):
         better, worse = sorted((first, second), key=lambda model: -np.mean(accuracies[model]))
         differences = np.asarray(accuracies[better]) - np.asarray(accuracies[worse])
         difference, half_width = mean_ci95(differences)
-        p_value = None
-        if len(differences) > 1 and np.ptp(differences) > 0:
-            p_value = scipy.stats.ttest_1samp(differences, 0).pvalue
         rows.append({
             "better": better,
             "worse": worse,
             "runs": len(differences),
             "accuracy_difference": difference,
             "difference_ci95": half_width,
-            "p_value": p_value,
+            "p_value": p_value_of_mean(differences),
         })
     return adjust_p_values(rows)
 
@@ -342,19 +363,21 @@ def find_peak(curve):
     return valley_before, peak, valley_after
 
 
-def held_out_peak(values):
+def held_out_peak(values, measured=None):
     """Rise to and fall from the peak of values (runs, points), held out: (runs,) and (runs,).
 
     The unit is the run. In each run they are measured at the places that the mean of the other runs
     chooses. In the very runs that choose it, the highest of many noisy points is a peak even where
-    there is none.
+    there is none. With measured (runs, points) rise and fall are those of other values at the same
+    places.
     """
+    measured = values if measured is None else measured
     rises, falls = [], []
     for run in range(len(values)):
         others = np.delete(values, run, 0) if len(values) > 1 else values
         valley_before, peak, valley_after = find_peak(others.mean(0))
-        rises.append(values[run, peak] - values[run, valley_before])
-        falls.append(values[run, peak] - values[run, valley_after])
+        rises.append(measured[run, peak] - measured[run, valley_before])
+        falls.append(measured[run, peak] - measured[run, valley_after])
     return np.array(rises), np.array(falls)
 
 

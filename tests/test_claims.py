@@ -730,7 +730,7 @@ def test_where_one_ratio_differs_there_is_nothing_to_correlate():
     row = hw1_2_minratio.ratio_and_loss_columns({"minimal_ratio": ratio,
                                                  "loss_rank": np.arange(34)})
     assert row == {"spearman": None, "spearman_low": None, "spearman_high": None}
-    described = hw1_2_minratio.describe_correlation(hw1_2_minratio.as_interval(row))
+    described = hw1_2_minratio.describe_correlation(hw1_2_minratio.as_interval(row, "spearman"))
     assert described == "too few to correlate"
 
 

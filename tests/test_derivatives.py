@@ -99,12 +99,20 @@ def test_the_gradient_belongs_to_each_run_alone(problem):
 # --- curvature ---
 
 
+def full_hessians(loss, vectors):
+    """The Hessian of every run at vectors (R, P), by PyTorch: (R, P, P)."""
+
+    def loss_of_one(vector):
+        return loss(vector.unsqueeze(0)).sum()
+
+    return torch.stack([torch.autograd.functional.hessian(loss_of_one, vector)
+                        for vector in vectors])
+
+
 def test_hessian_vector_products_and_eigenvalues_match_the_full_hessian(problem):
     model, vectors, images, labels = problem
     loss = loss_at(model, images, labels, cross_entropy)
-    hessians = torch.stack([
-        torch.autograd.functional.hessian(lambda each: loss(each.unsqueeze(0)).sum(), vector)
-        for vector in vectors])
+    hessians = full_hessians(loss, vectors)
     directions = normal(*vectors.shape, seed=5)
     products = (hessians @ directions.unsqueeze(2)).squeeze(2)
     torch.testing.assert_close(hessian_vector_product(loss, vectors, directions), products, **EXACT)
@@ -125,9 +133,7 @@ def test_the_largest_eigenvalue_is_the_most_positive_one_not_the_largest_in_magn
 def test_scales_give_the_largest_eigenvalue_of_the_scaled_hessian(problem):
     model, vectors, images, labels = problem
     loss = loss_at(model, images, labels, cross_entropy)
-    hessians = torch.stack([
-        torch.autograd.functional.hessian(lambda each: loss(each.unsqueeze(0)).sum(), vector)
-        for vector in vectors])
+    hessians = full_hessians(loss, vectors)
     scales = normal(*vectors.shape, seed=6).exp()
     # S H S is symmetric; its eigenvalues are those of S² H, the Hessian divided by P = S⁻².
     expected = torch.linalg.eigvals(scales.square().unsqueeze(2) * hessians).real.amax(1)

@@ -1,6 +1,8 @@
 """Intervals, corrections, correlations and peaks against textbooks, SciPy and hand counts."""
 
 from common.statistics import (
+    as_interval,
+    as_mean,
     compare_accuracies,
     compare_errors,
     correlation_columns,
@@ -14,6 +16,7 @@ from common.statistics import (
     is_significant,
     mean_ci95,
     mean_columns,
+    p_value_of_mean,
     place_of_reaching,
     quartile_columns,
     range_columns,
@@ -79,6 +82,27 @@ def test_a_range_by_hand():
     columns = range_columns("barrier", [0.5, 0.0, 0.1, 0.3])
     assert columns == {"barrier_median": pytest.approx(0.2), "barrier_lowest": 0,
                        "barrier_highest": 0.5}
+
+
+def test_facts_take_the_columns_that_interval_and_mean_columns_give():
+    row = {**interval_columns("speed", [1.0, 2.0, 6.0]), **mean_columns({"loss": [1.0, 3.0]})}
+    assert as_interval(row, "speed") == {"value": row["speed"], "low": row["speed_low"],
+                                         "high": row["speed_high"]}
+    assert as_mean(row, "loss") == {"value": 2, "ci95": row["loss_ci95"]}
+
+
+def test_the_p_value_of_a_mean_is_students_and_none_where_nothing_varies():
+    # 1, 2 and 3 differ from 0 by t = 2 √3 with two degrees of freedom
+    assert p_value_of_mean([1.0, 2.0, 3.0]) == pytest.approx(0.07418, rel=1e-3)
+    assert p_value_of_mean([1.0, 2.0, 3.0], 2) == 1
+    assert p_value_of_mean([1.0]) is None and p_value_of_mean([1.0, 1.0]) is None
+
+
+def test_other_values_are_measured_where_the_held_out_peak_is():
+    values = np.array([[0.0, 1.0, 5.0, 2.0]] * 2)
+    others = np.array([[10.0, 0.0, 30.0, 25.0], [7.0, 0.0, 3.0, 1.0]])
+    rises, falls = held_out_peak(values, others)  # peak at place 2, valleys at 0 and 3
+    assert rises.tolist() == [20, -4] and falls.tolist() == [5, 2]
 
 
 # --- rank correlations ---
