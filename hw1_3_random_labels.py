@@ -401,7 +401,9 @@ def describe_finding(results):
     facts = results["facts"]
     slowdown = facts["slowdown_to_fit"]["value"]
     if facts["networks_that_fit"] < facts["networks"]:
-        return f"{facts['networks_that_fit']} of {facts['networks']} networks fit their labels"
+        train_size = results["settings"]["train_size"]
+        return (f"{facts['networks_that_fit']} of {facts['networks']} networks fit all their "
+                f"{train_size:,} labels")
     title = "Networks fit all labels, even random ones"
     return title if slowdown is None else f"{title}; those take {slowdown:.0f} times the epochs"
 

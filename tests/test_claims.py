@@ -1655,7 +1655,7 @@ def test_networks_that_never_fit_are_counted_and_have_no_factor():
     rows[0].update(runs_that_reach_it=1, slowdown=None, slowdown_low=None, slowdown_high=None)
     results["facts"] = hw1_3_random_labels.collect_facts(results)
     figure = hw1_3_random_labels.plot(results)
-    assert figure.get_suptitle().startswith("10 of 12 networks fit their labels")
+    assert figure.get_suptitle().startswith("10 of 12 networks fit all their 10,000 labels")
     assert titles(figure)[0].startswith("Not all labels are learned")
     assert "no ratio for 99.9 %" in titles(figure)[2]
     assert "Cost by size of training set" in titles(figure)[3]
