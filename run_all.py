@@ -100,7 +100,7 @@ def outcome_message(status, output):
         return f"exit status {status}, see its error above"
     figures = [line.split(maxsplit=1)[1] for line in output.splitlines()
                if line.startswith("figure:")]
-    return figures[-1] if figures else "no figure"
+    return figures[0] if figures else "no figure"
 
 
 def run_scripts(scripts, settings):

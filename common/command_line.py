@@ -23,7 +23,9 @@ from common.results import (
     WriteError,
     as_stored,
     check_writable,
+    details_path,
     environment,
+    figure_path,
     format_table,
     plain,
     png_of,
@@ -98,14 +100,15 @@ def positive_number(text):
 # --- from the command line to a stored result and its figure ---
 
 
-def main(file, description, flags, run, plot, *, collect_facts=None, uses_images=False,
-         in_pieces=True, arguments=None):
+def main(file, description, flags, run, plot, *, plot_details=None, collect_facts=None,
+         uses_images=False, in_pieces=True, arguments=None):
     """Runs one experiment from the command line: the last line of every script.
 
     file is the script's __file__, whose stem names the results; description is its __doc__. flags
     maps names to Flag. run(settings) returns {"table": [rows], "curves": ..., ...}, plot(results) a
-    matplotlib figure. collect_facts(results) returns {name: number, text or interval}, what figure
-    and report say of the results; they are stored as results["facts"]. Where uses_images is True,
+    matplotlib figure, and plot_details(results) a second one with what the answer does not need.
+    collect_facts(results) returns {name: number, text or interval}, what figures and report say of
+    the results; they are stored as results["facts"]. Where uses_images is True,
     settings.dataset names the set of images to load. in_pieces is False where run does not call
     run_pieces of common.pieces. arguments stand in for the command line's.
 
@@ -113,10 +116,16 @@ def main(file, description, flags, run, plot, *, collect_facts=None, uses_images
     such as a training that diverged, 130 when interrupted.
     """
     prepare_process()
+    start = time.monotonic()
     try:
         parser = experiment_parser(description, flags, uses_images, in_pieces)
         settings = parse(parser, flags, arguments)
-        _run_or_replot(Path(file).stem, settings, flags, run, plot, collect_facts)
+        if settings.replot:
+            path = find_stored(Path(file).stem, settings, flags)
+        else:
+            path = _run(Path(file).stem, settings, flags, run, collect_facts, start)
+        _draw(path, plot, plot_details, settings)
+        print(f"time:    {time.monotonic() - start:.0f} s")
     except (UsageError, DataError, ResultsError, WriteError, ClusterError) as error:
         _exit(error, 2)
     except (Diverged, PieceFailed) as error:
@@ -139,28 +148,28 @@ def prepare_process():
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _run_or_replot(name, settings, flags, run, plot, collect_facts):
-    start = time.monotonic()
-    if settings.replot:
-        path = find_stored(name, settings, flags)
-    else:
-        path = _run(name, settings, flags, run, collect_facts, start)
-    results = read_results(path)  # the figure sees what is stored and nothing else
+def _draw(path, plot, plot_details, settings):
+    """Writes the figures and the tables of the results at path beside them."""
+    results = read_results(path)  # the figures see what is stored and nothing else
+    plots = {figure_path(path): plot}
+    if plot_details:
+        plots[details_path(path)] = plot_details
     try:
         table = format_table(results["table"])
         tables = tables_text(results).encode()
-        png = png_of(plot(results), results)
+        pictures = {place: png_of(draw(results), results) for place, draw in plots.items()}
     except Exception as error:
         if not settings.replot:
             raise
         # Stored results of another version, or changed by hand, can fail a figure in any way.
         raise ResultsError(f"{path} does not fit this version ({error!r}); run the experiment "
                            "again") from None
-    figure_path = path.with_suffix(".png")
-    write_atomically(figure_path, png)
+    for place, picture in pictures.items():
+        write_atomically(place, picture)
     write_atomically(path.with_suffix(".md"), tables)
-    print(table)
-    print(f"\nresults: {path}\nfigure:  {figure_path}\ntime:    {time.monotonic() - start:.0f} s")
+    print(f"{table}\n\nresults: {path}")
+    for place in pictures:
+        print(f"figure:  {place}")
 
 
 def _run(name, settings, flags, run, collect_facts, start):

@@ -1,8 +1,9 @@
 """Stored results: the JSON file of a run, the figure drawn from it, and tables for people.
 
-A run's numbers lie in NAME.json, its figure in NAME.png and its tables in NAME.md beside it. The
-figure says in its own text field which numbers it was drawn from. Neither figure nor tables are
-ever beside other numbers: storing results removes those of earlier ones first.
+A run's numbers lie in NAME.json, its figure in NAME.png and its tables in NAME.md beside it; some
+have a second figure, NAME_details.png. A figure says in its own text field which numbers it was
+drawn from. Neither figures nor tables are ever beside other numbers: storing results removes those
+of earlier ones first.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib")
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 # What differs between two runs that are the same in all else.
 OF_THE_RUN = ("seconds", "jobs", "piece_seconds")
+DETAILS = "_details"  # ends the name of a second figure
 FINGERPRINT_FIELD = "Results"  # the PNG's text field that says what the figure was drawn from
 
 
@@ -156,6 +158,21 @@ def device_name(device):
 # --- files ---
 
 
+def figure_path(path):
+    """Where the figure of the results at path lies."""
+    return path.with_suffix(".png")
+
+
+def details_path(path):
+    """Where the second figure of the results at path lies, if it has one."""
+    return path.with_name(f"{path.stem}{DETAILS}.png")
+
+
+def results_path(figure):
+    """Where the results of a figure lie, the first or the second one."""
+    return figure.with_name(f"{figure.stem.removesuffix(DETAILS)}.json")
+
+
 def check_writable(folder):
     """Makes the folder where it is missing. Raises WriteError unless files can be written in it."""
     try:
@@ -187,14 +204,14 @@ def write_atomically(path, content):
 
 
 def store_results(path, results):
-    """Writes results as JSON, after removing the figure and the tables of earlier results.
+    """Writes results as JSON, after removing the figures and the tables of earlier results.
 
     Raises NotFinite, and WriteError where the folder or the disk does not take them; then they lie
     in a temporary folder that the message names.
     """
     content = results_text(plain(results)).encode()
     try:
-        remove_figure_and_tables(path)
+        remove_figures_and_tables(path)
         write_atomically(path, content)
     except WriteError as error:
         rescued = Path(tempfile.gettempdir(), f"rescued-{os.getpid()}-{path.name}")
@@ -205,9 +222,9 @@ def store_results(path, results):
         raise WriteError(f"{error}; the new results are in {rescued}") from None
 
 
-def remove_figure_and_tables(path):
+def remove_figures_and_tables(path):
     """Removes what lies beside the results at path, where it is there. Raises WriteError."""
-    for beside in (path.with_suffix(".png"), path.with_suffix(".md")):
+    for beside in (figure_path(path), details_path(path), path.with_suffix(".md")):
         try:
             beside.unlink(missing_ok=True)
         except OSError as error:
@@ -232,7 +249,7 @@ def png_of(figure, results):
 def figure_problem(path):
     """Why the figure at path does not belong to the results beside it, or None where it does."""
     try:
-        results = read_results(path.with_suffix(".json"))
+        results = read_results(results_path(path))
     except ResultsError as error:
         return str(error)
     try:
@@ -245,7 +262,7 @@ def figure_problem(path):
     if drawn_from is None:
         return f"{path} does not say what it was drawn from; draw it again with --replot"
     if drawn_from != fingerprint(results):
-        return (f"{path} was drawn from other results than {path.stem}.json; "
+        return (f"{path} was drawn from other results than {results_path(path).name}; "
                 "draw it again with --replot")
     return None
 

@@ -43,7 +43,13 @@ import sys
 from itertools import zip_longest
 from pathlib import Path
 
-from common.results import WriteError, figure_problem, tables_problem, write_atomically
+from common.results import (
+    WriteError,
+    figure_problem,
+    results_path,
+    tables_problem,
+    write_atomically,
+)
 from report.rendering import ReportError, render
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +74,8 @@ def find_problems(documents, figures):
         problems += document_problems(path, text)
     for path in sorted(figures.rglob("*.png")):
         problem = figure_problem(path)
-        print(f"{path}: {'does not belong' if problem else 'belongs'} to {path.stem}.json")
+        print(f"{path}: {'does not belong' if problem else 'belongs'} to "
+              f"{results_path(path).name}")
         problems += [problem] if problem else []
     for path in sorted(figures.rglob("*.json")):
         problem = tables_problem(path.with_suffix(".md"))

@@ -373,6 +373,29 @@ def test_a_real_figure_with_any_change_of_its_results_is_drawn_or_refused(
         assert figure_problem(figure) is None
 
 
+def plot_more(results):
+    figure, panels = new_figure("more of the demo", results, 1, 1)
+    panels[0, 0].plot(results["curves"]["line"][::-1])
+    return figure
+
+
+def test_a_second_figure_lies_beside_the_first_and_goes_with_it(tmp_path, capsys):
+    arguments = ["--out", str(tmp_path)]
+    main("demo.py", "", FLAGS, run, plot, plot_details=plot_more, uses_images=True,
+         arguments=[*arguments, "--dataset=digits"])
+    first, second = sorted(tmp_path.rglob("*.png"))
+    assert (first.name, second.name) == ("demo.png", "demo_details.png")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.startswith("figure:")] == [
+        ["figure:", str(first)], ["figure:", str(second)]]
+    assert first.read_bytes() != second.read_bytes()
+    assert figure_problem(first) is None and figure_problem(second) is None
+    # Other results have no second figure: that of the earlier ones is gone.
+    main("demo.py", "", FLAGS, run, plot, uses_images=True,
+         arguments=[*arguments, "--dataset=digits"])
+    assert list(tmp_path.rglob("*.png")) == [first]
+
+
 # --- words of the command line ---
 
 BAD_FLAGS = [
