@@ -29,7 +29,6 @@ SOURCES = {
     "choices": Source("image_settings", "python -m choices.image_settings"),
     "speed": Source("benchmark", "python -m benchmarks.benchmark"),
     "growth": Source("benchmark_growth", "python -m benchmarks.benchmark_growth"),
-    "limits": Source("benchmark_limits", "python -m benchmarks.benchmark_limits"),
     "scaling": Source("benchmark_scaling", "python -m benchmarks.benchmark_scaling"),
 }
 

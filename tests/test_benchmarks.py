@@ -3,36 +3,21 @@
 import json
 import os
 import runpy
-import sys
-import time
 from types import SimpleNamespace
 
 from benchmarks import (
     benchmark,
     benchmark_growth,
-    benchmark_limits,
     benchmark_scaling,
     timing,
 )
-from common.command_line import Flag, main, positive_integer
+from common.command_line import main
 from common.results import read_results
 
 import pytest
-import torch
 from conftest import ROOT
 
 WITHOUT_TUTORIAL = {"Hessians, 33 parameters", "input gradients"}
-SCRIPTS = [
-    "hw1_1_mnist",
-    "hw1_1_simulate",
-    "hw1_2_gradnorm",
-    "hw1_2_minratio",
-    "hw1_2_pca",
-    "hw1_3_flatness",
-    "hw1_3_params",
-    "hw1_3_random_labels",
-    "hw1_3_sensitivity",
-]
 
 
 def run_quick(module, out, *arguments, folder="quick,dataset=digits"):
@@ -87,54 +72,15 @@ def test_growth_is_measured_along_runs_parameters_and_images(tmp_path, monkeypat
         "parameters": [785 * 4 + 5 * 10, 785 * 8 + 9 * 10],
         "images": [10, 20, 40, 80, 160],
     }
-    # Forth, and back by the weights, all layers; back by the inputs all but the first. Every weight
-    # takes a multiplication and an addition.
-    first_layer, other_layers = 784 * 32, 2 * 32 * 32 + 32 * 10
-    operations = 2 * (2 * (first_layer + other_layers) + other_layers)
-    assert results["estimates"][0]["operations_per_image"] == operations
 
 
 def test_costs_are_estimated_from_the_time_of_the_largest_stack():
     microseconds_per_step = [[9.0], [1.0, 2.0, 3.0]]  # of 128 images
     by_runs = {benchmark_growth.CNN: microseconds_per_step}
     task = benchmark_growth.Task("a task", "a network", benchmark_growth.CNN, images=640, factor=3)
-    data = SimpleNamespace(train_images=torch.randn(4, 1, 28, 28),
-                           train_labels=torch.zeros(4, dtype=torch.int64))
-    row = benchmark_growth.estimate(task, by_runs, data, torch.device("cpu"))
+    row = benchmark_growth.estimate(task, by_runs)
     steps = 1_000 * 10 * 5  # runs, epochs, steps per epoch
-    assert row["hours_here"] == pytest.approx(3 * 2e-6 * steps / 3600)
-    operations = 1_000 * 10 * 640 * row["operations_per_image"]
-    assert row["gpu_hours_on_paper"] == pytest.approx(operations / 1e13 / 3600)
-
-
-def test_limits_hold_the_operations_of_each_experiment_on_its_own_settings(tmp_path, monkeypatch):
-    seen = []
-
-    def multiply_and_sleep(settings):
-        seen.append((settings.runs, settings.steps, settings.dataset))
-        left, right = torch.rand(2, 64, 64)
-        left @ right
-        time.sleep(0.2)
-
-    def experiment(quick_runs, quick_steps):
-        flags = {"runs": Flag(positive_integer, 5, quick_runs, ""),
-                 "steps": Flag(positive_integer, 9, quick_steps, "", at_most="dataset")}
-        return SimpleNamespace(FLAGS=flags, run=multiply_and_sleep)
-
-    monkeypatch.setitem(sys.modules, "small", experiment(2, 3))
-    monkeypatch.setitem(sys.modules, "large", experiment(3, 1_000_000))
-    monkeypatch.setattr(benchmark_limits, "SCRIPTS", ["small", "large"])
-    results = run_quick(benchmark_limits, tmp_path)
-    # What counts images is at most the training images of the digits.
-    assert seen == [(2, 3, "digits"), (3, 1_437, "digits")]
-    for row in results["table"]:
-        assert 0 < row["product_seconds"] < row["library_seconds"] <= row["seconds"] - 0.2
-    total = sum(row["seconds"] for row in results["table"])
-    assert results["report"][0]["minutes"] == pytest.approx(total / 2 / 60, rel=1e-4)
-
-
-def test_limits_know_the_nine_scripts():
-    assert benchmark_limits.SCRIPTS == SCRIPTS
+    assert row["core_hours"] == pytest.approx(3 * 2e-6 * steps / 3600)
 
 
 # --- more cores ---
@@ -153,6 +99,14 @@ def test_a_script_with_two_calls_waits_for_the_first_and_keeps_what_is_not_in_pi
     # 4 + 5 seconds with two jobs, so that 4 are not in pieces; 2 more until it starts.
     predicted = [benchmark_scaling.predict_script(results, cores, 2.0) for cores in (1, 2, 8)]
     assert predicted == [2 + 4 + 8 + 8, 2 + 4 + 4 + 5, 2 + 4 + 4 + 5]
+
+
+def test_the_cores_that_a_script_can_use_count_the_longest_piece_of_every_call():
+    results = {"seconds": 20.0, "jobs": 1,
+               "piece_seconds": [{"a": 4.0, "b": 4.0}, {"c": 2.0, "d": 8.0}]}
+    row, = benchmark_scaling.predict_scripts({"hw1_a.py": results}, start_up=1.0)
+    assert (row["piece_seconds"], row["longest_piece"]) == (18, 8)
+    assert row["cores_used"] == pytest.approx(18 / (4 + 8))
 
 
 def test_scripts_are_timed_with_one_and_two_jobs_and_the_report_is_predicted(
