@@ -1,10 +1,10 @@
 """Deep or shallow: which convolutional network classifies images better at the same size?
 
 Four networks of about 32,000 parameters form two pairs. In each pair the deeper network has two 3×3
-convolutions where the other has one 5×5, and is like it in everything else: two 3×3 see as many
-pixels as one 5×5 (Simonyan & Zisserman 2015, arXiv:1409.1556). The width of a hidden linear layer
-is chosen so that all networks have the same number of parameters. They are trained on MNIST and, by
-the same code, on scikit-learn's digits.
+convolutions where the other has one 5×5: two 3×3 see as many pixels as one 5×5 (Simonyan &
+Zisserman 2015, arXiv:1409.1556). The width of a hidden linear layer is chosen so that all networks
+have the same number of parameters; what an image costs still differs, by up to three times within a
+pair. They are trained on MNIST and, by the same code, on scikit-learn's digits.
 
     python hw1_1_mnist.py              # the report's figure
     python hw1_1_mnist.py --quick      # a tour in seconds
@@ -21,7 +21,8 @@ from common.plotting import (
     COLORS,
     GREY,
     MARKERS,
-    draw_train_test,
+    TEST,
+    TRAIN,
     find_row,
     legend_below,
     new_figure,
@@ -64,7 +65,8 @@ MODELS = {
 # The learning rate rises through this fraction of the steps and then falls to zero along a half
 # cosine. Without the rise the runs of one network ended up to twenty points of accuracy apart.
 WARMUP = 0.25
-# Each pair differs in depth alone: one 5×5 convolution in a block against two 3×3 ones.
+# One 5×5 convolution in every block against two 3×3 ones. The networks of a pair have the same
+# number of parameters, but the deeper one takes more multiplications.
 DEPTH_PAIRS = (("1 conv 5×5", "2 conv 3×3"), ("2 conv 5×5", "4 conv 3×3"))
 # What a training step costs, relative to one of "1 conv 5×5".
 STEP_COSTS = {"1 conv 5×5": 1.0, "2 conv 3×3": 3.0, "2 conv 5×5": 2.2, "4 conv 3×3": 4.5}
@@ -171,7 +173,7 @@ def compare_networks(final_accuracies):
 
     final_accuracies is {task: {network: test accuracies (runs,)}}. Runs are paired, because run k
     of every network sees the images in the same order, drawn from (seed, k). "isolates_depth" marks
-    the pairs that differ in depth alone.
+    the pairs of DEPTH_PAIRS.
     """
     rows = []
     for task, accuracies in final_accuracies.items():
@@ -198,8 +200,9 @@ def collect_facts(results):
 def facts_of_task(results, task):
     """The most accurate network of a task, and what depth and a second block of layers change.
 
-    "one_block" and "two_blocks" are the two pairs that isolate depth: the deeper network minus the
-    shallower one. "second_block" compares the networks of 5×5 convolutions: two blocks minus one.
+    "one_block" and "two_blocks" are the pairs of DEPTH_PAIRS: the deeper network minus the
+    shallower one. "second_block_5x5" and "second_block_3x3" compare networks of equal kernels: two
+    blocks minus one.
     """
     rows = [row for row in results["table"] if row["dataset"] == task]
     best = max(rows, key=lambda row: row["test_accuracy"])
@@ -212,7 +215,8 @@ def facts_of_task(results, task):
         "widest": max(row["hidden_width"] for row in rows),
         "one_block": compare_pair(results, task, *one_block),
         "two_blocks": compare_pair(results, task, *two_blocks),
-        "second_block": compare_pair(results, task, one_block[0], two_blocks[0]),
+        "second_block_5x5": compare_pair(results, task, one_block[0], two_blocks[0]),
+        "second_block_3x3": compare_pair(results, task, one_block[1], two_blocks[1]),
     }
 
 
@@ -266,52 +270,92 @@ def run(settings):
     }
 
 
-# --- drawing: histories are {network: {measure: values (runs, moments)}} of one task ---
+# --- drawing ---
 
 KERNEL_COLORS = {5: COLORS[0], 3: COLORS[1]}
 BLOCK_MARKERS = {1: MARKERS[0], 2: MARKERS[1]}  # by the number of blocks
+# Tasks by their names among the facts, in colours and marks that no network has.
+TASK_LOOKS = {"main": ("black", MARKERS[3]), "small": (COLORS[2], MARKERS[2])}
+# Changes of a network by their names among the facts of a task, from top to bottom.
+CHANGE_LABELS = {
+    "one_block": "two 3×3 instead of\none 5×5, one block",
+    "two_blocks": "two 3×3 instead of\none 5×5, two blocks",
+    "second_block_5x5": "second block, 5×5",
+    "second_block_3x3": "second block, 3×3",
+}
+# What the details show: measure, unit and style of line.
+CURVES = (("train_loss", "training loss", "nats", TRAIN),
+          ("test_loss", "test loss", "nats", TEST),
+          ("train_error", "training error", "%", TRAIN),
+          ("test_error", "test error", "%", TEST))
 
 
 def plot(results):
-    """One row of panels for each task: final test error, then error and loss during training."""
-    tasks = list(results["curves"])
-    figure, panels = new_figure(figure_title(results), results, len(tasks), 3, height=3.2,
-                                width_ratios=[1.7, 1, 1])
-    for (final_panel, error_panel, loss_panel), task in zip(panels, tasks):
-        draw_final_errors(final_panel, results, task)
-        draw_errors(error_panel, results, task)
-        draw_losses(loss_panel, results, task)
-    legend_below(figure, panels[0, 1], columns=6, train_test=True)
+    """Every run's final test error on the main task, and what each change does to it on both."""
+    facts = results["facts"]
+    figure, panels = new_figure(figure_title(facts), results, 1, 2, height=3.5,
+                                width_ratios=[1.25, 1])
+    final_panel, change_panel = panels[0]
+    draw_final_errors(final_panel, results, facts["main_task"])
+    draw_changes(change_panel, facts)
+    legend_below(figure, final_panel, change_panel, columns=6)
     return figure
 
 
-def figure_title(results):
+def plot_details(results):
+    """One column of panels for each task: loss and error by epoch, in training and on test images.
+    """
+    tasks = list(results["curves"])
+    figure, panels = new_figure(details_title(results), results, len(CURVES), len(tasks),
+                                height=1.9)
+    for column, task in zip(panels.T, tasks):
+        for panel, (measure, name, unit, style) in zip(column, CURVES):
+            draw_curves(panel, results, task, measure, style)
+            panel.set(title=f"{task}: {name}", ylabel=f"{name} ({unit})")
+        column[-1].set_xlabel("epochs")
+    for panel in panels.flat:  # after all is drawn, as it ends the choice of limits by the data
+        panel.set_ylim(bottom=0)
+    panels[0, 0].fill_between([], [], color=GREY, alpha=0.2, label="quartiles of the runs")
+    legend_below(figure, panels[0, 0], columns=7, train_test=True)
+    return figure
+
+
+def figure_title(facts):
     """What depth alone and a second block of layers change on the main task, in words."""
-    facts = results["facts"]["main"]
-    return (f"Depth alone: {depth_verdict(facts)}. A second block of layers: "
-            f"{pair_verdict(facts['second_block'])}")
+    main = facts["main"]
+    depth = verdict({"with one block": main["one_block"], "with two": main["two_blocks"]})
+    second_block = verdict({"with 5×5": main["second_block_5x5"],
+                            "with 3×3": main["second_block_3x3"]})
+    return f"{facts['main_task']}: depth alone makes {depth}; a second block, {second_block}"
 
 
-def depth_verdict(facts):
-    """How the deeper networks of both pairs fare, in a few words."""
-    one_block, two_blocks = (pair_verdict(facts[pair]) for pair in ("one_block", "two_blocks"))
-    if one_block == two_blocks:
-        return one_block
-    return f"{one_block} with one block, {two_blocks} with two"
+def verdict(pairs):
+    """What a change does to the test error, from two comparisons {which: compare_pair}, in words.
 
-
-def pair_verdict(pair):
-    """How the deeper network of a pair fares against the shallower one, in a few words."""
-    if pair["winner"] is None:
+    Clear differences alone are named.
+    """
+    clear = {which: error_points(pair) for which, pair in pairs.items()
+             if pair["winner"] is not None}
+    if not clear:
         return "no clear difference"
-    better = "better" if pair["difference"]["value"] > 0 else "worse"
-    return f"{better} by {abs(100 * pair['difference']['value']):.2g} points"
+    if len(clear) == 1:
+        (which, points), = clear.items()
+        return f"{points_in_words(points)} {which} only"
+    smaller, larger = sorted(clear.values(), key=abs)
+    if smaller * larger > 0:  # both fewer errors, or both more
+        low, high = f"{abs(smaller):.1f}", f"{abs(larger):.1f}"
+        return points_in_words(larger) if low == high else f"{low} to {points_in_words(larger)}"
+    return ", ".join(f"{points_in_words(points)} {which}" for which, points in clear.items())
 
 
-def measured_epochs(results, task):
-    """The epochs at which the networks of a task were measured: (moments,)."""
-    epochs = find_row(results["table"], dataset=task)["epochs"]
-    return np.linspace(0, epochs, results["settings"]["epochs"] + 1)
+def error_points(pair):
+    """By how many percentage points a change raises the test error."""
+    return -100 * pair["difference"]["value"]
+
+
+def points_in_words(points):
+    """A change of the test error by so many percentage points, in words."""
+    return f"{abs(points):.1f} points {'fewer' if points < 0 else 'more'} errors"
 
 
 def look_of(results, task, name):
@@ -320,52 +364,129 @@ def look_of(results, task, name):
     return KERNEL_COLORS[row["kernel"]], BLOCK_MARKERS[len(row["blocks"])]
 
 
+def values_of(history, measure):
+    """A loss of a network, or an error in percent: (runs, moments)."""
+    if measure.endswith("_error"):
+        return 100 * (1 - np.array(history[measure.replace("error", "accuracy")]))
+    return np.array(history[measure])
+
+
 def draw_final_errors(panel, results, task):
     """The final test error of every run, runs of equal data order joined within a pair.
 
     The networks of a pair stand side by side; bars are means.
     """
-    histories = results["curves"][task]
     pairs = results["constants"]["DEPTH_PAIRS"]
     names = [name for pair in pairs for name in pair]
-    errors = {name: 100 * (1 - np.array(histories[name]["test_accuracy"])[:, -1])
-              for name in names}
+    errors, places, labels = {}, {}, []
     for position, name in enumerate(names):
+        errors[name] = values_of(results["curves"][task][name], "test_error")[:, -1]
+        # A little apart, so that no run hides another.
+        places[name] = position + np.linspace(-0.15, 0.15, len(errors[name]))
         color, marker = look_of(results, task, name)
-        panel.plot(np.full(len(errors[name]), position), errors[name], marker, color=color,
-                   markersize=5, alpha=0.8)
-        panel.hlines(errors[name].mean(), position - 0.3, position + 0.3, color=color)
-    for number, (shallow, deep) in enumerate(pairs):
-        places = [2 * number, 2 * number + 1]
-        panel.plot(places, [errors[shallow], errors[deep]], color=GREY, linewidth=0.6, zorder=0)
-    facts = results["facts"]["main" if task == results["facts"]["main_task"] else "small"]
-    panel.set(title=f"{task}, depth alone: {depth_verdict(facts)}",
-              ylabel="final test error (%)", xticks=range(len(names)), xticklabels=names,
-              xlabel="grey: runs with the same order of images; bars: means")
+        panel.hlines(errors[name].mean(), position - 0.3, position + 0.3, color=color, linewidth=2)
+        panel.plot(places[name], errors[name], marker, color=color, markeredgecolor="white",
+                   markersize=6, zorder=3)
+        block_count = len(find_row(results["table"], dataset=task, model=name)["blocks"])
+        labels.append(f"{name}\n({block_count} block{'s' if block_count > 1 else ''})")
+    for shallow, deep in pairs:
+        panel.plot([places[shallow], places[deep]], [errors[shallow], errors[deep]], color=GREY,
+                   linewidth=0.6, zorder=0)
+    panel.plot([], [], color=GREY, linewidth=0.6, label="same order of images")
+    panel.plot([], [], color=GREY, linewidth=2, label="mean of the runs")
+    panel.set(title=f"{task}: {final_verdict(errors, pairs)}", xlabel="network",
+              ylabel="final test error (%)", xticks=range(len(names)), xticklabels=labels)
 
 
-def draw_errors(panel, results, task):
-    """Percentage of wrongly classified images during training."""
-    epochs = measured_epochs(results, task)
+def final_verdict(errors, pairs):
+    """Whether two blocks are better in every run, from the errors {network: (runs,)}, in words."""
+    one_block, two_blocks = ([errors[name] for name in pair] for pair in pairs)
+    if np.max(two_blocks) < np.min(one_block):
+        return "every run with two blocks\nerrs less than any with one"
+    return "the final test errors of all runs,\nnetworks of equal size in pairs"
+
+
+def draw_changes(panel, facts):
+    """What each change does to the test error on both tasks, with 95 % intervals.
+
+    Marks are full where the difference is clear.
+    """
+    counts = []
+    for task, offset in (("main", -0.13), ("small", 0.13)):
+        if facts[task] is not None:
+            pairs = [facts[task][change] for change in CHANGE_LABELS]
+            name = facts[f"{task}_task"]
+            draw_differences(panel, pairs, offset, *TASK_LOOKS[task], name)
+            counts.append(f"{name}: {count_clear(pairs)}")
+    panel.plot([], [], "o", color=GREY, label="clear (corrected p < 0.05)")
+    panel.plot([], [], "o", color=GREY, markerfacecolor="white", label="not clear")
+
+    panel.axvline(0, color=GREY, linewidth=1, zorder=0)
+    farthest = max(abs(limit) for limit in panel.get_xlim())
+    above_the_first = -0.6
+    panel.text(-0.04 * farthest, above_the_first, "← fewer errors", ha="right", va="center")
+    panel.text(0.04 * farthest, above_the_first, "more errors →", ha="left", va="center")
+    panel.grid(False, axis="y")
+    panel.tick_params(axis="y", length=0)
+    panel.set(title="Clear differences on " + ";\non ".join(counts),
+              xlabel="change of the final test error\n(percentage points)",
+              xlim=(-farthest, farthest), ylim=(len(CHANGE_LABELS) - 0.5, -0.9),
+              yticks=range(len(CHANGE_LABELS)), yticklabels=CHANGE_LABELS.values())
+
+
+def count_clear(pairs):
+    """How many of the differences (compare_pair) are clear, in words."""
+    clear_count = sum(pair["winner"] is not None for pair in pairs)
+    return "none" if clear_count == 0 else f"{clear_count} of {len(pairs)}"
+
+
+def draw_differences(panel, pairs, offset, color, marker, label):
+    """The changes of the test error of one task, each at its place of the y axis plus an offset."""
+    panel.plot([], [], marker, color=color, label=label)
+    for place, pair in enumerate(pairs):
+        half_width = pair["difference"]["ci95"] or 0  # None for a single run
+        panel.errorbar(error_points(pair), place + offset, xerr=100 * half_width, fmt=marker,
+                       color=color, markersize=5, zorder=3,
+                       markerfacecolor="white" if pair["winner"] is None else color)
+
+
+def details_title(results):
+    """Whether the networks with two blocks are ahead of the others throughout on the main task."""
+    task = results["facts"]["main_task"]
+    if two_blocks_lead(results, task):
+        return f"{task}: two blocks are ahead in training and test, at every measurement"
+    return "Error and loss of the four networks during training"
+
+
+def two_blocks_lead(results, task):
+    """Whether all medians drawn of a network with two blocks are below all of one with one."""
+    one_block, two_blocks = results["constants"]["DEPTH_PAIRS"]
+    histories = results["curves"][task]
+    for measure, *_ in CURVES:
+        medians = {name: np.median(values_of(history, measure), axis=0)[1:]
+                   for name, history in histories.items()}
+        highest = np.maximum(*[medians[name] for name in two_blocks])
+        lowest = np.minimum(*[medians[name] for name in one_block])
+        if not (highest < lowest).all():
+            return False
+    return True
+
+
+def draw_curves(panel, results, task, measure, style):
+    """A measure of all networks after the start, where all are alike: medians and quartiles."""
+    epochs = find_row(results["table"], dataset=task)["epochs"]
+    measured_epochs = np.linspace(0, epochs, results["settings"]["epochs"] + 1)[1:]
     for name, history in results["curves"][task].items():
         color, marker = look_of(results, task, name)
-        train_errors = 100 * (1 - np.array(history["train_accuracy"]))
-        test_errors = 100 * (1 - np.array(history["test_accuracy"]))
-        draw_train_test(panel, epochs, train_errors, test_errors, color, name, marker)
-    panel.set_yscale("symlog", linthresh=0.1)  # linear below 0.1 %, as training errors reach zero
-    panel.yaxis.set_major_formatter("{x:g}")
-    panel.set(title=f"{task}: error", xlabel="epochs", ylabel="1 − accuracy (%)")
-
-
-def draw_losses(panel, results, task):
-    """Cross-entropy during training."""
-    epochs = measured_epochs(results, task)
-    for name, history in results["curves"][task].items():
-        color, marker = look_of(results, task, name)
-        draw_train_test(panel, epochs, history["train_loss"], history["test_loss"], color, None,
-                        marker)
-    panel.set(yscale="log", title=f"{task}: loss", xlabel="epochs", ylabel="cross-entropy (nats)")
+        low, median, high = np.quantile(values_of(history, measure)[:, 1:], [0.25, 0.5, 0.75],
+                                        axis=0)
+        panel.fill_between(measured_epochs, low, high, color=color, alpha=0.12, linewidth=0)
+        panel.plot(measured_epochs, median, style, color=color, label=name, marker=marker,
+                   markersize=5, markerfacecolor="white" if style == TRAIN else color,
+                   clip_on=False)
+    panel.set_xticks(measured_epochs)
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

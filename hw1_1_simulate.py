@@ -5,19 +5,21 @@ square wave, many runs each. Each of them gets the learning rate that suits it b
 apart for that choice. Beside what training finds stands what the networks can represent: straight
 lines between the training points, and the best output weights for hinges that stay where they are.
 
-The third function, a tent map of 256 straight pieces, tells the two apart: one hidden layer cannot
-represent it, all deeper networks can, with weights set by hand. The networks of an earlier report,
-which differ in size, are trained on the first two functions.
+Tent maps of 4, 8, 16 and 256 straight pieces tell the two apart: networks whose weights are set by
+hand equal them, except that one hidden layer cannot represent 256 pieces. How many trainings fit
+each map is counted. The networks of an earlier report, which differ in size, are trained on the
+first two functions.
 
     python hw1_1_simulate.py              # the report's figure
     python hw1_1_simulate.py --quick      # a tour in seconds
 """
 
+from functools import partial
 from itertools import product
-from math import ceil
+from math import ceil, floor, log10
 
 from common.command_line import Flag, main, positive_integer
-from common.data import TENT_COMPOSITIONS, grid, sinc, square_wave, tent_map
+from common.data import grid, sinc, square_wave, tent_map
 from common.evaluation import predict
 from common.models import StackedLinear, mlp, mlp_widths, parameter_count
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, total_cost
@@ -29,8 +31,10 @@ from common.plotting import (
     TRAIN,
     draw_final,
     find_row,
+    format_number,
     legend_below,
     new_figure,
+    new_mosaic,
 )
 from common.statistics import (
     as_interval,
@@ -38,6 +42,7 @@ from common.statistics import (
     interval_columns,
     is_significant,
     quartile_columns,
+    range_columns,
     ratio_columns,
 )
 from common.training import mean_squared_error, run_generators, stacked_runs, train
@@ -54,8 +59,18 @@ FLAGS = {
     "points": Flag(positive_integer, 128, quick=128,
                    help="training points of sinc and square wave, evenly spaced on [0, 1]"),
 }
-FUNCTIONS = {"sinc": sinc, "square wave": square_wave, "tent map": tent_map}
 QUESTION_FUNCTIONS = ("sinc", "square wave")  # which the question names
+TENT_MAPS = {  # {name: compositions of the tent map with itself}
+    "tent map, 4 pieces": 2,
+    "tent map, 8 pieces": 3,
+    "tent map, 16 pieces": 4,
+    "tent map, 256 pieces": 8,
+}
+FUNCTIONS = {
+    "sinc": sinc,
+    "square wave": square_wave,
+    **{name: partial(tent_map, compositions=times) for name, times in TENT_MAPS.items()},
+}
 PARAMETERS = 571  # of every network, to within 1 %
 DEPTHS = (1, 2, 4, 7)  # hidden layers
 LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for each depth and function
@@ -66,9 +81,13 @@ FIRST_SELECTION_RUN = 1_000_000
 # Of the epochs of a reported run. With an eighth, deep networks got rates that suit the beginning
 # of a training, and fell behind on a triangle wave of eight teeth.
 SELECTION_FRACTION = 1 / 4
-# Of the epochs on the other functions. With all 20,000 the networks hardly came nearer to the tent
-# map: in 30 trial runs the lowest error was 97 % of that of the best constant.
-TENT_FRACTION = 1 / 8
+# Of the epochs on the other functions. With all 20,000, in trial runs, some more networks fitted
+# 16 pieces, and none fitted 32 or more.
+TENT_FRACTION = 1 / 4
+# A run fits a tent map where its training error ends below this share of the best constant's. To
+# flatten a single tooth costs as much with 256 pieces, and more with fewer.
+FITTED_SHARE = 0.01
+HIGH_ERROR = 1e-4  # runs on sinc that end above it have failed: the others end far below
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
 RECORDS = 100  # times that the error is recorded in a training, about
@@ -107,12 +126,12 @@ def build_model(widths, function_names, run_numbers, settings):
     return mlp(widths, generators).to(settings.device)
 
 
-def set_tent_map_by_hand(depth):
+def set_tent_map_by_hand(depth, compositions):
     """A network of the reported size that equals tent_map on [0, 1], without any training.
 
-    Returns a stack of one, float64. Each hidden layer takes on some of the compositions. The tent
-    map composed n times is a sum of 2ⁿ ReLUs with hinges at j / 2ⁿ: its slope is 2ⁿ at first, and
-    changes by 2ⁿ⁺¹ at every other hinge, down and up in turn. All other units stay zero.
+    Returns a stack of one, float64. Each hidden layer takes on some of the compositions, or none.
+    The tent map composed n times is a sum of 2ⁿ ReLUs with hinges at j / 2ⁿ: its slope is 2ⁿ at
+    first, and changes by 2ⁿ⁺¹ at every other hinge, down and up in turn. All other units stay zero.
     """
     model = mlp(mlp_widths(depth, PARAMETERS), [torch.Generator()]).double()
     *hidden_layers, output_layer = [layer for layer in model if isinstance(layer, StackedLinear)]
@@ -121,8 +140,7 @@ def set_tent_map_by_hand(depth):
             parameter.zero_()
         slopes = torch.ones(1)  # by which units of the layer before enter the sum, at first x alone
         for number, layer in enumerate(hidden_layers):
-            compositions = (TENT_COMPOSITIONS + number) // depth  # add up to TENT_COMPOSITIONS
-            units = 2**compositions
+            units = 2 ** ((compositions + number) // depth)  # the exponents add up to compositions
             layer.weight[0, :units, : len(slopes)] = slopes
             layer.bias[0, :units, 0] = -torch.arange(units) / units
             slopes = 2 * units * (-1.0) ** torch.arange(units)
@@ -137,11 +155,11 @@ def set_tent_map_by_hand(depth):
 def training_points(function_name, settings, dtype=torch.float32):
     """The points of [0, 1] at which a function is learned, and its values there: (points, 1) each.
 
-    The tent map has the ends of its straight pieces, where it is 0 and 1 in turn: the fewest points
-    that show every piece.
+    All tent maps share the ends of the straight pieces of the one that has most: there it is 0 and
+    1 in turn, and no fewer points show every piece.
     """
-    if function_name == "tent map":
-        pieces = 2**TENT_COMPOSITIONS
+    if function_name in TENT_MAPS:
+        pieces = 2 ** max(TENT_MAPS.values())
         x = (torch.arange(pieces + 1, dtype=dtype) / pieces).unsqueeze(1)
     else:
         x = grid(settings.points, dtype=dtype)
@@ -150,7 +168,7 @@ def training_points(function_name, settings, dtype=torch.float32):
 
 def reported_epochs(function_name, settings):
     """The epochs for which the reported networks learn a function."""
-    if function_name == "tent map":
+    if function_name in TENT_MAPS:
         return max(round(TENT_FRACTION * settings.epochs), 1)
     return settings.epochs
 
@@ -211,13 +229,14 @@ def make_piece(name, widths, function_names, run_numbers, learning_rate, epochs,
 def group_functions(depth, function_names):
     """The functions that networks of one depth are trained on in one stack: a list of lists.
 
-    Networks of one hidden layer are wide, and gain nothing from a larger stack. The tent map has
-    training points of its own.
+    Networks of one hidden layer are wide, and gain nothing from a larger stack. Tent maps have
+    other training points than the other functions.
     """
-    alone = [name for name in function_names if depth == 1 or name == "tent map"]
-    together = [name for name in function_names if name not in alone]
-    groups = [[name] for name in alone]
-    return [together, *groups] if together else groups
+    if depth == 1:
+        return [[name] for name in function_names]
+    tent_maps = [name for name in function_names if name in TENT_MAPS]
+    others = [name for name in function_names if name not in TENT_MAPS]
+    return [group for group in (others, tent_maps) if group]
 
 
 def selection_pieces(settings):
@@ -380,50 +399,62 @@ def fit_fixed_hinges(settings):
     return rows
 
 
-def one_layer_floor(hinges, points):
+def one_layer_floor(hinges, pieces, points):
     """An error that no network of one hidden layer with so many hinges can get below.
 
-    It is the mean squared error at points where the targets are 0 and 1 in turn. Each of the
-    hinges + 1 straight pieces crosses 1/2 once at most, so that the points fall into hinges + 2
-    groups at most, each on one side of 1/2. In a group of m points every second target lies on the
-    other side, at least (m − 1) / 2 of them, and each is missed by 1/2 or more (Telgarsky 2016,
-    arXiv:1602.04485, counts in this way).
+    It is the mean squared error at points on a tent map, among them the pieces + 1 ends of its
+    straight pieces, where the targets are 0 and 1 in turn. Each of the network's hinges + 1
+    straight pieces crosses 1/2 once at most, so that the ends fall into hinges + 2 groups at most,
+    each on one side of 1/2. In a group of m ends every second target lies on the other side, at
+    least (m − 1) / 2 of them, and each is missed by 1/2 or more (Telgarsky 2016, arXiv:1602.04485,
+    counts in this way).
     """
-    missed = max(ceil((points - (hinges + 2)) / 2), 0)
+    missed = max(ceil((pieces + 1 - (hinges + 2)) / 2), 0)
     return missed / 4 / points
 
 
-def bound_tent_map(settings):
-    """One row: one_layer_floor for the reported network, and the training error of a constant.
+def bound_tent_maps(settings):
+    """Rows: one_layer_floor of the reported network, and a constant's error, for each tent map.
 
-    Both belong to the training points of the tent map.
+    Both are training errors.
     """
-    _, targets = training_points("tent map", settings, torch.float64)
     hinges = mlp_widths(1, PARAMETERS)[1]
-    return [{
-        "hinges": hinges,
-        "points": len(targets),
-        "one_layer_floor": one_layer_floor(hinges, len(targets)),
-        "best_constant": targets.var(correction=0),
-    }]
+    rows = []
+    for name, compositions in TENT_MAPS.items():
+        _, targets = training_points(name, settings, torch.float64)
+        pieces = 2**compositions
+        rows.append({
+            "function": name,
+            "pieces": pieces,
+            "hinges": hinges,
+            "points": len(targets),
+            "one_layer_floor": one_layer_floor(hinges, pieces, len(targets)),
+            "best_constant": targets.var(correction=0).item(),
+        })
+    return rows
 
 
 def measure_networks_set_by_hand(settings):
-    """Rows: the errors on the tent map of the networks that set_tent_map_by_hand gives."""
-    x, y = training_points("tent map", settings, torch.float64)
-    truth = torch.from_numpy(true_values("tent map"))
+    """Rows: the errors on tent maps of the networks that set_tent_map_by_hand gives."""
     rows = []
-    for depth in DEPTHS[1:]:  # one layer cannot represent it
-        model = set_tent_map_by_hand(depth)
-        train_outputs = predict(model, x).flatten()
-        test_outputs = predict(model, test_points()).flatten()
-        rows.append({
-            "function": "tent map",
-            "depth": depth,
-            "parameters": parameter_count(model),
-            "train_mse": (train_outputs - y.flatten()).square().mean(),
-            "test_mse": (test_outputs - truth).square().mean(),
-        })
+    for bounds in bound_tent_maps(settings):
+        name = bounds["function"]
+        x, y = training_points(name, settings, torch.float64)
+        truth = torch.from_numpy(true_values(name))
+        for depth in DEPTHS:
+            if depth == 1 and bounds["one_layer_floor"] > 0:
+                continue  # one layer cannot represent it
+            model = set_tent_map_by_hand(depth, TENT_MAPS[name])
+            train_outputs = predict(model, x).flatten()
+            test_outputs = predict(model, test_points()).flatten()
+            rows.append({
+                "function": name,
+                "pieces": bounds["pieces"],
+                "depth": depth,
+                "parameters": parameter_count(model),
+                "train_mse": (train_outputs - y.flatten()).square().mean(),
+                "test_mse": (test_outputs - truth).square().mean(),
+            })
     return rows
 
 
@@ -475,6 +506,27 @@ def summarize_network(function_name, depth, learning_rate, train_errors, test_er
     }
 
 
+def count_fits(train_mse, bounds):
+    """Rows: how many runs of each depth fit each tent map, and how near the runs come.
+
+    A share is a run's training error at the end, divided by that of the best constant. train_mse is
+    that of the curves of summarize_reported, bounds are the rows of bound_tent_maps.
+    """
+    rows = []
+    for row in bounds:
+        for depth, errors in train_mse[row["function"]].items():
+            shares = errors[:, -1] / row["best_constant"]  # (runs,)
+            rows.append({
+                "function": row["function"],
+                "pieces": row["pieces"],
+                "depth": depth,
+                "runs": len(shares),
+                "runs_that_fit": (shares < FITTED_SHARE).sum(),
+                **range_columns("share", shares),
+            })
+    return rows
+
+
 def count_parameters(widths):
     """The parameters of one network of these widths."""
     return parameter_count(mlp(widths, [torch.Generator()]))
@@ -520,7 +572,8 @@ def run(settings):
     learning_rates, trained = train_all(settings)
     table, curves = summarize_reported(learning_rates, trained)
     earlier_table, earlier_errors = summarize_earlier_report(trained, settings)
-    # Where every depth stays near the best constant there is nothing to compare: no tent map here.
+    tent_map_bounds = bound_tent_maps(settings)
+    # On tent maps the fits are counted instead.
     final_train_mse, final_test_mse = {}, {}
     for name in QUESTION_FUNCTIONS:
         final_test_mse[name] = curves["test_mse"][name]
@@ -536,7 +589,9 @@ def run(settings):
             "SELECTION_RUNS": SELECTION_RUNS,
             "SELECTION_FRACTION": SELECTION_FRACTION,
             "TENT_FRACTION": TENT_FRACTION,
-            "TENT_PIECES": 2**TENT_COMPOSITIONS,
+            "TENT_PIECES": [row["pieces"] for row in tent_map_bounds],
+            "FITTED_SHARE": FITTED_SHARE,
+            "HIGH_ERROR": HIGH_ERROR,
             "TEST_POINTS": TEST_POINTS,
             "SMALLEST_MSE": SMALLEST_MSE,
             "EARLIER_LEARNING_RATE": EARLIER_LEARNING_RATE,
@@ -547,11 +602,13 @@ def run(settings):
         "connected_dots": connect_the_dots(settings),
         "fixed_hinges": fit_fixed_hinges(settings),
         "set_by_hand": measure_networks_set_by_hand(settings),
-        "tent_map_bounds": bound_tent_map(settings),
+        "tent_map_bounds": tent_map_bounds,
+        "tent_map_fits": count_fits(curves["train_mse"], tent_map_bounds),
         "earlier_report": earlier_table,
         "earlier_comparisons": compare_networks(earlier_errors),
         "curves": {
-            "epochs": recorded_epochs(settings.epochs),
+            "epochs": {name: recorded_epochs(reported_epochs(name, settings))
+                       for name in FUNCTIONS},
             "x": test_points()[::CURVE_STEP, 0],
             "truth": {name: true_values(name)[::CURVE_STEP] for name in FUNCTIONS},
             **curves,
@@ -592,52 +649,100 @@ def function_facts(results, function_name):
     test_winners, test_p_value = find_winners(results["test_comparisons"], function_name)
     best_on_training = min(rows, key=lambda row: row["train_mse_median"])
     best_on_test = min(rows, key=lambda row: row["test_mse_median"])
-    test_errors = results["curves"]["test_mse"][function_name][best_on_test["depth"]]
-    ratios = np.array(test_errors) / fixed_hinges["test_mse"]
+    test_mse = results["curves"]["test_mse"][function_name]  # {depth: (runs,)}
+    best_test_errors = np.array(test_mse[best_on_test["depth"]])
+    times_dots = ratio_columns("ratio", best_test_errors / dots["test_mse"])
+    times_fixed_hinges = ratio_columns("ratio", best_test_errors / fixed_hinges["test_mse"])
+    high_error = results["constants"]["HIGH_ERROR"]
+    high_runs = {}
+    for depth in results["curves"]["train_mse"][function_name]:
+        high_runs[depth] = int((errors_at_end(results, function_name, depth) > high_error).sum())
     return {
         "winners": winners,
         "p_value": p_value,
         "test_winners": test_winners,
         "test_p_value": test_p_value,
         "best_depth": best_on_training["depth"],
-        "dots_test_error": dots["test_mse"],  # of straight lines from point to point
-        # Of one hidden layer with fixed hinges, and how many times as large the test error of the
-        # best depth is: geometric mean of its runs.
+        "high_runs": high_runs,  # {depth: runs whose training error ends above HIGH_ERROR}
+        # The lowest median of the test errors, and that of straight lines from point to point.
+        "best_test_depth": best_on_test["depth"],
+        "best_test_error": best_on_test["test_mse_median"],
+        "dots_test_error": dots["test_mse"],
+        "best_test_error_above_dots": best_on_test["test_mse_median"] > dots["test_mse"],
+        "runs_below_dots": int((np.array(list(test_mse.values())) < dots["test_mse"]).sum()),
+        # Of one hidden layer with fixed hinges.
         "fixed_hinges_training_error": fixed_hinges["train_mse"],
         "fixed_hinges_test_error": fixed_hinges["test_mse"],
-        "times_fixed_hinges": as_interval(ratio_columns("ratio", ratios), "ratio"),
+        # How many times as large as these the test error of the best depth is: geometric means.
+        "times_dots": as_interval(times_dots, "ratio"),
+        "times_fixed_hinges": as_interval(times_fixed_hinges, "ratio"),
     }
 
 
 def tent_map_facts(results):
-    """The facts of the tent map: what its networks could reach, and what training reaches.
+    """The facts of the tent maps: what their networks could reach, and what training reaches.
 
-    All are training errors; bounds are those of the results.
+    All are training errors. Shares are of the best constant's error. Facts whose name says nothing
+    of pieces or fits are about the tent map of most pieces.
     """
-    bounds = results["tent_map_bounds"][0]
-    errors = {}  # {depth: (runs,)}
-    for depth in results["curves"]["train_mse"]["tent map"]:
-        errors[depth] = errors_at_end(results, "tent map", depth)
-    deeper = [depth for depth in errors if depth > 1]
-    best_depth = min(deeper, key=lambda depth: errors[depth].mean())
-    deeper_errors = np.concatenate([errors[depth] for depth in deeper])
-    shares = errors[best_depth] / bounds["best_constant"]
+    bounds = max(results["tent_map_bounds"], key=lambda row: row["pieces"])
+    pieces, best_constant = bounds["pieces"], bounds["best_constant"]
+    rows = [row for row in results["tent_map_fits"] if row["pieces"] == pieces]
+    deeper_rows = [row for row in rows if row["depth"] > 1]
+    best_depth = min(deeper_rows, key=lambda row: row["share_median"])["depth"]
+    best_shares = errors_at_end(results, bounds["function"], best_depth) / best_constant
+    fits = fits_by_pieces(results)
     return {
+        "fits": fits,  # {pieces: counts}
+        "partly_fitted_pieces": partly_fitted_pieces(fits),
+        "failing_pieces": failing_pieces(fits),
+        "most_pieces": pieces,
+        "best_constant_error": best_constant,
         "one_layer_floor": bounds["one_layer_floor"],
-        "fixed_hinges_training_error":
-            find_row(results["fixed_hinges"], function="tent map")["train_mse"],
-        "best_constant_error": bounds["best_constant"],
+        "floor_share": bounds["one_layer_floor"] / best_constant,
+        "best_depth": best_depth,  # of the deeper ones
+        "best_depth_share": as_interval(interval_columns("share", best_shares), "share"),
+        "lowest_share": min(row["share_lowest"] for row in rows),  # of all depths
+        # Of all networks set by hand, for every number of pieces.
         "largest_error_set_by_hand": max(row["train_mse"] for row in results["set_by_hand"]),
-        # Of the best constant's error: the floor of one layer, what is left at the best deeper
-        # depth, mean over its runs, and what is left in the best run of any depth.
-        "floor_share": bounds["one_layer_floor"] / bounds["best_constant"],
-        "best_depth": best_depth,
-        "best_depth_share": as_interval(interval_columns("share", shares), "share"),
-        "lowest_share": np.min(list(errors.values())) / bounds["best_constant"],
-        "deeper_runs": len(deeper_errors),
-        # Deeper runs that fit better than any network of one layer could.
-        "deeper_runs_below_floor": int((deeper_errors < bounds["one_layer_floor"]).sum()),
     }
+
+
+def fits_by_pieces(results):
+    """How many runs fit each tent map, of one layer, of deeper networks and of all."""
+    fits = {}
+    for pieces in results["constants"]["TENT_PIECES"]:
+        rows = [row for row in results["tent_map_fits"] if row["pieces"] == pieces]
+        one_layer = find_row(rows, depth=1)
+        runs = sum(row["runs"] for row in rows)
+        runs_that_fit = sum(row["runs_that_fit"] for row in rows)
+        fits[pieces] = {
+            "runs": runs,
+            "runs_that_fit": runs_that_fit,
+            "one_layer_runs": one_layer["runs"],
+            "one_layer_runs_that_fit": one_layer["runs_that_fit"],
+            "deeper_runs": runs - one_layer["runs"],
+            "deeper_runs_that_fit": runs_that_fit - one_layer["runs_that_fit"],
+        }
+    return fits
+
+
+def partly_fitted_pieces(fits):
+    """The number of pieces that half of the runs fit, as nearly as possible."""
+    distances = {}  # of the fraction of runs that fit from 1/2
+    for pieces, counts in fits.items():
+        distances[pieces] = abs(counts["runs_that_fit"] / counts["runs"] - 1 / 2)
+    return min(distances, key=distances.get)
+
+
+def failing_pieces(fits):
+    """The fewest pieces from which on less than half of the runs fit, None where there is none."""
+    failing = None
+    for pieces in sorted(fits, reverse=True):
+        if fits[pieces]["runs_that_fit"] >= fits[pieces]["runs"] / 2:
+            break
+        failing = pieces
+    return failing
 
 
 def errors_at_end(results, function_name, depth):
@@ -667,40 +772,53 @@ def find_winners(comparisons, function_name):
 
 # --- drawing ---
 
+TRUTH_COLOR = "#bbbbbb"  # of the true functions, wide lines below the fits
+FIXED_KINKS_PLACE = -1.3  # on the x axis; the depths are at 0, 1, ...
+
 
 def plot(results):
-    """Above the final errors on the three functions, large; below the trainings and the fits."""
-    figure, panels = new_figure(describe_winners(results), results, 2, 3, height=3.4,
-                                height_ratios=[4, 3])
-    named = results["constants"]["QUESTION_FUNCTIONS"]
-    for errors_panel, training_panel, name in zip(panels[0], panels[1], named):
-        draw_final_errors(errors_panel, results, name)
-        draw_training(training_panel, results, name)
-    draw_tent_map(panels[0, 2], results)
-    draw_fits(panels[1, 2], results)
-    panels[0, 0].set_ylabel("mean squared error of each run")
-    panels[1, 0].set_ylabel("training error,\nmedian of the runs")
-    label_marks(panels[0, 0])
-    legend_below(figure, panels[1, 2], panels[0, 0], columns=4)
+    """The errors at the end on sinc and on the square wave, and the fits of the tent maps."""
+    smooth, jumping = results["constants"]["QUESTION_FUNCTIONS"]
+    layout = [["smooth", "test", "tent maps"],
+              ["smooth", "training", "tent maps"]]
+    figure, panels = new_mosaic(figure_title(results["facts"]), results, layout, height=4.5,
+                                width_ratios=[1, 1, 1.7], height_ratios=[5, 6])
+    draw_both_errors(panels["smooth"], results, smooth)
+    draw_test_errors(panels["test"], results, jumping)
+    draw_training_errors(panels["training"], results, jumping)
+    draw_tent_maps(panels["tent maps"], results)
+    label_marks(panels["tent maps"], results)
+    legend_below(figure, panels["tent maps"])
     return figure
+
+
+def figure_title(facts):
+    """The title of the main figure."""
+    parts = []
+    if facts["no_depth_wins_both"]:
+        parts.append("the depth that trains best depends on the function")
+    if training_misses_tent_maps(facts["tent_map"]):
+        parts.append("training stops far short of capacity")
+    title = "; ".join(parts) or "training errors of deep and of shallow networks"
+    return title[0].upper() + title[1:]
+
+
+def training_misses_tent_maps(facts):
+    """Whether networks can represent all tent maps, and most trainings fail on some of them."""
+    return facts["largest_error_set_by_hand"] == 0 and facts["failing_pieces"] is not None
+
+
+def tent_map_title(facts):
+    """The title of the panel of the tent maps, from their facts."""
+    if not training_misses_tent_maps(facts):
+        return "Tent maps: training error of every run"
+    return (f"Tent maps: from {facts['failing_pieces']} pieces on most trainings\n"
+            f"fail; weights set by hand fit all {facts['most_pieces']}")
 
 
 def function_fact(results, function_name):
     """The facts of one function."""
     return results["facts"][function_name.replace(" ", "_")]
-
-
-def describe_winners(results):
-    """The title of the figure: who wins on which function, and how many find the tent map."""
-    functions_of_winners = {}
-    for name in results["constants"]["QUESTION_FUNCTIONS"]:
-        functions_of_winners.setdefault(name_winners(results, name), []).append(name)
-    parts = [f"{winners} on {' and '.join(names)}"
-             for winners, names in functions_of_winners.items()]
-    tent_map = results["facts"]["tent_map"]
-    found = tent_map["deeper_runs_below_floor"]
-    trainings = f"{found} of {tent_map['deeper_runs']} trainings find" if found else "none finds"
-    return f"Best fit: {', '.join(parts)}; {trainings} the tent map"
 
 
 def name_winners(results, function_name):
@@ -715,117 +833,264 @@ def name_winners(results, function_name):
     return f"{' or '.join(str(depth) for depth in depths)} layers"
 
 
-def draw_final_errors(panel, results, function_name):
-    """Training and test error of every run at the end, and the medians, for each depth.
-
-    Stars show one hidden layer with fixed hinges, a dotted line the test error of straight lines
-    from point to point. What is zero to rounding stands on the lower edge.
-    """
+def draw_both_errors(panel, results, function_name):
+    """Training and test error of every run on one function, with the medians of each depth."""
     facts = function_fact(results, function_name)
     test_mse = results["curves"]["test_mse"][function_name]
-    errors = [facts["fixed_hinges_test_error"]]  # all that is drawn
+    train_mse = {}
+    errors = [facts["fixed_hinges_training_error"], facts["fixed_hinges_test_error"]]
     for depth in test_mse:
-        errors += [*errors_at_end(results, function_name, depth), *test_mse[depth]]
-    zero = results["constants"]["SMALLEST_MSE"]
-    lower_edge = min(error for error in errors if error > zero) / 10
+        train_mse[depth] = errors_at_end(results, function_name, depth)
+        errors += [*train_mse[depth], *test_mse[depth]]
+    smallest = results["constants"]["SMALLEST_MSE"]
+    zero_place = set_error_axis(panel, errors, smallest)
     for position, depth in enumerate(test_mse):
-        train_errors = errors_at_end(results, function_name, depth).clip(lower_edge)
         color, marker = COLORS[position], MARKERS[position]
-        draw_final(panel, position - 0.2, train_errors, np.median, color, marker, TRAIN, width=0.34)
+        train_errors = put_zeros(train_mse[depth], smallest, zero_place)
+        draw_final(panel, position - 0.2, train_errors, np.median, color, marker, TRAIN, width=0.36)
         draw_final(panel, position + 0.2, test_mse[depth], np.median, color, marker, TEST,
-                   width=0.34)
-    one_layer = list(test_mse).index(1)
-    fixed_hinges_training_error = max(facts["fixed_hinges_training_error"], lower_edge)
-    draw_star(panel, one_layer - 0.2, fixed_hinges_training_error, "white")
-    draw_star(panel, one_layer + 0.2, facts["fixed_hinges_test_error"], "black")
-    panel.axhline(facts["dots_test_error"], linestyle=":", color=GREY)
-    panel.text(0.4, 0.02, "on the axis: zero", transform=panel.transAxes, ha="center", fontsize=8,
-               color=GREY)
-    winners = name_winners(results, function_name)
-    panel.set(yscale="log", xlabel="hidden layers", xticks=range(len(test_mse)),
-              xticklabels=list(test_mse),
-              title=f"{function_name.capitalize()}, best in\ntraining: {winners}")
-    panel.set_ylim(bottom=lower_edge)
+                   width=0.36)
+    fixed_hinges_error = put_zeros(facts["fixed_hinges_training_error"], smallest, zero_place)
+    draw_star(panel, FIXED_KINKS_PLACE - 0.2, fixed_hinges_error, "white")
+    draw_star(panel, FIXED_KINKS_PLACE + 0.2, facts["fixed_hinges_test_error"], "black")
+    draw_dots_error(panel, facts, 1.5, "linear interpolation, test")
+    set_depth_axis(panel, list(test_mse))
+    panel.set(ylabel="mean squared error",
+              title=f"{function_name.capitalize()}, lowest training\n"
+                    f"error: {name_winners(results, function_name)}")
 
 
-def draw_star(panel, position, error, face_color):
-    """A network that needed no training: white for its training error, black for its test error."""
-    panel.plot(position, error, "*", color="black", markerfacecolor=face_color, markersize=11,
-               clip_on=False, zorder=3)
+def draw_test_errors(panel, results, function_name):
+    """The test error of every run on one function, with the medians of each depth."""
+    facts = function_fact(results, function_name)
+    test_mse = results["curves"]["test_mse"][function_name]
+    for position, errors in enumerate(test_mse.values()):
+        draw_final(panel, position, errors, np.median, COLORS[position], MARKERS[position],
+                   TEST, width=0.8)
+    draw_star(panel, FIXED_KINKS_PLACE, facts["fixed_hinges_test_error"], "black")
+    draw_dots_error(panel, facts, -0.65, "linear\ninterpolation")
+    set_depth_axis(panel, list(test_mse))
+    title = f"{function_name.capitalize()}: test errors"
+    if facts["best_test_error_above_dots"]:
+        title = f"{function_name.capitalize()}, test: no depth\nbeats linear interpolation"
+    panel.set(ylabel="test error", title=title)
+    panel.set_ylim(0, 1.05 * max(map(max, test_mse.values())))
 
 
-def label_marks(panel):
-    """Entries of the legend for what draw_final_errors draws."""
-    for label, style, face_color in (("training", TRAIN, "white"), ("test", TEST, GREY)):
-        panel.plot([], [], style, color=GREY, marker="o", markerfacecolor=face_color, label=label)
-    panel.plot([], [], "*", color="black", markersize=11,
-               label="no training: kinks fixed, or set by hand")
-    panel.plot([], [], ":", color=GREY, label="straight lines from point to point (test)")
+def draw_training_errors(panel, results, function_name):
+    """The training error of every run on one function, with the medians of each depth."""
+    facts = function_fact(results, function_name)
+    depths = list(results["curves"]["train_mse"][function_name])
+    errors = [errors_at_end(results, function_name, depth) for depth in depths]
+    smallest = results["constants"]["SMALLEST_MSE"]
+    fixed_hinges_error = facts["fixed_hinges_training_error"]
+    zero_place = set_error_axis(panel, [*np.ravel(errors), fixed_hinges_error], smallest)
+    for position, errors_of_depth in enumerate(errors):
+        draw_final(panel, position, put_zeros(errors_of_depth, smallest, zero_place), np.median,
+                   COLORS[position], MARKERS[position], TRAIN, width=0.8)
+    fixed_hinges_error = put_zeros(fixed_hinges_error, smallest, zero_place)
+    draw_star(panel, FIXED_KINKS_PLACE, fixed_hinges_error, "white")
+    set_depth_axis(panel, depths)
+    panel.set(ylabel="training error",
+              title=f"{function_name.capitalize()}, lowest training\n"
+                    f"error: {name_winners(results, function_name)}")
 
 
-def draw_tent_map(panel, results):
-    """The tent map: the training error of every run, and what is reached without training."""
-    facts = results["facts"]["tent_map"]
-    depths = list(results["curves"]["train_mse"]["tent map"])
-    for position, depth in enumerate(depths):
-        draw_final(panel, position, errors_at_end(results, "tent map", depth), np.median,
-                   COLORS[position], MARKERS[position], TRAIN, width=0.5)
+def set_error_axis(panel, errors, smallest):
+    """Makes the y axis logarithmic, with a place for zero below all others, which is returned.
+
+    errors are all that will be drawn; see put_zeros.
+    """
+    above_zero = [error for error in errors if error > smallest] or [1.0]
+    lowest_decade = floor(log10(min(above_zero)))
+    highest_decade = ceil(log10(max(above_zero)))
+    step = ceil((highest_decade - lowest_decade) / 6)  # decades between two ticks
+    decades = range(highest_decade, lowest_decade - 1, -step)
+    zero_place = 10.0 ** (lowest_decade - step)
+    tick_labels = [f"$10^{{{decade}}}$" for decade in decades]
+    room = 10 ** (0.4 * step)  # for half a mark
+    panel.set(yscale="log", ylim=(zero_place / room, room * 10.0**highest_decade))
+    panel.set_yticks([zero_place, *[10.0**decade for decade in decades]], ["0", *tick_labels])
+    panel.minorticks_off()
+    return zero_place
+
+
+def put_zeros(errors, smallest, zero_place):
+    """The errors, with zero_place for those up to smallest, which are zero but for rounding."""
+    return np.where(np.array(errors) > smallest, errors, zero_place)
+
+
+def draw_star(panel, place, error, face_color):
+    """One layer with fixed kinks: white for its training error, black for its test error."""
+    panel.plot(place, error, "*", color="black", markerfacecolor=face_color, markersize=10)
+
+
+def draw_dots_error(panel, facts, label_place, label):
+    """The test error of straight lines from point to point, and below it, centered, a label."""
+    error = facts["dots_test_error"]
+    panel.axhline(error, linestyle=":", color="black", linewidth=1.2)
+    panel.annotate(label, (label_place, error), (0, -4), textcoords="offset points", ha="center",
+                   va="top", fontsize=8)
+
+
+def set_depth_axis(panel, depths):
+    """An x axis with a tick for one layer with fixed kinks, and one for each depth."""
+    panel.set(xlabel="hidden layers", xticks=[FIXED_KINKS_PLACE, *range(len(depths))],
+              xticklabels=["1, kinks\nfixed", *depths],
+              xlim=(FIXED_KINKS_PLACE - 0.6, len(depths) - 0.4))
+
+
+def draw_tent_maps(panel, results):
+    """The training error of every run on the tent maps, and what networks can represent.
+
+    All errors are shares of the best constant's error.
+    """
+    facts, constants = results["facts"]["tent_map"], results["constants"]
+    all_pieces, smallest = constants["TENT_PIECES"], constants["SMALLEST_MSE"]
+    shares = {}  # {(pieces, depth): (runs,)}
+    for row in results["tent_map_fits"]:
+        bounds = find_row(results["tent_map_bounds"], pieces=row["pieces"])
+        errors = put_zeros(errors_at_end(results, row["function"], row["depth"]), smallest, 0)
+        shares[row["pieces"], row["depth"]] = errors / bounds["best_constant"]
+    zero_place = set_error_axis(panel, np.ravel(list(shares.values())), 0)
+
+    for (pieces, depth), shares_of_runs in shares.items():
+        place, position = tent_map_place(constants, pieces, depth)
+        places = place + np.linspace(-0.07, 0.07, len(shares_of_runs))
+        panel.plot(places, put_zeros(shares_of_runs, 0, zero_place), MARKERS[position],
+                   color=COLORS[position], markersize=5, markerfacecolor="white")
     for row in results["set_by_hand"]:
-        draw_star(panel, depths.index(row["depth"]), row["train_mse"], "white")
-    one_layer = depths.index(1)
-    draw_star(panel, one_layer, facts["fixed_hinges_training_error"], "white")
-    panel.hlines(facts["one_layer_floor"], one_layer - 0.4, one_layer + 0.4, color="black")
-    panel.text(one_layer - 0.4, facts["one_layer_floor"], "1 layer cannot\nget below", fontsize=8,
-               va="bottom")
-    constant = facts["best_constant_error"]
-    panel.axhline(constant, color=GREY, linewidth=1, zorder=0)
-    for height, text in ((1.02, "best horizontal line"), (0.06, "deep, set by hand: zero")):
-        panel.text(1, height * constant, text, transform=panel.get_yaxis_transform(), fontsize=8,
-                   ha="right", va="bottom")
-    panel.set(xlabel="hidden layers", xticks=range(len(depths)), xticklabels=depths,
-              title=f"Tent map: deep networks can fit it,\ntrained ones do in "
-                    f"{facts['deeper_runs_below_floor']} of {facts['deeper_runs']} runs")
-    panel.set_ylim(0, 1.05 * panel.get_ylim()[1])  # room for a line of text
+        place, _ = tent_map_place(constants, row["pieces"], row["depth"])
+        panel.plot(place, put_zeros(row["train_mse"], smallest, zero_place), "X", color="black",
+                   markersize=6)
+
+    place, _ = tent_map_place(constants, facts["most_pieces"], depth=1)
+    panel.hlines(facts["floor_share"], place - 0.12, place + 0.12, color="black")
+    panel.text(place + 0.16, facts["floor_share"], "lower limit\nof 1 layer", va="center",
+               fontsize=8)
+    right_end = len(all_pieces) - 0.4
+    panel.axhline(constants["FITTED_SHARE"], color=GREY, linewidth=1)
+    panel.annotate("fits are below", (right_end, constants["FITTED_SHARE"]), (0, -3),
+                   textcoords="offset points", ha="right", va="top", fontsize=8)
+    tick_labels = []
+    for pieces in all_pieces:
+        fits = facts["fits"][pieces]
+        tick_labels.append(f"{pieces}\n{fits['runs_that_fit']} of {fits['runs']}\nruns fit")
+    panel.set(xlabel="straight pieces", xticks=range(len(all_pieces)), xticklabels=tick_labels,
+              xlim=(-0.55, right_end), title=tent_map_title(facts),
+              ylabel="training error, as a share of\nthe best horizontal line's")
+
+
+def tent_map_place(constants, pieces, depth):
+    """Where draw_tent_maps has a depth on its x axis, and the depth's position among all depths."""
+    depths = constants["DEPTHS"]
+    position = depths.index(depth)
+    offset = np.linspace(-0.33, 0.33, len(depths))[position]
+    return constants["TENT_PIECES"].index(pieces) + offset, position
+
+
+def label_marks(panel, results):
+    """Entries of the legend of the main figure."""
+    for position, depth in enumerate(results["constants"]["DEPTHS"]):
+        panel.plot([], [], MARKERS[position], color=COLORS[position], label=name_depth(depth))
+    panel.plot([], [], "o", color=GREY, markerfacecolor="white", label="training, each run")
+    panel.plot([], [], "o", color=GREY, label="test, each run")
+    panel.plot([], [], "_", color=GREY, markersize=14, label="median")
+    panel.plot([], [], "X", color="black", markersize=6, label="weights set by hand")
+
+
+def name_depth(depth):
+    """A depth in words, such as "2 hidden layers"."""
+    return f"{depth} hidden layer" if depth == 1 else f"{depth} hidden layers"
+
+
+def plot_details(results):
+    """Above the training errors against steps, below what the median runs have learned."""
+    smooth, jumping = results["constants"]["QUESTION_FUNCTIONS"]
+    pieces = results["facts"]["tent_map"]["partly_fitted_pieces"]
+    zigzag = find_row(results["tent_map_bounds"], pieces=pieces)["function"]
+    figure, panels = new_figure("How the training error falls, and what the median run learns",
+                                results, 2, 3, height=3.3)
+    for panel, name in zip(panels[0], (smooth, jumping, zigzag)):
+        draw_training(panel, results, name)
+    draw_residuals(panels[1, 0], results, smooth)
+    draw_fits(panels[1, 1], results, jumping)
+    draw_fits(panels[1, 2], results, zigzag)
+    panels[0, 0].set_ylabel("training error,\nmedian and quartiles")
+    for position, depth in enumerate(results["constants"]["DEPTHS"]):
+        panels[0, 0].plot([], [], color=COLORS[position], marker=MARKERS[position], markersize=4,
+                          label=name_depth(depth))
+    panels[0, 0].plot([], [], color=TRUTH_COLOR, linewidth=4, label="true function")
+    legend_below(figure, panels[0, 0], columns=5)
+    return figure
 
 
 def draw_training(panel, results, function_name):
-    """The median training error of every depth against the training steps."""
+    """The training error of every depth against the steps: the median, and a band of quartiles."""
     curves = results["curves"]
+    epochs = curves["epochs"][function_name]
     for position, errors in enumerate(curves["train_mse"][function_name].values()):
-        medians = np.median(errors, axis=0)
-        panel.plot(curves["epochs"], medians, TRAIN, color=COLORS[position], linewidth=1.2,
-                   marker=MARKERS[position], markersize=4, markevery=max(len(medians) // 5, 1))
-    best_depth = function_fact(results, function_name)["best_depth"]
-    last_epoch = curves["epochs"][-1]
-    panel.set(yscale="log", xlabel="training steps", xticks=[0, last_epoch // 2, last_epoch],
-              title=f"{function_name.capitalize()}: depth {best_depth} ends lowest")
+        first_quartile, median, third_quartile = np.quantile(errors, [0.25, 0.5, 0.75], axis=0)
+        color = COLORS[position]
+        panel.fill_between(epochs, first_quartile, third_quartile, color=color, alpha=0.2,
+                           linewidth=0)
+        panel.plot(epochs, median, TRAIN, color=color, linewidth=1.2, marker=MARKERS[position],
+                   markersize=4, markevery=max(len(median) // 5, 1))
+    panel.set(yscale="log", xlabel="training steps", xticks=[0, epochs[-1] // 2, epochs[-1]],
+              title=training_title(results, function_name))
     panel.xaxis.set_major_formatter("{x:,.0f}")
 
 
-def draw_fits(panel, results):
-    """The named functions, and the outputs of the run with the median training error of each depth.
+def training_title(results, function_name):
+    """The title of a panel of draw_training."""
+    name = function_name.capitalize()
+    if function_name in results["constants"]["QUESTION_FUNCTIONS"]:
+        best_depth = function_fact(results, function_name)["best_depth"]
+        return f"{name}: lowest at the end\nwith {name_depth(best_depth)}"
+    pieces = find_row(results["tent_map_bounds"], function=function_name)["pieces"]
+    fits = results["facts"]["tent_map"]["fits"][pieces]
+    return f"{name}:\n{fits['runs_that_fit']} of {fits['runs']} runs fit"
 
-    The first function stands above the second one.
-    """
+
+def draw_fits(panel, results, function_name):
+    """What the median run of each depth gives, over the true function."""
     curves = results["curves"]
-    names = results["constants"]["QUESTION_FUNCTIONS"]
-    ticks, tick_labels = [], []
-    for name, shift in zip(names, (1.8, 0)):
-        panel.plot(curves["x"], np.array(curves["truth"][name]) + shift, color="#cccccc",
-                   linewidth=5)
-        for position, outputs in enumerate(curves["fit"][name].values()):
-            # Markers start at another place for each depth, so that none hides another.
-            panel.plot(curves["x"], np.array(outputs) + shift, color=COLORS[position], linewidth=1,
-                       marker=MARKERS[position], markersize=4, markevery=(15 * position, 60))
-        ticks += [shift, shift + 1]
-        tick_labels += ["0", "1"]
-    for position, depth in enumerate(curves["fit"][names[0]]):
-        panel.plot([], [], color=COLORS[position], marker=MARKERS[position], markersize=4,
-                   label=f"{depth} hidden layer{'s' if depth > 1 else ''}")
-    panel.plot([], [], color="#cccccc", linewidth=5, label="true function")
-    panel.set(title=f"{names[0].capitalize()} above, {names[1]} below:\nthe median runs",
-              xlabel="x", yticks=ticks, yticklabels=tick_labels)
+    truth = np.array(curves["truth"][function_name])
+    ticks = [round(truth.min()), round(truth.max())]
+    draw_strips(panel, curves["x"], truth, curves["fit"][function_name], ticks)
+    panel.set_title(f"{function_name.capitalize()}:\nmedian runs")
+
+
+def draw_residuals(panel, results, function_name):
+    """What the median run of each depth gives, minus the true function."""
+    curves = results["curves"]
+    truth = np.array(curves["truth"][function_name])
+    residuals = {}
+    for depth, outputs in curves["fit"][function_name].items():
+        residuals[depth] = np.array(outputs) - truth
+    largest = np.abs(list(residuals.values())).max()
+    tick = float(f"{largest / 2:.0e}")  # one digit
+    draw_strips(panel, curves["x"], np.zeros_like(truth), residuals, [-tick, tick])
+    panel.set_title(f"{function_name.capitalize()}:\nmedian runs minus true function")
+
+
+def draw_strips(panel, x, truth, curves, ticks):
+    """A curve (x,) of every depth over the same truth (x,), one below another on equal scales.
+
+    curves is {depth: curve}. The ticks are repeated for every depth.
+    """
+    strip_height = 1.3 * np.ptp([truth, *curves.values()])
+    tick_places = []
+    for position, curve in enumerate(curves.values()):
+        shift = -position * strip_height
+        panel.plot(x, truth + shift, color=TRUTH_COLOR, linewidth=4)
+        panel.plot(x, np.array(curve) + shift, color=COLORS[position], linewidth=1.2,
+                   marker=MARKERS[position], markersize=4, markevery=60)
+        tick_places += [tick + shift for tick in ticks]
+    tick_labels = [format_number(tick, "g") for tick in ticks] * len(curves)
+    panel.set(xlabel="x", yticks=tick_places, yticklabels=tick_labels)
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts)

@@ -1,9 +1,10 @@
-"""Does the gradient's norm fall with the loss, and if not, what keeps it up?
+"""Does the gradient vanish with the loss, as in a quadratic valley?
 
-Loss and gradient of the whole training set are followed through the training of ReLU networks: on
-a function, where every step uses all points, and on images, where a step uses a mini-batch. On the
-function the largest curvature is followed too, in trainings by Adam and by plain gradient descent:
-it says how near each training is to the edge of stability, beyond which steps overshoot.
+In such a valley the loss is proportional to the square of its gradient's norm. Both are followed
+through the training of ReLU networks, over the whole training set: on a function, where every step
+uses all points, and on images, where a step uses a mini-batch. On the function the curvature is
+followed too, in trainings by Adam and by plain gradient descent: rate × curvature says how near a
+training is to the edge of stability, beyond which steps overshoot ever further.
 
     python hw1_2_gradnorm.py              # the report's figure
     python hw1_2_gradnorm.py --quick      # a tour in seconds
@@ -22,9 +23,24 @@ from common.derivatives import (
 from common.models import mlp, mlp_widths
 from common.parameters import flatten, parameter_vectors
 from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
-from common.plotting import COLORS, GREY, MARKERS, find_row, legend_below, new_figure
+from common.plotting import (
+    COLORS,
+    GREY,
+    MARKERS,
+    draw_ranges,
+    draw_runs,
+    find_row,
+    legend_below,
+    new_figure,
+)
 from common.progress import advance
-from common.statistics import as_interval, p_value_of_mean, range_columns, ratio_columns
+from common.statistics import (
+    adjust_p_values,
+    as_interval,
+    p_value_of_mean,
+    range_columns,
+    ratio_columns,
+)
 from common.training import (
     check_finite,
     cosine_schedule,
@@ -40,7 +56,6 @@ from common.training import (
 import numpy as np
 import scipy
 import torch
-from torch import nn
 
 # --- settings ---
 
@@ -87,19 +102,18 @@ IMAGE_TRAININGS = {
 FUNCTION_TASK = "sinc"
 FUNCTION_WIDTHS = mlp_widths(7, 571)  # seven hidden layers; 571 parameters as in the first script
 IMAGE_WIDTHS = [784, 32, 32, 32, 10]
-# Runs in one stack. A stack of networks on the function takes little longer than one of them; on
-# images, two small stacks take as long as a large one.
-FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 3
-# Steps at which a training is recorded; rounding to whole steps merges the first few. On images
-# each record costs as much as an epoch, on the function as much as a hundred steps.
+# Runs in one stack. On the function six networks take little longer than three; on images, where
+# two take three quarters of the time of three, small stacks keep each piece of work short.
+FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 2
+# A training is recorded at steps at equal distances. On images each record costs as much as half an
+# epoch, on the function as much as sixty steps.
 IMAGE_RECORDS = 60
-STEPS_PER_RECORD, FEWEST_RECORDS = 125, 16  # of a training on the function
-FEWEST_STEPS = 4  # of a training: two in the early phase (see early_records), two in the late one
-EARLY = 0.05  # the fraction of the steps that is called early; the rest is late
-# One record late in training is noisy. What stands for the end of the early phase is the mean over
-# this fraction of its steps, and what stands for the end of training, over that of all steps.
-EARLY_END, END = 0.5, 0.1
-AT_EDGE = 0.9  # of its limit: a curvature above it is called at the edge of stability
+STEPS_PER_RECORD, FEWEST_RECORDS = 100, 16  # of a training on the function
+FEWEST_STEPS = 2  # of a training, which has a start and an end
+# One record late in training is noisy. What stands for the end of training is the geometric mean
+# over this fraction of its steps.
+END = 0.1
+AT_EDGE = 0.9  # of its limit: rate × curvature above it is called at the edge of stability
 EIGENVALUE_TOLERANCE = 0.01  # relative; small beside 1 − AT_EDGE
 SMALLEST = 1e-30  # replaces zeros, which a stuck network can reach, so that logarithms exist
 
@@ -120,17 +134,14 @@ def build_model(widths, run_numbers, settings):
 
 
 def record_steps(total, count):
-    """Step 0 and up to count others until the last: (records,).
+    """So many steps at equal distances, from the first to the last, or all if they are fewer.
 
-    Half of them are evenly spaced in logarithm, as the figure's axis is. The others are evenly
-    spaced, so that means over the second half of training and over its end are of many records.
+    Returns them as whole numbers (records,).
     """
     if total < FEWEST_STEPS:
-        raise UsageError(f"a training of {total} steps is too short to follow; raise --steps or "
+        raise UsageError(f"a training of {total} step is too short to follow; raise --steps or "
                          "--epochs")
-    in_logarithm = np.geomspace(1, total - 1, count // 2)
-    evenly = np.linspace(0, total - 1, count // 2 + 1)
-    return np.unique(np.concatenate([in_logarithm, evenly]).round().astype(int))
+    return np.unique(np.linspace(0, total - 1, count).round().astype(int))
 
 
 def train_on_function(model, inputs, targets, training, record_at, settings):
@@ -201,28 +212,24 @@ def stack_records(records):
 
 
 def observe_on_function(name, run_numbers, record_at, settings):
-    """Some runs of one of FUNCTION_TRAININGS: its records and dead units, as arrays."""
+    """The records of some runs of one of FUNCTION_TRAININGS, as arrays."""
     model = build_model(FUNCTION_WIDTHS, run_numbers, settings)
     x = grid(settings.points, settings.device)
-    initial_dead_units = dead_units(model, x)
-    records = train_on_function(model, x, sinc(x), FUNCTION_TRAININGS[name], record_at, settings)
-    return to_arrays({**records, "initial_dead_units": initial_dead_units,
-                      "dead_units": dead_units(model, x)})
+    training = FUNCTION_TRAININGS[name]
+    return to_arrays(train_on_function(model, x, sinc(x), training, record_at, settings))
 
 
 def observe_on_images(data, name, run_numbers, record_at, settings):
-    """Some runs of one of IMAGE_TRAININGS: its records and dead units, as arrays."""
+    """The records of some runs of one of IMAGE_TRAININGS, as arrays."""
     model = build_model(IMAGE_WIDTHS, run_numbers, settings)
     images, labels = first_images(data, settings.train_size)
-    initial_dead_units = dead_units(model, images)
-    records = train_on_images(model, images, labels, IMAGE_TRAININGS[name], record_at,
-                              run_generators(settings.seed, run_numbers, "order"), settings)
-    return to_arrays({**records, "initial_dead_units": initial_dead_units,
-                      "dead_units": dead_units(model, images)})
+    order_generators = run_generators(settings.seed, run_numbers, "order")
+    return to_arrays(train_on_images(model, images, labels, IMAGE_TRAININGS[name], record_at,
+                                     order_generators, settings))
 
 
 def observe_all(function_steps, image_steps, data, settings):
-    """All trainings, cut into pieces of work: {(task, training): records and dead units}."""
+    """All trainings, cut into pieces of work: {(task, training): records}."""
     pieces = {}
     for name in FUNCTION_TRAININGS:
         for runs in groups_of_runs(range(settings.runs), FUNCTION_RUNS_TOGETHER):
@@ -253,11 +260,12 @@ def stability_limit(momentum):
 
 
 def fraction_of_limit(loss, vectors, updater, model):
-    """rate × largest curvature of every run at vectors (R, P), as a fraction of its limit: (R,).
+    """rate × curvature of every run at vectors (R, P), as a fraction of its limit: (R,).
 
-    updater, the optimizer of model, has just made a step. At 1 lies the edge of stability (Cohen et
-    al. 2021, arXiv:2103.00065). Adam divides the gradient by its preconditioner P, so that the
-    curvature that counts is the largest eigenvalue of P⁻¹H, which is that of P^(−½) H P^(−½).
+    updater, the optimizer of model, has just made a step. The curvature is the largest eigenvalue
+    of the Hessian H. Adam divides the gradient by its preconditioner P, so that for Adam it is that
+    of P⁻¹H, which P^(−½) H P^(−½) shares. At 1 lies the edge of stability (Cohen et al. 2021,
+    arXiv:2103.00065).
     """
     options = updater.param_groups[0]
     if isinstance(updater, torch.optim.Adam):
@@ -279,31 +287,7 @@ def preconditioner(updater, model):
     return (1 - gradient_decay**step) * root
 
 
-@torch.no_grad()
-def dead_units(model, inputs):
-    """The fraction of hidden units whose ReLU is 0 on all inputs (N, ...), in each run: (R,)."""
-    values = inputs.unsqueeze(0)  # all runs share them
-    dead = []
-    for layer in model:
-        values = layer(values)
-        if isinstance(layer, nn.ReLU):
-            dead.append((values == 0).all(dim=1))  # (R, units)
-    return torch.cat(dead, dim=1).double().mean(dim=1)
-
-
 # --- summing up: steps are (records,), loss and norm of one training (R, records) ---
-
-
-def early_records(steps):
-    """Which records lie in the early phase, (records,): those of the steps 0 and 1 at least."""
-    total_steps = steps[-1] + 1
-    return steps < max(EARLY * total_steps, 2)
-
-
-def last_early_records(steps):
-    """Which records lie at the end of the early phase, (records,): its last one at least."""
-    early = early_records(steps)
-    return early & (steps >= (1 - EARLY_END) * steps[early][-1])
 
 
 def last_records(steps):
@@ -316,16 +300,6 @@ def end_values(steps, values):
     return scipy.stats.gmean(values[:, last_records(steps)], axis=1)
 
 
-def fall_since_early(steps, values):
-    """Each run's values (R, records) in the second half over those at the early phase's end: (R,).
-
-    Both are geometric means.
-    """
-    second_half = values[:, steps >= steps[-1] / 2]
-    last_early = values[:, last_early_records(steps)]
-    return scipy.stats.gmean(second_half, axis=1) / scipy.stats.gmean(last_early, axis=1)
-
-
 def summarize_training(steps, records):
     """Columns of the table: medians and ranges over the runs; final values are end_values."""
     loss, norm = records["loss"], records["norm"]
@@ -334,92 +308,83 @@ def summarize_training(steps, records):
         "steps": int(steps[-1]) + 1,
         "initial_loss": np.median(loss[:, 0]),
         **range_columns("final_loss", end_values(steps, loss)),
-        "initial_dead_units": np.median(records["initial_dead_units"]),
-        **range_columns("dead_units", records["dead_units"]),
         "initial_gradient_norm": np.median(norm[:, 0]),
         **range_columns("final_gradient_norm", end_values(steps, norm)),
     }
 
 
-def summarize_ends(steps, records):
+def summarize_ends(curves):
     """Rows, one for each run on the function: where its training ends.
 
     The fraction of the limit is the median over the end of training.
     """
-    last = last_records(steps)
-    fractions = records["fraction_of_limit"]
+    losses = end_values(curves["steps"], curves["loss"])
+    norms = end_values(curves["steps"], curves["norm"])
+    last = last_records(curves["steps"])
+    fractions = np.median(curves["fraction_of_limit"][:, last], axis=1)
     rows = []
-    for run, (loss, norm) in enumerate(zip(end_values(steps, records["loss"]),
-                                           end_values(steps, records["norm"]))):
-        fraction = np.median(fractions[run, last])
+    for run, fraction in enumerate(fractions):
         rows.append({
             "run": run,
-            "final_loss": loss,
-            "final_gradient_norm": norm,
+            "final_loss": losses[run],
+            "final_gradient_norm": norms[run],
             "fraction_of_limit": fraction,
             "at_edge": bool(fraction >= AT_EDGE),
-            "dead_units": records["dead_units"][run],
         })
     return rows
 
 
-def find_edge_step(steps, fractions):
-    """The first recorded step of two in a row at the edge of stability; None where there is none.
+def end_over_start(curves):
+    """How far loss and norm fall in each run, and norm² ÷ loss: {quantity: its end ÷ its start}.
 
-    fractions of the limit are (records,) of one run. A unit that all but dies can raise a single
-    record far beyond the edge.
+    The ratios are (R,). In a quadratic valley that bends alike in all directions, norm² ÷ loss
+    stays as it is: 1.
     """
-    at_edge = np.array(fractions) >= AT_EDGE
-    in_a_row = np.flatnonzero(at_edge[:-1] & at_edge[1:])
-    return int(steps[in_a_row[0]]) if len(in_a_row) else None
+    loss, norm = curves["loss"], curves["norm"]
+    quantities = {"loss": loss, "norm": norm, "norm_squared_over_loss": norm**2 / loss}
+    return {name: end_values(curves["steps"], values) / values[:, 0]
+            for name, values in quantities.items()}
 
 
 def compare_trainings(curves):
-    """Rows: ratios of loss and norm with intervals over the runs.
+    """Rows: the ratios of end_over_start with intervals over the runs.
 
-    curves are {task: {training: {"steps", "loss", "norm", …}}}. fall_since_early is of every
-    training; end_over_constant_rate compares its end with that of the constant rate, and
-    end_over_lowest_rate the ends of gradient descent with the two most different rates. Both are
-    paired: run k starts from the same weights.
+    curves are {task: {training: {"steps", "loss", "norm", …}}}. Each training's end is divided by
+    its start. The end of the falling rate is divided by that of the constant one, too, run by run:
+    run k starts from the same weights, so that the starts cancel.
     """
     rows = []
-
-    def add(task, training, quantity, ratios):
-        rows.append({"task": task, "training": training, "quantity": quantity,
-                     **ratio_columns("ratio", ratios)})
-
+    for training in FUNCTION_TRAININGS:
+        falls = {task: end_over_start(trainings[training])
+                 for task, trainings in curves.items() if training in trainings}
+        rows += ratio_rows(training, "start", falls)
+    falling_over_constant = {}
     for task, trainings in curves.items():
-        for name, of_training in trainings.items():
-            for key in ("loss", "norm"):
-                add(task, name, f"fall_since_early_{key}",
-                    fall_since_early(of_training["steps"], of_training[key]))
-            if "batch_norm" in of_training:
-                add(task, name, "late_batch_over_full_norm", late_batch_over_full(of_training))
-        for key in ("loss", "norm"):
-            add(task, FALLING, f"end_over_constant_rate_{key}",
-                end_ratios(trainings, FALLING, CONSTANT, key))
-    rates = descent_names()
-    add(FUNCTION_TASK, rates[-1], "end_over_lowest_rate_norm",
-        end_ratios(curves[FUNCTION_TASK], rates[-1], rates[0], "norm"))
-    return rows
+        falling, constant = end_over_start(trainings[FALLING]), end_over_start(trainings[CONSTANT])
+        falling_over_constant[task] = {name: falling[name] / constant[name] for name in falling}
+    return rows + ratio_rows(FALLING, CONSTANT, falling_over_constant)
 
 
-def late_batch_over_full(curves):
-    """The norm of a mini-batch's gradient over that of all images', late in each run: (R,)."""
-    late = ~early_records(curves["steps"])
-    return scipy.stats.gmean(curves["batch_norm"][:, late] / curves["norm"][:, late], axis=1)
+def ratio_rows(training, divided_by, ratios_of_tasks):
+    """A row for each of {task: {quantity: ratios (R,)}}: geometric means with intervals.
+
+    The p-value is that of a t-test, over the runs, that the logarithm of norm² ÷ loss is 0 on
+    average; it is Holm's over the tasks.
+    """
+    rows = []
+    for task, ratios in ratios_of_tasks.items():
+        row = {"task": task, "training": training, "divided_by": divided_by}
+        for quantity, values in ratios.items():
+            row |= ratio_columns(quantity, values)
+        row["p_value"] = p_value_of_mean(np.log(ratios["norm_squared_over_loss"]))
+        rows.append(row)
+    return adjust_p_values(rows)
 
 
 def descent_names():
     """The trainings by plain gradient descent, in the order of their rates."""
     return [name for name, training in FUNCTION_TRAININGS.items()
             if training.optimizer is torch.optim.SGD]
-
-
-def end_ratios(trainings, name, control_name, key):
-    """end_values of one training over those of its control, run by run: (R,)."""
-    training, control = trainings[name], trainings[control_name]
-    return end_values(training["steps"], training[key]) / end_values(control["steps"], control[key])
 
 
 def run(settings):
@@ -435,15 +400,17 @@ def run(settings):
     table, ends, curves = [], [], {}
     for (task, name), records in observed.items():
         columns = {"task": task, "training": name}
-        steps = function_steps if task == FUNCTION_TASK else image_steps
-        table.append(columns | summarize_training(steps, records))
         if task == FUNCTION_TASK:
-            ends += [columns | row for row in summarize_ends(steps, records)]
-        curves.setdefault(task, {})[name] = {"steps": steps, **records}
+            records = {"steps": function_steps, **records}
+            ends += [columns | row for row in summarize_ends(records)]
+        else:
+            records = {"steps": image_steps, **records}
+        table.append(columns | summarize_training(records["steps"], records))
+        curves.setdefault(task, {})[name] = records
     return {
-        "constants": {"EARLY": EARLY, "EARLY_END": EARLY_END, "END": END,
-                      "AT_EDGE": AT_EDGE, "HIDDEN_LAYERS": len(FUNCTION_WIDTHS) - 2,
-                      "LIMIT_OF_DESCENT": stability_limit(0), "LIMIT_OF_ADAM": stability_limit(0.9),
+        "constants": {"FUNCTION_WIDTHS": FUNCTION_WIDTHS, "IMAGE_WIDTHS": IMAGE_WIDTHS, "END": END,
+                      "AT_EDGE": AT_EDGE, "LIMIT_OF_DESCENT": stability_limit(0),
+                      "LIMIT_OF_ADAM": stability_limit(0.9),
                       "DESCENT_RATES": [FUNCTION_TRAININGS[name].rate for name in descent_names()]},
         "table": table,
         "ends": ends,
@@ -455,209 +422,299 @@ def run(settings):
 def collect_facts(results):
     """What figure and report say of the results.
 
-    Intervals are over the runs. "loss_fall" and "norm_fall" are the ratios fall_since_early at the
-    constant rate, "falling_rate_norm" is the norm at the end of the falling rate over that of the
-    constant one. For "adam" and "descent" see collect_edge_facts.
+    "constant", "falling" and "falling_over_constant" are ratios of compare_trainings. The report's
+    answer is that the last one differs from 1 on both tasks: "answer_p_value" is the larger of
+    their p-values. For "adam" and "descent" see collect_edge_facts.
     """
     facts = {}
     for name, (task, trainings) in zip(("sinc", "images"), results["curves"].items()):
         facts[name] = {
-            "loss_fall": find_ratio(results, task, CONSTANT, "fall_since_early_loss"),
-            "norm_fall": find_ratio(results, task, CONSTANT, "fall_since_early_norm"),
-            "falls_less_p_value": p_value_of_falling_less(trainings[CONSTANT]),
-            "falling_rate_norm": find_ratio(results, task, FALLING, "end_over_constant_rate_norm"),
+            "constant": find_ratios(results, task, CONSTANT, "start"),
+            "falling": find_ratios(results, task, FALLING, "start"),
+            "falling_over_constant": find_ratios(results, task, FALLING, CONSTANT),
             "typical_run": find_typical_run(trainings[CONSTANT]),
         }
-        if name == "images":
-            facts[name]["late_batch_over_full_norm"] = find_ratio(
-                results, task, CONSTANT, "late_batch_over_full_norm")
-    facts["answer_p_value"] = largest_p_value([facts["sinc"], facts["images"]])
-    curves = results["curves"][FUNCTION_TASK][CONSTANT]
-    facts["sinc"]["edge_step"] = find_edge_step(
-        curves["steps"], curves["fraction_of_limit"][facts["sinc"]["typical_run"]])
+    p_values = [facts[name]["falling_over_constant"]["p_value"] for name in ("sinc", "images")]
+    facts["answer_p_value"] = None if None in p_values else max(p_values)
+    _, on_images = results["curves"].values()
+    facts["images"]["batch_over_full_norm"] = batch_over_full_norm(on_images[CONSTANT])
     facts["adam"] = collect_edge_facts(results, [CONSTANT])
     facts["descent"] = collect_edge_facts(results, descent_names())
-    facts["descent"]["highest_over_lowest_rate_norm"] = find_ratio(
-        results, FUNCTION_TASK, descent_names()[-1], "end_over_lowest_rate_norm")
     return facts
+
+
+def find_ratios(results, task, training, divided_by):
+    """A row of compare_trainings: each ratio with its interval, and the p-value."""
+    row = find_row(results["ratios"], task=task, training=training, divided_by=divided_by)
+    quantities = ("loss", "norm", "norm_squared_over_loss")
+    return {**{name: as_interval(row, name) for name in quantities}, "p_value": row["p_value"]}
+
+
+def find_typical_run(curves):
+    """The run whose norm² ÷ loss changes as much as in the median run, or next to it."""
+    arrays = {name: np.array(values) for name, values in curves.items()}
+    changes = np.log(end_over_start(arrays)["norm_squared_over_loss"])
+    return int(np.argmin(abs(changes - np.median(changes))))
+
+
+def batch_over_full_norm(curves):
+    """The norm of a mini-batch's gradient over that of all images', at the end, with interval."""
+    ratios = np.array(curves["batch_norm"]) / np.array(curves["norm"])
+    ratios_of_runs = end_values(np.array(curves["steps"]), ratios)
+    return as_interval(ratio_columns("ratio", ratios_of_runs), "ratio")
 
 
 def collect_edge_facts(results, names):
     """How many trainings of these names end at the edge, and how the others' norms compare.
 
-    The extremes of norm and fraction of the limit are None where no training is on that side.
+    The median norms are None where no training is on that side. For exceptions see is_exception.
     """
     rows = [row for row in results["ends"] if row["training"] in names]
-    at_edge = [row for row in rows if row["at_edge"]]
-    below = [row for row in rows if not row["at_edge"]]
-    norms_at_edge = [row["final_gradient_norm"] for row in at_edge]
-    norms_below = [row["final_gradient_norm"] for row in below]
-    fractions = [row["fraction_of_limit"] for row in at_edge]
-    return {
+    norms_at_edge = [row["final_gradient_norm"] for row in rows if row["at_edge"]]
+    norms_below = [row["final_gradient_norm"] for row in rows if not row["at_edge"]]
+    facts = {
         "trainings": len(rows),
-        "at_edge": len(at_edge),
-        "below": len(below),
-        "median_norm_at_edge": np.median(norms_at_edge) if at_edge else None,
-        "lowest_norm_at_edge": min(norms_at_edge, default=None),
-        "median_norm_below": np.median(norms_below) if below else None,
-        "highest_norm_below": max(norms_below, default=None),
-        "lowest_fraction_at_edge": min(fractions, default=None),
-        "highest_fraction_at_edge": max(fractions, default=None),
+        "at_edge": len(norms_at_edge),
+        "below": len(norms_below),
+        "median_norm_at_edge": np.median(norms_at_edge) if norms_at_edge else None,
+        "median_norm_below": np.median(norms_below) if norms_below else None,
     }
+    facts["exceptions"] = sum(is_exception(row, facts) for row in rows)
+    return facts
 
 
-def find_ratio(results, task, training, quantity):
-    """A stored ratio with its interval."""
-    row = find_row(results["ratios"], task=task, training=training, quantity=quantity)
-    return as_interval(row, "ratio")
-
-
-def find_typical_run(curves):
-    """The run whose loss falls late as far as in the median run, or next to it."""
-    falls = np.log(fall_since_early(np.array(curves["steps"]), np.array(curves["loss"])))
-    return int(np.argmin(abs(falls - np.median(falls))))
-
-
-def p_value_of_falling_less(curves):
-    """The p-value of the hypothesis that norm and loss fall alike from the early phase on.
-
-    The unit is the run: a paired t-test of the logarithms of fall_since_early of norm and loss.
-    None for a single run.
-    """
-    steps = np.array(curves["steps"])
-    loss_falls, norm_falls = (np.log(fall_since_early(steps, np.array(curves[key])))
-                              for key in ("loss", "norm"))
-    return p_value_of_mean(norm_falls - loss_falls)
-
-
-def largest_p_value(facts_of_tasks):
-    """The largest p-value behind the report's answer, corrected for the number of tasks.
-
-    The correction is Bonferroni's. None where a p-value is unknown.
-    """
-    p_values = [facts["falls_less_p_value"] for facts in facts_of_tasks]
-    return None if None in p_values else min(1, len(p_values) * max(p_values))
+def is_exception(row, facts):
+    """Whether a run's norm is nearer the median of the other side of the edge, in logarithm."""
+    at_edge, below = facts["median_norm_at_edge"], facts["median_norm_below"]
+    if at_edge is None or below is None:
+        return False
+    own, other = (at_edge, below) if row["at_edge"] else (below, at_edge)
+    norm = row["final_gradient_norm"]
+    return abs(np.log(norm / other)) < abs(np.log(norm / own))
 
 
 # --- drawing ---
 
 LOSS_LOOK = (COLORS[0], MARKERS[0])
 NORM_LOOK = (COLORS[1], MARKERS[1])
+BATCH_LOOK = ("#b0b0b0", "X")  # of a mini-batch; lighter than the norm in greyscale
 LOOKS = {  # colour and marker of each training on the function
     "Adam": ("black", "o"),
-    "Adam, rate falls": (GREY, "X"),
+    "Adam, rate falls": (COLORS[2], "^"),
     "gradient descent, rate 0.01": (COLORS[5], "v"),
-    "gradient descent, rate 0.02": (COLORS[2], "^"),
-    "gradient descent, rate 0.05": (COLORS[3], "D"),
+    "gradient descent, rate 0.02": (COLORS[4], "D"),
+    "gradient descent, rate 0.05": (COLORS[3], "P"),
 }
+ADAM_LABELS = {"Adam": "Adam, constant rate", "Adam, rate falls": "Adam, rate falls to zero"}
 
 
 def plot(results):
-    """A typical run on the function and one on images; why the norm stays large, in all runs."""
+    """A run on each task at the constant rate; on the function, what a falling rate changes."""
     facts, (function, images) = results["facts"], results["curves"]
-    both_tasks = {**results["environment"], "dataset": f"{function} and {images}"}
-    figure, panels = new_figure(figure_title(facts), {**results, "environment": both_tasks}, 2, 2,
-                                height=3.2)
+    figure, panels = two_task_figure(figure_title(facts), results, 2, 2, height=3.2)
     draw_run(panels[0, 0], results, function, facts["sinc"])
     draw_run(panels[0, 1], results, images, facts["images"])
-    draw_fractions(panels[1, 0], results, function)
-    draw_ends(panels[1, 1], results)
-    legend_below(figure, panels[0, 0], panels[1, 1])
+    draw_adam_fractions(panels[1, 0], results, function)
+    draw_norms(panels[1, 1], results, function)
+    legend_below(figure, panels[0, 0], panels[1, 1], columns=2)
     return figure
 
 
-def figure_title(facts):
-    """Whether the norm falls less than the loss, and whether the learning rate keeps it up."""
-    apart = all(falls_less(facts[name]) for name in ("sinc", "images"))
-    if not apart:
-        return "From early to late, the gradient norm need not stay behind the loss"
-    finding = "The loss falls further than the gradient norm"
-    return f"{finding}; on sinc Adam's rate keeps the norm up" if rate_matters(facts) else finding
-
-
-def falls_less(facts):
-    """Whether the norm falls less than the loss does, from the early phase to the second half."""
-    loss, norm = facts["loss_fall"], facts["norm_fall"]
-    return None not in (loss["high"], norm["low"]) and loss["high"] < norm["low"]
-
-
-def rate_matters(facts):
-    """Whether all runs of Adam on the function end at the edge, with a norm that the rate lowers.
+def plot_details(results):
+    """Gradient descent and the edge of stability; a mini-batch's norm; the ratios of norm² ÷ loss.
     """
-    high = facts["sinc"]["falling_rate_norm"]["high"]
-    return facts["adam"]["below"] == 0 and high is not None and high < 1
+    figure, panels = two_task_figure(details_title(results["facts"]), results, 2, 3, height=3.0)
+    function, images = results["curves"]
+    descent = [name for name in LOOKS if name.startswith("gradient descent")]
+    for panel, name in zip(panels[0], descent):
+        panel.sharey(panels[0, 0])
+        draw_descent_fractions(panel, results, function, name)
+    draw_ends(panels[1, 0], results, descent)
+    draw_batch_norms(panels[1, 1], results, images)
+    draw_quotients(panels[1, 2], results)
+    legend_below(figure, *panels[1], columns=3)
+    return figure
 
 
-def describe_change(interval):
-    """What a ratio says, in words: how many times a quantity falls or rises."""
-    value, low, high = (interval[key] for key in ("value", "low", "high"))
-    if low is None or low <= 1 <= high:
-        return "has no clear trend"
-    return f"falls {1 / value:.0f}-fold" if high < 1 else f"rises {value:.1f}-fold"
+def two_task_figure(title, results, rows, columns, height):
+    """A figure whose note names both tasks."""
+    both_tasks = {**results["environment"], "dataset": " and ".join(results["curves"])}
+    return new_figure(title, {**results, "environment": both_tasks}, rows, columns, height=height)
+
+
+def figure_title(facts):
+    """Whether on the function the norm ends smaller with the falling rate, beside the loss too."""
+    if rate_matters(facts["sinc"]):
+        return "On sinc, the gradient norm follows the learning rate, not only the loss"
+    return "Loss and gradient norm at a constant and at a falling learning rate"
+
+
+def rate_matters(facts_of_task):
+    """Whether norm² ÷ loss ends lower with the falling rate than with the constant one."""
+    high = facts_of_task["falling_over_constant"]["norm_squared_over_loss"]["high"]
+    return high is not None and high < 1
+
+
+def describe_end(interval):
+    """Where the norm ends beside √loss, from the ratio of norm² ÷ loss with its interval."""
+    if interval["low"] is None:
+        return "norm\nand √loss"
+    if interval["low"] > 1:
+        return "the norm\nends above √loss"
+    if interval["high"] < 1:
+        return "the norm\nends below √loss"
+    return "the norm\nends with no clear gap to √loss"
 
 
 def draw_run(panel, results, task, facts):
-    """Loss and norm of one run of Adam; the title says how both go on late, in all runs.
-
-    A line marks where its curvature reaches the limit, where this is known.
-    """
+    """Loss, norm and √loss of one run of Adam, each divided by its value at the start."""
     curves, run = results["curves"][task]["Adam"], facts["typical_run"]
-    steps = np.array(curves["steps"]) + 1  # counted from 1 for the logarithmic axis
+    loss, norm = (np.array(curves[key][run]) for key in ("loss", "norm"))
+    relative_loss, relative_norm = loss / loss[0], norm / norm[0]
     for values, (color, marker), label in (
-            (curves["norm"][run], NORM_LOOK, "gradient norm"),
-            (curves["loss"][run], LOSS_LOOK, "training loss")):
-        panel.plot(steps, values, color=color, marker=marker, markevery=max(len(steps) // 8, 1),
-                   markersize=4, linewidth=1.2, label=label)
-    if facts.get("edge_step") is not None:
-        panel.axvline(facts["edge_step"] + 1, color="black", linestyle=":")
-        panel.annotate("here rate × curvature\nreaches its limit ", (facts["edge_step"], 0.97),
-                       xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=8.5)
-    panel.set(xscale="log", yscale="log", xlabel="training step", ylabel="loss and norm of one run",
-              title=f"{task}, early to late: the loss {describe_change(facts['loss_fall'])},\n"
-                    f"the norm {describe_change(facts['norm_fall'])}")
+            (relative_loss, LOSS_LOOK, "training loss"),
+            (relative_norm, NORM_LOOK, "norm of its gradient")):
+        panel.plot(curves["steps"], values, color=color, marker=marker, markersize=4,
+                   markevery=max(len(values) // 8, 1), linewidth=1, label=label)
+    panel.plot(curves["steps"], np.sqrt(relative_loss), ":", color=LOSS_LOOK[0],
+               label="√loss: the norm in a quadratic valley")
+    label_steps(panel)
+    end = describe_end(facts["constant"]["norm_squared_over_loss"])
+    panel.set(yscale="log", ylabel="value ÷ value at the start",
+              title=f"{task}, constant rate: {end}")
 
 
-def draw_fractions(panel, results, task):
-    """rate × curvature of every run of Adam as a fraction of its limit, against the step.
+def label_steps(panel, ticks=6):
+    """Training steps as the x axis, with commas."""
+    panel.set_xlabel("training step")
+    panel.locator_params(axis="x", nbins=ticks)
+    panel.xaxis.set_major_formatter("{x:,.0f}")
 
-    How far the runs of gradient descent come is in draw_ends; thirty lines would hide each other.
-    """
-    for name, (color, marker) in LOOKS.items():
-        if name.startswith("gradient descent"):
-            continue
+
+def draw_adam_fractions(panel, results, task):
+    """rate × curvature of Adam as a fraction of its limit, against the step, all runs."""
+    for name in ADAM_LABELS:
+        color, marker = LOOKS[name]
         curves = results["curves"][task][name]
-        for run, fractions in enumerate(curves["fraction_of_limit"]):
-            mark_every = (3 * run, max(len(fractions) // 3, 1))  # the runs' marks lie side by side
-            panel.plot(curves["steps"], fractions, color=color, linewidth=1, marker=marker,
-                       markersize=4, markevery=mark_every)
-    panel.axhline(1, color=GREY, linewidth=1)
-    finding = "At Adam's constant rate, rate ×\ncurvature need not rise to its limit"
+        draw_runs(panel, curves["steps"], curves["fraction_of_limit"], color, marker=marker)
+    finding = "At the constant rate, rate ×\ncurvature need not rise to its limit"
     if results["facts"]["adam"]["below"] == 0:
-        finding = "Why, on sinc: at Adam's constant rate,\nrate × curvature rises to its limit"
-    panel.set(xlabel="training step", ylabel="rate × curvature ÷ limit", ylim=(0, 1.3),
-              title=finding)
+        finding = "Why: at the constant rate,\nrate × curvature rises to its limit"
+    panel.axhline(1, color=GREY, linewidth=1)
+    panel.text(1, 1.15, "above 1, steps overshoot ever further", color=GREY, fontsize=8.5,
+               ha="right", transform=panel.get_yaxis_transform())
+    label_steps(panel)
+    panel.set(ylabel="rate × curvature ÷ its limit", ylim=(0, 1.3), title=f"{task}. {finding}")
 
 
-def draw_ends(panel, results):
-    """The norm at the end of every run on the function against the fraction of the limit."""
-    for name, (color, marker) in LOOKS.items():
-        rows = [row for row in results["ends"] if row["training"] == name]
-        panel.plot([row["fraction_of_limit"] for row in rows],
-                   [row["final_gradient_norm"] for row in rows], marker, color=color,
-                   markersize=6, label=name)
+def draw_norms(panel, results, task):
+    """The gradient norm of Adam at a constant and at a falling rate, all runs."""
+    for name, label in ADAM_LABELS.items():
+        color, marker = LOOKS[name]
+        curves = results["curves"][task][name]
+        draw_runs(panel, curves["steps"], curves["norm"], color, label=label, marker=marker)
+    norm = results["facts"]["sinc"]["falling_over_constant"]["norm"]
+    finding = "the norm need not end smaller"
+    if norm["high"] is not None and norm["high"] < 1:
+        finding = f"the norm ends {1 / norm['value']:.0f} times smaller"
+    label_steps(panel)
+    panel.set(yscale="log", ylabel="gradient norm",
+              title=f"{task}. The test: with the falling rate,\n{finding}")
+
+
+def details_title(facts):
+    """Whether the runs of gradient descent that end at the limit have the larger norms."""
+    if limit_matters(facts["descent"]):
+        return "Gradient descent: norms mostly end large at the limit and small below it"
+    return "Gradient descent: norms need not end larger at the limit than below it"
+
+
+def limit_matters(facts):
+    """Whether the median norm of the runs at the edge is larger than that of the others."""
+    at_edge, below = facts["median_norm_at_edge"], facts["median_norm_below"]
+    return None not in (at_edge, below) and at_edge > below
+
+
+def draw_descent_fractions(panel, results, task, name):
+    """rate × curvature of every run of gradient descent as a fraction of its limit."""
+    color, marker = LOOKS[name]
+    curves = results["curves"][task][name]
+    steps, fractions = curves["steps"], np.array(curves["fraction_of_limit"])
+    panel.plot(steps, fractions.T, color=color, linewidth=1, marker=marker, markersize=4,
+               markevery=max(len(steps) // 3, 1))
+    rows = [row for row in results["ends"] if row["training"] == name]
+    at_edge = sum(row["at_edge"] for row in rows)
+    panel.axhline(1, color=GREY, linewidth=1)
+    label_steps(panel, ticks=3)
+    panel.set(yscale="log", ylabel="rate × curvature ÷ its limit",
+              yticks=[0.1, 1, 10], yticklabels=["0.1", "1", "10"],
+              title=f"{name.capitalize()}:\n{at_edge} of {len(rows)} runs end at the limit")
+
+
+def draw_ends(panel, results, names):
+    """The norm at the end of every run of gradient descent against the fraction of the limit."""
+    facts = results["facts"]["descent"]
+    rows = [row for row in results["ends"] if row["training"] in names]
+    for name in names:
+        color, marker = LOOKS[name]
+        mark_ends(panel, [row for row in rows if row["training"] == name], marker, color=color,
+                  markersize=6, label=name)
+    mark_ends(panel, [row for row in rows if is_exception(row, facts)], "o", color="black",
+              markersize=12, markerfacecolor="none", label="norm nearer the other side's median")
+    right = panel.get_xlim()[1]
+    panel.axvspan(results["constants"]["AT_EDGE"], right, color=GREY, alpha=0.15, linewidth=0)
+    title = "Norms at the end need not be\nlarger at the limit"
+    if limit_matters(facts):
+        ratio = facts["median_norm_at_edge"] / facts["median_norm_below"]
+        title = (f"At the limit the median norm is {ratio:.0f} times\nas large; "
+                 f"{facts['exceptions']} of {facts['trainings']} runs are exceptions")
+    panel.set(yscale="log", ylabel="gradient norm at the end", title=title,
+              xlabel="rate × curvature ÷ its limit, at the end\n(shaded: at the limit)",
+              xlim=(None, right))
+
+
+def mark_ends(panel, rows, marker, **style):
+    """Marks of some runs in draw_ends."""
+    panel.plot([row["fraction_of_limit"] for row in rows],
+               [row["final_gradient_norm"] for row in rows], marker, clip_on=False, **style)
+
+
+def draw_batch_norms(panel, results, task):
+    """The norm of a mini-batch's gradient beside that of all images', all runs."""
+    curves = results["curves"][task]["Adam"]
+    for key, (color, marker), label in (
+            ("batch_norm", BATCH_LOOK, "gradient of one mini-batch"),
+            ("norm", NORM_LOOK, "gradient of all images")):
+        draw_runs(panel, curves["steps"], curves[key], color, label=label, marker=marker)
+    ratio = results["facts"]["images"]["batch_over_full_norm"]
+    finding = "a mini-batch's norm need\nnot end above that of all images"
+    if ratio["low"] is not None and ratio["low"] > 1:
+        finding = f"a mini-batch's norm ends\n{ratio['value']:.1f} times that of all images"
+    label_steps(panel, ticks=4)
+    panel.set(yscale="log", ylabel="gradient norm", title=f"{task}: {finding}")
+
+
+def draw_quotients(panel, results):
+    """norm² ÷ loss at the end over that at the start, on both tasks and with both rates."""
+    columns = [f"norm_squared_over_loss{end}" for end in ("", "_low", "_high")]
+    tasks = list(results["curves"])
+    for offset, (name, label) in zip((-0.1, 0.1), ADAM_LABELS.items()):
+        color, marker = LOOKS[name]
+        rows = [find_row(results["ratios"], task=task, training=name, divided_by="start")
+                for task in tasks]
+        places = np.arange(len(tasks)) + offset
+        draw_ranges(panel, rows, places, columns, color, marker, label)
     panel.axvline(1, color=GREY, linewidth=1)
-    panel.set(yscale="log", xlabel="rate × curvature ÷ limit at the end",
-              ylabel="gradient norm at the end", title=ends_title(results["facts"]))
-
-
-def ends_title(facts):
-    """How the norms of gradient descent differ between the runs at the edge and the others."""
-    at_edge = facts["descent"]["median_norm_at_edge"]
-    below = facts["descent"]["median_norm_below"]
-    if at_edge is None or below is None or at_edge < below:
-        return "The norm need not be larger\nat the limit"
-    return f"Gradient descent: median norm\n{at_edge / below:.0f} times as large at the limit"
+    facts = results["facts"]
+    finding = "What the falling rate changes"
+    if rate_matters(facts["sinc"]) and rate_matters(facts["images"]):
+        finding = "A falling rate lowers norm² ÷ loss"
+    panel.set(xscale="log", ylim=(len(tasks) - 0.5, -0.5),  # the first task on top
+              xlabel="norm² ÷ loss: end ÷ start\n(95 % interval; a quadratic valley: 1)",
+              title=f"{finding}\non {' and '.join(tasks)}")
+    panel.set_yticks(range(len(tasks)), tasks)
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

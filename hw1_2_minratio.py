@@ -4,7 +4,7 @@ Networks of 33 parameters are trained on sin(5πx)/(5πx) and stopped at random 
 Newton's method solves ∇L = 0. The minimal ratio of a point is the fraction of positive eigenvalues
 of its Hessian. On the plain mean squared error the gradient hardly ever becomes zero, so that the
 ratio is shown where it is almost zero. With an L2 term it truly vanishes at many points. These are
-followed while the L2 term falls, to see why the plain loss has so few.
+followed while the L2 term falls, to see how many the plain loss has nearby.
 
     python hw1_2_minratio.py              # the report's figure
     python hw1_2_minratio.py --quick      # a tour in seconds
@@ -20,6 +20,7 @@ from common.critical_points import (
     number_distinct,
     number_losses,
     random_directions,
+    signature,
 )
 from common.data import grid, sinc
 from common.derivatives import loss_at
@@ -36,6 +37,7 @@ from common.plotting import (
     format_number,
     legend_below,
     new_figure,
+    new_mosaic,
 )
 from common.statistics import as_interval, spearman_ci95
 from common.training import expand_to_runs, mean_squared_error, run_generators, train
@@ -43,7 +45,8 @@ from common.training import expand_to_runs, mean_squared_error, run_generators, 
 import numpy as np
 import scipy
 import torch
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgba
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from torch import nn
 
 # --- settings ---
@@ -69,14 +72,28 @@ ACCEPTED = 1e-10
 # depends on this choice, the others show.
 NEARLY_CRITICAL = 1e-4
 TOLERANCES = (1e-3, 3e-4, NEARLY_CRITICAL, 3e-5, 1e-5, 1e-6, ACCEPTED)
+# At critical points of the regularized loss, the minimal ratio by either loss's Hessian.
+RATIO_OF_HESSIAN = {"regularized": "minimal_ratio", "plain": "plain_minimal_ratio"}
 # With ever less of the L2 term the critical points are followed.
 FOLLOWED_DECAYS = (WEIGHT_DECAY["regularized"], 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
-RUNS_TOGETHER = 50  # trainings in one stack; two of them take as long as one of a hundred
+# Trainings in one stack. Smaller stacks take longer, all together. Rounding differs between sizes,
+# and sends some searches to other points.
+RUNS_TOGETHER = 50
 # A predictor is constant if its outputs vary by less than this fraction of what the targets do.
 CONSTANT = 1e-3
-POINTS_TOGETHER = 60  # critical points that are followed side by side
+POINTS_TOGETHER = 30  # critical points that are followed side by side
+# How many steps of a training take as long as following a point from one weight decay to the next.
+FOLLOWING_STEPS = 20
 RADIUS = 1e-2  # distance of random neighbours; parameter vectors have norms around 4
 COLOR_MAP = "viridis"  # of the gradient's norm; it also rises in brightness
+# Critical points; marks that lie upon each other show.
+POINT_LOOK = {"marker": MARKERS[1], "facecolor": to_rgba(COLORS[1], 0.4), "edgecolor": COLORS[1]}
+MARK_AREA = 12  # in square points, of a point that was found once
+LOSS_GROUPS = 5  # in which the details show the points by their loss
+SIGN_COLORS = {"positive": COLORS[2], "zero": "#dddddd", "negative": COLORS[3]}
+# Those of networks of constant output; no line joins them.
+CONSTANT_LOOK = {"color": GREY, "marker": MARKERS[3], "linestyle": "none", "markersize": 5}
+CONSTANT_LABEL = "networks of constant output (not in the rank correlation)"
 
 
 # --- networks ---
@@ -193,9 +210,9 @@ def follow_and_probe(parameters, run_numbers, settings):
     parameters (K, P) are points of the regularized loss, found by run_numbers (K,). D counts
     FOLLOWED_DECAYS. Returns arrays:
 
-    - "left" (K, D): whether the point still exists at that weight decay;
-    - what measure_ends lists, "constant" and "norm", that of the parameters, (K, D) each: what
-      the point is like there; it means nothing where the point no longer exists;
+    - "left" (K, D): whether the point could be followed to that weight decay;
+    - what measure_ends lists, (K, D, ...) each: what the point is like there; it means nothing
+      where the point is lost;
     - "first_curvature" and "last_curvature" (K,): the smallest |eigenvalue| of the Hessian at the
       first weight decay, and at the last one where the point was found;
     - "higher_neighbours" (K,): the fraction of random neighbours with a higher loss.
@@ -211,11 +228,8 @@ def follow_and_probe(parameters, run_numbers, settings):
         plain_loss, points, FOLLOWED_DECAYS, ACCEPTED)
     stages = []
     for place, decay in enumerate(FOLLOWED_DECAYS):
-        points_here = points_at_decays[:, place]
         loss = loss_at(model, x, y, mean_squared_error, decay)
-        stages.append({"left": place < reached, "norm": points_here.norm(dim=1),
-                       "constant": is_constant(model, points_here, x, y),
-                       **measure_ends(loss, points_here)})
+        stages.append({"left": place < reached, **measure_ends(loss, points_at_decays[:, place])})
     followed = {}
     for name in stages[0]:
         followed[name] = torch.stack([stage[name] for stage in stages], dim=1)
@@ -247,8 +261,9 @@ def follow_all(points, settings):
     pieces = {}
     for places in groups_of_runs(range(len(points["run"])), POINTS_TOGETHER):
         arguments = (points["parameters"][places], points["run"][places].tolist(), settings)
+        steps = len(places) * (len(FOLLOWED_DECAYS) - 1)
         pieces[places[0]] = Piece(f"critical points {places[0]} to {places[-1]}", follow_and_probe,
-                                  arguments, 1)
+                                  arguments, steps, FOLLOWING_STEPS)
     return join_runs(list(run_pieces(pieces, settings).values())) if pieces else None
 
 
@@ -273,6 +288,16 @@ def find_accepted(ends):
     _, first_places, times_found = np.unique(found["point"], return_index=True, return_counts=True)
     distinct = select(found, first_places)
     return distinct | {"run": runs[first_places], "times_found": times_found}
+
+
+def plain_minimal_ratio(eigenvalues, weight_decay):
+    """The minimal ratio of the plain loss at points of the regularized one: (K,).
+
+    eigenvalues (K, P) are those of the regularized loss. The L2 term adds its weight decay to each:
+    those above it are the positive ones of the plain loss.
+    """
+    positive = signature(torch.from_numpy(eigenvalues) - weight_decay)[:, 0]
+    return positive.numpy() / eigenvalues.shape[1]
 
 
 def distinct_points(points):
@@ -302,12 +327,18 @@ def summarize_search(ends, found):
 
 
 def summarize_correlations(critical):
-    """Rows: the rank correlation of minimal ratio and loss at distinct critical points."""
+    """Rows: the rank correlation of minimal ratio and loss at distinct critical points.
+
+    "hessian" says whose positive eigenvalues are counted: those of the regularized loss, or those
+    of the plain loss at the same points, without what the L2 term adds to them.
+    """
     rows = []
     chosen_points = {"distinct": distinct_points(critical), "varying": varying_points(critical)}
     for name, chosen in chosen_points.items():
-        rows.append({"points": name, "count": len(chosen),
-                     **ratio_and_loss_columns(select(critical, chosen))})
+        points = select(critical, chosen)
+        for hessian, ratio in RATIO_OF_HESSIAN.items():
+            rows.append({"points": name, "hessian": hessian, "count": len(chosen),
+                         **ratio_and_loss_columns(points, ratio)})
     return rows
 
 
@@ -316,73 +347,72 @@ def summarize_tolerances(ends):
 
     The unit is the search: each starts from a training of its own. Ends that coincide count once.
     Constant predictors share one high loss and could carry a correlation by themselves, so that it
-    is given without them too.
+    is given without them too. "zero_median" and "negative_median" are those of the fractions of
+    zero and negative eigenvalues, None where no end is left.
     """
     rows = []
     for tolerance in TOLERANCES:
         near = select(ends, ends["gradient_norm"] <= tolerance)
         chosen_ends = {"distinct": distinct_points(near), "varying": varying_points(near)}
         for name, chosen in chosen_ends.items():
-            rows.append({"tolerance": tolerance, "points": name, "count": len(chosen),
-                         **ratio_and_loss_columns(select(near, chosen))})
+            points = select(near, chosen)
+            rows.append({
+                "tolerance": tolerance,
+                "points": name,
+                "count": len(chosen),
+                **ratio_and_loss_columns(points),
+                "zero_median": np.median(points["zero_ratio"]) if len(chosen) else None,
+                "negative_median": np.median(points["negative_ratio"]) if len(chosen) else None,
+            })
     return rows
 
 
-def ratio_and_loss_columns(points):
-    """Columns: how the minimal ratio goes with the rank of the loss, over distinct points (n,).
+def ratio_and_loss_columns(points, ratio="minimal_ratio"):
+    """Columns: how a ratio goes with the rank of the loss, over distinct points (n,).
 
     The unit is the point, see spearman_ci95.
     """
-    rho, low, high = spearman_ci95(points["loss_rank"], points["minimal_ratio"])
+    rho, low, high = spearman_ci95(points["loss_rank"], points[ratio])
     return {"spearman": rho, "spearman_low": low, "spearman_high": high}
 
 
 def summarize_followed(followed):
-    """Rows: how many of the followed points still exist at every weight decay, and what they are.
+    """Rows: how many of the followed points are left at every weight decay.
 
-    "left" counts distinct ones: where two have become one, it counts once. "norm_median" is that of
-    the parameters.
+    "left" counts distinct ones: where two have become one, it counts once.
     """
     rows = []
     for place, decay in enumerate(FOLLOWED_DECAYS):
-        if followed is None:
-            rows.append({"weight_decay": decay, "left": 0, "left_constant": 0, "norm_median": None})
-            continue
-        left = followed["left"][:, place]
-        points = {name: followed[name][left, place]
-                  for name in ("loss", "eigenvalues", "constant", "norm")}
-        points |= number_points(points)
-        distinct = select(points, distinct_points(points))
-        rows.append({
-            "weight_decay": decay,
-            "left": len(distinct["norm"]),
-            "left_constant": distinct["constant"].sum(),
-            "norm_median": np.median(distinct["norm"]) if len(distinct["norm"]) else None,
-        })
+        left_count = 0
+        if followed is not None:
+            left = followed["left"][:, place]
+            points = {name: followed[name][left, place] for name in ("loss", "eigenvalues")}
+            left_count = len(distinct_points(number_points(points)))
+        rows.append({"weight_decay": decay, "left": left_count})
     return rows
 
 
-def summarize_ended(followed):
-    """A row: how far the smallest |eigenvalue| had fallen where followed points ceased to exist.
+def summarize_lost(followed):
+    """A row: how far the smallest |eigenvalue| had fallen where followed points were lost.
 
-    "curvature_ratio" is the median of the last one divided by the first, None where none ceased.
+    "curvature_ratio" is the median of the last one divided by the first, None where none was lost.
     """
     if followed is None:
-        return {"ended": 0, "curvature_ratio": None}
-    ended = ~followed["left"][:, -1]
-    ratios = followed["last_curvature"][ended] / followed["first_curvature"][ended]
-    return {"ended": ended.sum(), "curvature_ratio": np.median(ratios) if len(ratios) else None}
+        return {"lost": 0, "curvature_ratio": None}
+    lost = ~followed["left"][:, -1]
+    ratios = followed["last_curvature"][lost] / followed["first_curvature"][lost]
+    return {"lost": lost.sum(), "curvature_ratio": np.median(ratios) if len(ratios) else None}
 
 
 def list_critical(critical, followed):
     """Rows: every distinct critical point."""
-    columns = ("point", "times_found", "loss", "gradient_norm", "minimal_ratio", "saddle",
-               "constant")
+    columns = ("point", "times_found", "loss", "gradient_norm", "minimal_ratio",
+               "plain_minimal_ratio", "saddle", "constant")
     rows = []
     for k in range(len(critical["loss"])):
         row = {column: critical[column][k] for column in columns}
         row["higher_neighbours"] = followed["higher_neighbours"][k]
-        row["exists_down_to"] = FOLLOWED_DECAYS[followed["left"][k].sum() - 1]
+        row["followed_down_to"] = FOLLOWED_DECAYS[followed["left"][k].sum() - 1]
         rows.append(row)
     return rows
 
@@ -390,8 +420,9 @@ def list_critical(critical, followed):
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     results = {
-        "constants": {"WIDTHS": WIDTHS, "POINTS": DATA_POINTS, "WEIGHT_DECAY": WEIGHT_DECAY,
-                      "ACCEPTED": ACCEPTED, "NEARLY_CRITICAL": NEARLY_CRITICAL, "RADIUS": RADIUS},
+        "constants": {"WIDTHS": WIDTHS, "POINTS": DATA_POINTS, "LEARNING_RATE": LEARNING_RATE,
+                      "WEIGHT_DECAY": WEIGHT_DECAY, "ACCEPTED": ACCEPTED,
+                      "NEARLY_CRITICAL": NEARLY_CRITICAL, "RADIUS": RADIUS},
         "table": [],
     }
     ends_of_objectives = search_all(settings)
@@ -401,12 +432,15 @@ def run(settings):
     plain_ends = ends_of_objectives["plain"]
     results["tolerances"] = summarize_tolerances(plain_ends)
     results["curves"] = {column: plain_ends[column] for column in
-                         ("loss", "minimal_ratio", "gradient_norm", "constant")}
+                         ("loss", "minimal_ratio", "zero_ratio", "negative_ratio",
+                          "gradient_norm", "constant")}
     critical = find_accepted(ends_of_objectives["regularized"])
+    critical["plain_minimal_ratio"] = plain_minimal_ratio(critical["eigenvalues"],
+                                                          WEIGHT_DECAY["regularized"])
     followed = follow_all(critical, settings)
     results["correlations"] = summarize_correlations(critical)
     results["followed"] = summarize_followed(followed)
-    results["ended"] = [summarize_ended(followed)]
+    results["lost"] = [summarize_lost(followed)]
     results["points"] = list_critical(critical, followed)
     return results
 
@@ -417,17 +451,28 @@ def collect_facts(results):
     Correlations are rank correlations of loss and minimal ratio, with bootstrap intervals over
     points. "ends" are where searches on the plain loss ended with a gradient of norm at most
     NEARLY_CRITICAL, "critical" the distinct points with a regularized gradient of at most ACCEPTED.
-    "varying" leaves constant predictors out. "left" of the critical points still exist where the L2
-    term is smallest; "share_left" has Clopper and Pearson's 95 % interval, whose unit is the point.
-    The rest are counts, fractions and medians.
+    "varying" leaves constant predictors out: they all have one loss, and on the plain loss nothing
+    but chance says how many of them searches find. The correlations over varying ends and varying
+    critical points are the answer; the others are checks. "above_decay_correlation" is over the
+    varying critical points too, but counts eigenvalues as positive that are above the weight decay:
+    those that are positive without the L2 term.
+
+    "varying_ends_zero" and "varying_ends_negative" are medians of the fractions of eigenvalues that
+    count as zero and as negative. "saddles_taken_for_minima" counts the saddles of which no random
+    neighbour has a lower loss. "left" of the critical points could be followed to the smallest L2
+    term; "share_left" has Clopper and Pearson's 95 % interval, whose unit is the point. The rest
+    are counts and a median.
     """
     constants, settings = results["constants"], results["settings"]
     tolerance = constants["NEARLY_CRITICAL"]
     tables = {row["objective"]: row for row in results["table"]}
     ends = find_row(results["tolerances"], points="distinct", tolerance=tolerance)
     varying_ends = find_row(results["tolerances"], points="varying", tolerance=tolerance)
-    critical = find_row(results["correlations"], points="distinct")
-    varying_critical = find_row(results["correlations"], points="varying")
+    rows = results["correlations"]
+    critical = find_row(rows, points="distinct", hessian="regularized")
+    varying_critical = find_row(rows, points="varying", hessian="regularized")
+    above_decay = find_row(rows, points="varying", hessian="plain")
+    saddles = [row for row in results["points"] if row["saddle"]]
     first, last = results["followed"][0], results["followed"][-1]
     return {
         "searches": settings["runs"],
@@ -438,20 +483,20 @@ def collect_facts(results):
         "ends_correlation": as_interval(ends, "spearman"),
         "varying_ends": varying_ends["count"],
         "varying_ends_correlation": as_interval(varying_ends, "spearman"),
+        "varying_ends_zero": varying_ends["zero_median"],
+        "varying_ends_negative": varying_ends["negative_median"],
         "critical_found": tables["regularized"]["accepted"],
         "critical": critical["count"],
         "critical_correlation": as_interval(critical, "spearman"),
         "varying_critical": varying_critical["count"],
         "varying_critical_correlation": as_interval(varying_critical, "spearman"),
-        "saddles": sum(row["saddle"] for row in results["points"]),
-        "neighbours_differing": sum(row["higher_neighbours"] < 1 for row in results["points"]),
+        "above_decay_correlation": as_interval(above_decay, "spearman"),
+        "saddles": len(saddles),
+        "saddles_taken_for_minima": sum(row["higher_neighbours"] == 1 for row in saddles),
         "smallest_weight_decay": last["weight_decay"],
         "left": last["left"],
-        "left_constant": last["left_constant"],
         "share_left": share_with_interval(last["left"], first["left"]),
-        "first_norm": first["norm_median"],
-        "last_norm": last["norm_median"],
-        "curvature_ratio": results["ended"][0]["curvature_ratio"],
+        "curvature_ratio": results["lost"][0]["curvature_ratio"],
     }
 
 
@@ -467,23 +512,42 @@ def share_with_interval(count, total):
 
 
 def plot(results):
-    """Ratio against the plain and the regularized loss; points that are left; tolerances."""
-    figure, panels = new_figure(figure_title(results["facts"]), results, 2, 2, height=3.2,
-                                unit="training", width_ratios=[1.2, 1], height_ratios=[1.2, 1])
-    draw_critical_points(panels[0, 0], results)
-    draw_plain_ends(figure, panels[0, 1], results)
-    draw_followed(panels[1, 0], results)
+    """Ratio against loss, with the L2 term and without; how many points are left with less of it.
+    """
+    layout = [["critical"] * 4 + ["plain"] * 3, ["critical"] * 4 + ["followed"] * 3]
+    figure, panels = new_mosaic(figure_title(results["facts"]), results, layout, height=5.8,
+                                unit="training")
+    draw_critical_points(panels["critical"], results)
+    draw_plain_ends(figure, panels["plain"], results)
+    draw_followed(panels["followed"], results)
+    legend_below(figure, panels["critical"], columns=3)
+    return figure
+
+
+def plot_details(results):
+    """Signs of eigenvalues on the plain loss; critical points without the L2 term's shift; checks.
+    """
+    figure, panels = new_figure(details_title(results), results, 2, 2, height=3.1, unit="training")
+    draw_signs(panels[0, 0], results)
+    draw_above_decay(panels[1, 0], results)
+    draw_choices(panels[0, 1], results)
     draw_tolerances(panels[1, 1], results)
-    legend_below(figure, *panels.flat, columns=4)
     return figure
 
 
 def figure_title(facts):
     """Whether a lower loss goes with more positive eigenvalues, for both objectives."""
-    correlations = [facts["varying_ends_correlation"], facts["critical_correlation"]]
+    correlations = [facts["varying_ends_correlation"], facts["varying_critical_correlation"]]
     if all(is_below_zero(correlation) for correlation in correlations):
         return "Where the gradient is zero: the lower the loss, the more eigenvalues are positive"
     return "Where the gradient is zero: a lower loss need not mean more positive eigenvalues"
+
+
+def details_title(results):
+    """Whether every choice of points shows the same."""
+    if all_below_zero(results["correlations"] + results["tolerances"]):
+        return "However points are chosen: the lower the loss, the more eigenvalues are positive"
+    return "Not every choice of points shows more positive eigenvalues at a lower loss"
 
 
 def is_below_zero(interval):
@@ -491,90 +555,194 @@ def is_below_zero(interval):
     return interval["high"] is not None and interval["high"] < 0
 
 
-def describe_correlation(interval):
-    """A rank correlation for a title, in words where there is none."""
+def all_below_zero(rows):
+    """Whether all rank correlations that could be measured, at least one, are below zero."""
+    measured = [as_interval(row, "spearman") for row in rows if row["spearman"] is not None]
+    return len(measured) > 0 and all(is_below_zero(correlation) for correlation in measured)
+
+
+def describe_correlation(interval, count):
+    """A rank correlation over so many points for a title, in words where there is none."""
     if interval["value"] is None:
-        return "too few to correlate"
-    return f"rank correlation {format_number(interval['value'], '.2f')}"
+        return f"{count} points, too few to correlate"
+    return f"rank correlation {format_number(interval['value'], '.2f')} over {count} points"
 
 
 def draw_critical_points(panel, results):
-    """The ratio against the regularized loss at distinct points that are not constant predictors.
-    """
-    facts = results["facts"]
-    rows = [row for row in results["points"] if not row["constant"]]
-    panel.plot([row["loss"] for row in rows], [row["minimal_ratio"] for row in rows], MARKERS[1],
-               color=COLORS[1], alpha=0.5, markersize=4.5)
-    panel.set(title="Zero gradient, with an L2 term:\n"
-                    f"{facts['varying_critical']} points, "
-                    f"{describe_correlation(facts['varying_critical_correlation'])}",
-              xlabel="loss (L2 term included)",
-              ylabel="minimal ratio: fraction of\npositive Hessian eigenvalues")
-    panel.locator_params(axis="x", nbins=5)
+    """The ratio against the regularized loss at distinct points, by how often they were found."""
+    facts, rows = results["facts"], results["points"]
+    draw_points(panel, [row for row in rows if not row["constant"]], "minimal_ratio")
+    constant = [row for row in rows if row["constant"]]
+    panel.plot([row["loss"] for row in constant], [row["minimal_ratio"] for row in constant],
+               label=CONSTANT_LABEL, clip_on=False, **CONSTANT_LOOK)
+    # Marks for the legend alone.
+    panel.scatter([], [], s=MARK_AREA, label="point found once", **POINT_LOOK)
+    panel.scatter([], [], s=10 * MARK_AREA, label="point found ten times", **POINT_LOOK)
+    correlation = describe_correlation(facts["varying_critical_correlation"],
+                                       facts["varying_critical"])
+    panel.set(title=f"Points where the gradient is zero, with an L2 term:\n{correlation}",
+              xlabel="loss, L2 term included",
+              ylabel=f"minimal ratio: positive eigenvalues ÷ {facts['parameters']} "
+                     "(1 at a minimum)")
+
+
+def draw_points(panel, rows, ratio):
+    """A ratio against the loss at critical points; a mark's area says how often it was found."""
+    panel.scatter([row["loss"] for row in rows], [row[ratio] for row in rows],
+                  s=[MARK_AREA * row["times_found"] for row in rows], clip_on=False, zorder=3,
+                  **POINT_LOOK)
+    panel.set(xscale="log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 8)))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def draw_plain_ends(figure, panel, results):
     """The ratio against the plain loss, wherever a search ended with a small gradient."""
-    curves, facts = results["curves"], results["facts"]
-    tolerance = results["constants"]["NEARLY_CRITICAL"]
-    norms = np.array(curves["gradient_norm"])
-    drawn = (norms <= tolerance) & ~np.array(curves["constant"], dtype=bool)
-    marks = panel.scatter(np.array(curves["loss"])[drawn], np.array(curves["minimal_ratio"])[drawn],
-                          c=norms[drawn].clip(min=tolerance / 100), s=16, marker=MARKERS[0],
-                          cmap=COLOR_MAP, norm=LogNorm(tolerance / 100, tolerance))
-    figure.colorbar(marks, ax=panel, label="norm of the gradient", extend="min", pad=0.02)
-    panel.set(xscale="log", xlabel="plain loss (mean squared error)", ylabel="minimal ratio",
-              title="Almost zero gradient, no L2 term:\n"
-                    f"{facts['varying_ends']} ends, "
-                    f"{describe_correlation(facts['varying_ends_correlation'])}")
+    facts, tolerance = results["facts"], results["constants"]["NEARLY_CRITICAL"]
+    ends = {name: np.array(values) for name, values in results["curves"].items()}
+    near = select(ends, ends["gradient_norm"] <= tolerance)
+    constant = near["constant"].astype(bool)
+    varying = select(near, ~constant)
+    marks = panel.scatter(varying["loss"], varying["minimal_ratio"], s=16, marker=MARKERS[0],
+                          c=varying["gradient_norm"].clip(min=tolerance / 100), cmap=COLOR_MAP,
+                          norm=LogNorm(tolerance / 100, tolerance), edgecolor=GREY, linewidth=0.3)
+    panel.plot(near["loss"][constant], near["minimal_ratio"][constant], **CONSTANT_LOOK)
+    bar = figure.colorbar(marks, ax=panel, label="norm of the gradient", extend="min", pad=0.02)
+    bar.ax.minorticks_off()
+
+    ratios_beside = [row["minimal_ratio"] for row in results["points"]]
+    if ratios_beside:
+        panel.axhspan(min(ratios_beside), 1, color=COLORS[1], alpha=0.12, linewidth=0)
+        panel.text(0.5, (min(ratios_beside) + 1) / 2, "range of the panel on the left", ha="center",
+                   va="center", transform=panel.get_yaxis_transform(), color=COLORS[1])
+    correlation = describe_correlation(facts["varying_ends_correlation"], facts["varying_ends"])
+    panel.set(xscale="log", xlabel="loss (mean squared error)", ylabel="minimal ratio", ylim=(0, 1),
+              title=f"Gradient almost zero, no L2 term:\n{correlation}")
 
 
 def draw_followed(panel, results):
     """How many of the critical points are left while the L2 term falls."""
-    facts, rows = results["facts"], results["followed"]
-    decays = [row["weight_decay"] for row in rows]
-    panel.plot(decays, [row["left"] for row in rows], "-", color=COLORS[1], marker=MARKERS[1],
-               markersize=4.5, label="points that are left")
-    panel.plot(decays, [row["left_constant"] for row in rows], "--", color=GREY, marker=MARKERS[3],
-               markersize=4, label="of these, constant output")
+    rows = results["followed"]
+    panel.plot([row["weight_decay"] for row in rows], [row["left"] for row in rows], "-",
+               color=COLORS[1], marker=MARKERS[1], markersize=5, clip_on=False, zorder=3)
     panel.set(xscale="log", ylim=(0, None), xlabel="strength of the L2 term (weight decay)",
-              ylabel="critical points", title=followed_title(facts))
+              ylabel="points that are left", title=followed_title(results["facts"]))
     panel.invert_xaxis()
 
 
 def followed_title(facts):
     """What became of the critical points."""
     share = facts["share_left"]
-    counts = f"{facts['left']} of {facts['critical']} points are left"
+    counts = f"{facts['left']} of {facts['critical']} could be followed to the end"
     if share["high"] is not None and share["high"] < 0.5:
-        return f"Most cease to exist with less L2:\n{counts}"
-    return f"With less L2,\n{counts}"
+        return f"With less L2, most points are lost:\n{counts}"
+    return f"Points with less L2:\n{counts}"
+
+
+def draw_signs(panel, results):
+    """Positive, zero and negative eigenvalues on the plain loss, by the loss.
+
+    The ends without constant predictors come in LOSS_GROUPS groups of equal size.
+    """
+    ends = {name: np.array(values) for name, values in results["curves"].items()}
+    near = ends["gradient_norm"] <= results["constants"]["NEARLY_CRITICAL"]
+    varying = select(ends, near & ~ends["constant"].astype(bool))
+    groups = np.array_split(varying["loss"].argsort(), LOSS_GROUPS)
+    groups = [group for group in groups if len(group) > 0]
+    shares = {"positive": "minimal_ratio", "zero": "zero_ratio", "negative": "negative_ratio"}
+    bottom = np.zeros(len(groups))
+    for sign, ratio in shares.items():
+        heights = np.array([varying[ratio][group].mean() for group in groups])
+        panel.bar(range(len(groups)), heights, bottom=bottom, width=0.85, color=SIGN_COLORS[sign])
+        if groups:
+            panel.text(len(groups) - 0.5, bottom[-1] + heights[-1] / 2, sign, va="center")
+        bottom = bottom + heights
+    labels = [f"{np.median(varying['loss'][group]):.1g}" for group in groups]
+    panel.set(xticks=range(len(groups)), xticklabels=labels, ylim=(0, 1),
+              xlabel=f"loss: median of each of {len(groups)} groups of points",
+              ylabel="mean fraction of the eigenvalues", title=signs_title(results["facts"]))
+    panel.grid(visible=False)
+
+
+def signs_title(facts):
+    """How many eigenvalues are neither positive nor negative without the L2 term."""
+    if facts["varying_ends_zero"] is None:
+        return "Gradient almost zero, no L2 term"
+    return ("Gradient almost zero, no L2 term:\n"
+            f"{format_number(100 * facts['varying_ends_zero'], '.0f')} % of eigenvalues count "
+            "as zero")
+
+
+def draw_above_decay(panel, results):
+    """The ratio at the critical points by the plain loss's Hessian."""
+    facts = results["facts"]
+    draw_points(panel, [row for row in results["points"] if not row["constant"]],
+                "plain_minimal_ratio")
+    correlation = describe_correlation(facts["above_decay_correlation"], facts["varying_critical"])
+    panel.set(title=f"Gradient zero, what L2 adds taken off:\n{correlation}", ylim=(0, 1),
+              xlabel="loss, L2 term included",
+              ylabel=f"eigenvalues above weight decay ÷ {facts['parameters']}")
+
+
+def draw_choices(panel, results):
+    """The correlations with and without what could carry them."""
+    tolerance = results["constants"]["NEARLY_CRITICAL"]
+    critical, ends = results["correlations"], results["tolerances"]
+    rows = [find_row(critical, points="varying", hessian="regularized"),
+            find_row(critical, points="distinct", hessian="regularized"),
+            find_row(critical, points="varying", hessian="plain"),
+            find_row(ends, points="varying", tolerance=tolerance),
+            find_row(ends, points="distinct", tolerance=tolerance)]
+    names = ["L2 term", "L2 term, also\nconstant output", "L2 term, what it\nadds taken off",
+             "no L2 term", "no L2 term, also\nconstant output"]
+    labels = [f"{name} ({row['count']} points)" for name, row in zip(names, rows)]
+    draw_correlations(panel, rows, labels, looks=[1, 1, 1, 0, 0])
+    panel.set(title=choices_title(rows))
+
+
+def choices_title(rows):
+    """Whether the correlation is negative with every choice of points and of eigenvalues."""
+    if all_below_zero(rows):
+        return "Other points, other eigenvalues:\nrank correlation still negative"
+    return "Other points, other eigenvalues:\nrank correlation not always clearly negative"
 
 
 def draw_tolerances(panel, results):
     """The correlation against how small a gradient has to be, without constant predictors."""
     rows = [row for row in results["tolerances"] if row["points"] == "varying"]
-    places = np.arange(len(rows))[::-1]
-    draw_ranges(panel, rows, places, ("spearman", "spearman_low", "spearman_high"), COLORS[0],
-                MARKERS[0])
-    labels = []
-    for place, row in zip(places, rows):
-        labels.append(f"≤ {row['tolerance']:.0e} ({row['count']})")
-        if row["spearman"] is None:
-            panel.text(-0.5, place, "too few", ha="center", va="center", color=GREY)
-    panel.axvline(0, color=GREY, linewidth=1)
-    panel.set(xlim=(-1.05, 0.3), ylim=(-0.6, len(rows) - 0.4), yticks=places, yticklabels=labels,
-              ylabel="‖∇L‖ (ends that are left)", xlabel="rank correlation of ratio and loss",
-              title=tolerances_title(rows))
+    labels = [f"{power_of_ten(row['tolerance'])} ({row['count']} points)" for row in rows]
+    draw_correlations(panel, rows, labels, [0] * len(rows))
+    panel.set(ylabel="largest norm of the gradient", title=tolerances_title(rows))
 
 
 def tolerances_title(rows):
     """Whether the correlation is negative at all tolerances that leave enough ends."""
-    measured = [as_interval(row, "spearman") for row in rows if row["spearman"] is not None]
-    if measured and all(is_below_zero(correlation) for correlation in measured):
-        return "No L2 term: negative at every limit\nthat leaves enough ends"
-    return "No L2 term: not clearly negative\nat every limit"
+    if all_below_zero(rows):
+        return "No L2 term, stricter limits\non the gradient: still negative"
+    return "No L2 term, stricter limits\non the gradient: not always clearly negative"
+
+
+def draw_correlations(panel, rows, labels, looks):
+    """Rank correlations with their intervals, one above the other; looks are places in COLORS."""
+    places = np.arange(len(rows))[::-1]
+    for place, row, look in zip(places, rows, looks):
+        draw_ranges(panel, [row], [place], ("spearman", "spearman_low", "spearman_high"),
+                    COLORS[look], MARKERS[look])
+        if row["spearman"] is None:
+            panel.text(-0.5, place, "too few", ha="center", va="center", color=GREY)
+    panel.axvline(0, color=GREY, linewidth=1)
+    panel.set(xlim=(-1.05, 0.3), ylim=(-0.6, len(rows) - 0.4), yticks=places, yticklabels=labels,
+              xlabel="rank correlation of minimal ratio and loss")
+
+
+def power_of_ten(value):
+    """A number as 3 × 10⁻⁵ for a label, its first digit alone."""
+    digit, exponent = f"{value:.0e}".split("e")
+    power = f"$10^{{{int(exponent)}}}$"
+    return power if digit == "1" else f"{digit} × {power}"
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts)

@@ -10,13 +10,22 @@ surface (Li et al. 2018, arXiv:1712.09913).
     python hw1_2_pca.py --quick      # a tour in seconds
 """
 
+from itertools import combinations
+
 from common.command_line import Flag, main, positive_integer, positive_number
 from common.data import first_images, load_dataset
 from common.evaluation import evaluate
 from common.models import cnn
 from common.parameters import one_layer, parameter_vectors, unflatten
 from common.pieces import Piece, groups_of_runs, join_runs, run_pieces
-from common.plotting import find_row, new_figure
+from common.plotting import (
+    COLORS,
+    GREY,
+    find_row,
+    legend_below,
+    new_figure,
+    new_mosaic,
+)
 from common.progress import advance
 from common.statistics import mean_ci95, p_value_of_mean, range_columns
 from common.training import (
@@ -379,7 +388,8 @@ def run(settings):
     surface["loss"] = measure_surface(surface_networks, data, settings)
     end_loss = measure_losses(data, paths[:1, -1].float(), settings).item()
     return {
-        "constants": {"RECORD_EVERY": RECORD_EVERY, "WALK_SETS": WALK_SETS},
+        "constants": {"BLOCKS": BLOCKS, "KERNEL": KERNEL, "HIDDEN_WIDTHS": HIDDEN_WIDTHS,
+                      "RECORD_EVERY": RECORD_EVERY, "WALK_SETS": WALK_SETS},
         "table": summarize_views(paths, layer_paths, fractions, walk_fractions),
         "own_paths": summarize_own_paths(fractions["own-path"], walk_fractions["own-path"]),
         "trainings": summarize_trainings(paths, history),
@@ -399,8 +409,11 @@ def collect_facts(results):
     """What figure and report say of the results.
 
     "in_plane" is the fraction of variance in the plane of components 1 and 2; those of walks have
-    the central 95 % of the sets beside their mean. Distances are Euclidean, between all weights;
-    those of starts are the lowest of all pairs, those that runs moved the highest of all runs.
+    the central 95 % of the sets beside their mean. "training" is by itself, a mean over the runs;
+    "all_trainings" are in one plane, with all weights, and "unrelated_starts" are what that plane
+    would hold if runs differed by random starts alone. Distances are Euclidean, between all
+    weights; those of starts are the lowest of all pairs, as it is and as that plane shows it, those
+    that runs moved the highest of all runs.
     """
     views = {row["view"]: row for row in results["table"]}
     trainings = {row["quantity"]: row for row in results["trainings"]}
@@ -408,6 +421,7 @@ def collect_facts(results):
     in_plane = own_path["explained_variance_sum"]
     walk_in_plane = own_path["walk_explained_variance_sum_mean"]
     start_distances = trainings.get("start-to-start distance")  # None for a single run
+    all_trainings = views["whole-model"]
     return {
         "training_in_plane": in_plane,
         "walk_in_plane": {"value": walk_in_plane,
@@ -416,7 +430,11 @@ def collect_facts(results):
         "alike": walk_in_plane > ALIKE * in_plane,
         **compare_own_paths(results["own_paths"]),
         "equal_steps_in_plane": fraction_of_equal_steps(own_path["checkpoints"]),
+        "all_trainings_in_plane": all_trainings["explained_variance_sum"],
+        "unrelated_starts_in_plane": fraction_of_unrelated_starts(all_trainings["runs"]),
         "lowest_start_distance": start_distances and start_distances["value_lowest"],
+        "lowest_start_distance_in_plane": lowest_start_distance(
+            results["curves"]["paths"]["whole-model"]),
         "highest_moved_distance": trainings["start-to-end distance"]["value_highest"],
         "surface_lowest_beyond_end": results["surface"][0]["lowest_beyond_end"],
     }
@@ -437,6 +455,23 @@ def compare_own_paths(rows):
     return {"excess": {"value": mean, "ci95": half_width}, "excess_p_value": p_value}
 
 
+def fraction_of_unrelated_starts(runs):
+    """The fraction of variance in the plane of two components of random starts alone.
+
+    It is 2 / (R − 1), see fraction_of_orthogonal_starts, and all of it for two runs, which lie on a
+    line. None for a single run.
+    """
+    in_each_component = fraction_of_orthogonal_starts(runs)
+    return None if in_each_component is None else min(1, 2 * in_each_component)
+
+
+def lowest_start_distance(paths):
+    """The lowest distance of two starts of paths (R, checkpoints, 2); None for a single run."""
+    starts = np.array(paths)[:, 0]
+    distances = [np.linalg.norm(first - second) for first, second in combinations(starts, 2)]
+    return min(distances, default=None)
+
+
 def fraction_of_equal_steps(checkpoints):
     """The fraction of variance in the plane of a random walk with steps of one length.
 
@@ -451,20 +486,38 @@ def fraction_of_equal_steps(checkpoints):
 # --- drawing ---
 
 COLOR_MAP = "viridis"  # of losses
+TRAINING_COLOR, WALK_COLOR = COLORS[0], GREY
+# Views by their names in the table, from top to bottom.
+VIEW_LABELS = {"own-path": "each run by itself", "whole-model": "all runs, all weights",
+               "one-layer": "all runs, one layer"}
 
 
 def plot(results):
-    """One training beside a random walk, the surface of its plane, and all trainings together."""
-    figure, panels = new_figure(figure_title(results["facts"]), results, 2, 2, height=3.4,
-                                width_ratios=[1.15, 1], height_ratios=[1.2, 1])
+    """One training and one random walk, each in its own plane, and all trainings in one plane."""
+    figure, panels = new_figure(figure_title(results["facts"]), results, 1, 2, height=3.5,
+                                width_ratios=[1.3, 1])
+    own_panel, all_panel = panels[0]
+    draw_own_planes(own_panel, results)
+    draw_all_trainings(all_panel, results)
+    legend_below(figure, own_panel)
+    return figure
+
+
+def plot_details(results):
+    """The loss on the plane of one training, one layer of all, and the variance in each plane."""
+    layout = [["surface"] * 3 + ["layer"] * 2, ["variances"] * 5]
+    figure, panels = new_mosaic(details_title(results["facts"]), results, layout, height=4.8,
+                                height_ratios=[2, 1])
     scale = loss_scale(results)
-    draw_own_planes(panels[0, 0], results, scale)
-    contours = draw_surface(panels[0, 1], results, scale)
-    draw_view(panels[1, 0], results, "whole-model", "All weights", scale)
-    draw_view(panels[1, 1], results, "one-layer", "One layer", scale)
+    contours = draw_surface(panels["surface"], results, scale)
+    draw_one_layer(panels["layer"], results, scale)
+    draw_variances(panels["variances"], results)
     ticks = LogLocator().tick_values(scale.vmin, scale.vmax)
-    figure.colorbar(contours, ax=panels, ticks=ticks[(ticks >= scale.vmin) & (ticks <= scale.vmax)],
-                    format="%g", label="training loss (nats)", aspect=50)
+    figure.colorbar(contours, ax=[panels["surface"], panels["layer"]], format="%g",
+                    ticks=ticks[(ticks >= scale.vmin) & (ticks <= scale.vmax)],
+                    label="training loss (nats)")
+    legend_below(figure, panels["surface"], panels["variances"])
+    figure.get_layout_engine().set(wspace=0.06)  # as much of a panel's width between neighbours
     return figure
 
 
@@ -478,69 +531,85 @@ def figure_title(facts):
             f"the walk's {walk:.0%}")
 
 
-def loss_scale(results):
-    """Logarithmic colours for all losses of the figure, from the lowest above zero."""
-    losses = np.concatenate([np.ravel(results["curves"]["loss"]),
-                             np.ravel(results["curves"]["surface"]["loss"])])
-    return LogNorm(losses[losses > 0].min(), losses.max())
+def details_title(facts):
+    """Where the loss is lowest on the plane of a training."""
+    if facts["surface_lowest_beyond_end"]:
+        return "On the plane of a training, the loss is lowest beyond the path's end"
+    return "On the plane of a training, the loss is not lowest beyond the path's end"
 
 
-def draw_view(panel, results, view, name, scale):
-    """The paths of all trainings in one view, and whether random walks vary as much in a plane."""
-    row = find_row(results["table"], view=view)
-    draw_paths(panel, results["curves"]["paths"][view], results["curves"]["loss"], scale, size=11)
-    in_plane, of_walks = row["explained_variance_sum"], row["walk_explained_variance_sum_mean"]
-    panel.set_title(f"{name}, {row['runs']} trainings: a plane shows\n{in_plane:.0%} of the "
-                    f"variance, for random walks {of_walks:.0%}")
-    label_components(panel, row)
+# --- drawing: paths are (checkpoints, 2) ---
 
 
-def label_components(panel, row):
-    """The axes of a plane and the fractions of variance along them."""
-    panel.set(xlabel=f"component 1: {row['explained_variance_1']:.0%} of the variance",
-              ylabel=f"component 2: {row['explained_variance_2']:.0%}")
+def draw_path(panel, path, line_color, point_colors, linestyle="-", size=24):
+    """A path with a square at its start, and points elsewhere, in front of it.
+
+    point_colors has one for each checkpoint. size is that of the points in square points.
+    """
+    x, y = np.array(path).T
+    style = {"edgecolors": line_color, "linewidths": size / 30}  # thin around small points
+    panel.plot(x, y, linestyle, color=line_color, linewidth=0.9, zorder=2)
+    panel.scatter(x[:1], y[:1], marker="s", c=point_colors[:1], s=2 * size, zorder=1.5, **style)
+    panel.scatter(x[1:], y[1:], marker="o", c=point_colors[1:], s=size, zorder=3, **style)
 
 
-def draw_own_planes(panel, results, scale):
+def draw_own_planes(panel, results):
     """One training's path in its own plane, and one of its random walks in the walk's own plane."""
     row = find_row(results["own_paths"], run=0)
     path = np.array(results["curves"]["surface"]["path"])
     walk = np.array(results["curves"]["walk"])
     walk = walk * np.sign(path[0] * walk[0])  # a component's sign is free: both start on one side
-    draw_paths(panel, [walk], linestyle=":")
-    draw_paths(panel, [path], results["curves"]["loss"][:1], scale)
-    of_walks = row["walk_explained_variance_sum_mean"]
-    label_point(panel, walk[0], f"random walk:\n{of_walks:.0%} in its plane", (0.3, 0.16))
-    label_point(panel, path[1], f"training:\n{row['explained_variance_sum']:.0%} in its plane",
-                (0.66, 0.75))
-    panel.set(title="One training and one random walk with steps of\nthe same lengths, each in its "
-                    "own plane (squares: starts)",
-              xlabel="component 1", ylabel="component 2")
+    draw_path(panel, walk, WALK_COLOR, ["white"] * len(walk), ":")
+    draw_path(panel, path, TRAINING_COLOR, [TRAINING_COLOR] * len(path))
+    panel.annotate(f"random walk:\n{row['walk_explained_variance_sum_mean']:.0%} in its plane",
+                   walk[1], xytext=(-20, 8), textcoords="offset points", ha="center", va="bottom",
+                   color="#555555", fontweight="bold")
+    panel.annotate(f"training:\n{row['explained_variance_sum']:.0%} in its plane",
+                   path[1], xytext=(8, 2), textcoords="offset points", ha="left", va="bottom",
+                   color=TRAINING_COLOR, fontweight="bold")
+    panel.plot([], [], "o-", color=TRAINING_COLOR, label="training")
+    panel.plot([], [], "o:", color=WALK_COLOR, markerfacecolor="white", label="random walk")
+    panel.plot([], [], "s", color=GREY, markerfacecolor="white", label="start")
+    panel.set_aspect("equal", adjustable="datalim")
+    panel.set(title="One training, and a random walk with steps\nof the same lengths, each in its "
+                    "own plane",
+              xlabel=f"component 1 ({row['explained_variance_1']:.0%} of the training's variance, "
+                     f"{row['walk_explained_variance_1_mean']:.0%} of the walk's)",
+              ylabel=f"component 2 ({row['explained_variance_2']:.0%} and "
+                     f"{row['walk_explained_variance_2_mean']:.0%})")
 
 
-def label_point(panel, point, text, place):
-    """Writes a text at a place of the panel, with a thin line to a point (2,)."""
-    panel.annotate(text, point, xytext=place, textcoords="axes fraction", fontweight="bold",
-                   arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 6})
+def draw_all_trainings(panel, results):
+    """The paths of all trainings in one plane, with all weights."""
+    for path in results["curves"]["paths"]["whole-model"]:
+        draw_path(panel, path, TRAINING_COLOR, [TRAINING_COLOR] * len(path), size=8)
+    panel.set_aspect("equal", adjustable="datalim")
+    panel.locator_params(nbins=6, steps=[1, 2, 5, 10])
+    panel.set_title(all_trainings_title(results["facts"]))
+    label_components(panel, find_row(results["table"], view="whole-model"))
 
 
-def draw_paths(panel, paths, losses=None, scale=None, linestyle="-", size=24):
-    """Paths (R, checkpoints, 2), with a square at the start and points elsewhere.
+def all_trainings_title(facts):
+    """Whether the paths are short beside their distances, and how much of these a plane hides."""
+    in_space, in_plane = facts["lowest_start_distance"], facts["lowest_start_distance_in_plane"]
+    if in_space is None:
+        return "The only training"
+    far_apart = in_space > 2 * facts["highest_moved_distance"]
+    return (f"All trainings in one plane{': short paths, far apart' if far_apart else ''}.\n"
+            f"Starts that look {in_plane:.1f} apart are at least {in_space:.0f} apart")
 
-    The marks have the colours of their losses (R, checkpoints) on the scale, or are white. size is
-    theirs in square points.
-    """
-    style = {"s": size, "edgecolors": "black", "linewidths": 0.5}
-    for run_index, path in enumerate(np.array(paths)):
-        x, y = path.T
-        if losses is None:
-            colors = np.full(len(path), "white")
-        else:
-            shown_losses = np.clip(losses[run_index], scale.vmin, scale.vmax)
-            colors = matplotlib.colormaps[COLOR_MAP](scale(shown_losses))
-        panel.plot(x, y, linestyle, color="black", linewidth=0.8, zorder=1)
-        panel.scatter(x[1:], y[1:], marker="o", c=colors[1:], **style)
-        panel.scatter(x[:1], y[:1], marker="s", c=colors[:1], **style)
+
+def label_components(panel, row):
+    """The axes of a plane and the fractions of variance along them."""
+    panel.set(xlabel=f"component 1 ({row['explained_variance_1']:.0%} of the variance)",
+              ylabel=f"component 2 ({row['explained_variance_2']:.0%})")
+
+
+def loss_scale(results):
+    """Logarithmic colours for all losses of the details, from the lowest above zero."""
+    losses = np.concatenate([np.ravel(results["curves"]["loss"]),
+                             np.ravel(results["curves"]["surface"]["loss"])])
+    return LogNorm(losses[losses > 0].min(), losses.max())
 
 
 def draw_surface(panel, results, scale):
@@ -550,13 +619,59 @@ def draw_surface(panel, results, scale):
     losses = np.clip(surface["loss"], scale.vmin, scale.vmax)
     contours = panel.contourf(surface["x"], surface["y"], losses, levels, norm=scale,
                               cmap=COLOR_MAP)
-    draw_paths(panel, [surface["path"]])
-    where = "beyond" if row["lowest_beyond_end"] else "not beyond"
-    panel.set(title=f"Loss on the training's plane: lowest {where}\n"
-                    "the path's end (earlier points: projections)")
+    draw_path(panel, surface["path"], "black", ["white"] * len(surface["path"]))
+    panel.plot([], [], "s", color="black", markerfacecolor="white", label="start of a training")
+    panel.set_aspect("equal")
+    panel.set_title("The plane through the end of one training,\nand the projection of its path")
     label_components(panel, row)
     return contours
 
 
+def draw_one_layer(panel, results, scale):
+    """The paths of all trainings in one plane, with the weights of one layer, coloured by loss."""
+    paths, losses = results["curves"]["paths"]["one-layer"], results["curves"]["loss"]
+    for path, path_losses in zip(paths, losses):
+        shown_losses = np.clip(path_losses, scale.vmin, scale.vmax)
+        draw_path(panel, path, "black", matplotlib.colormaps[COLOR_MAP](scale(shown_losses)),
+                  size=6)
+    panel.set_aspect("equal", adjustable="datalim")
+    panel.locator_params(nbins=6, steps=[1, 2, 5, 10])
+    panel.set_title("One layer of all trainings")
+    label_components(panel, find_row(results["table"], view="one-layer"))
+
+
+def draw_variances(panel, results):
+    """How much of the variance a plane holds: of trainings, of random walks, of starts alone."""
+    for place, view in enumerate(VIEW_LABELS):
+        row = find_row(results["table"], view=view)
+        panel.plot(100 * row["explained_variance_sum"], place - 0.15, "o", color=TRAINING_COLOR,
+                   clip_on=False)
+        panel.hlines(place + 0.15, 100 * row["walk_explained_variance_sum_low"],
+                     100 * row["walk_explained_variance_sum_high"], color=WALK_COLOR)
+        panel.plot(100 * row["walk_explained_variance_sum_mean"], place + 0.15, "o",
+                   color=WALK_COLOR, markerfacecolor="white", clip_on=False)
+        if row["orthogonal_starts"] is not None:
+            of_starts = 100 * fraction_of_unrelated_starts(row["runs"])
+            panel.vlines(of_starts, place - 0.4, place + 0.4, color="black", linewidth=1, zorder=1)
+    panel.plot([], [], "o", color=TRAINING_COLOR, label="trainings")
+    panel.plot([], [], "o-", color=WALK_COLOR, markerfacecolor="white",
+               label="random walks, central 95 %")
+    panel.plot([], [], "|", color="black", markersize=12, label="unrelated starts alone")
+    panel.grid(False, axis="y")
+    panel.tick_params(axis="y", length=0)
+    panel.set(title=variances_title(results["facts"]), xlabel="variance in the plane (%)",
+              xlim=(0, 100), ylim=(len(VIEW_LABELS) - 0.5, -0.5),
+              yticks=range(len(VIEW_LABELS)), yticklabels=VIEW_LABELS.values())
+
+
+def variances_title(facts):
+    """What the plane of all trainings holds, beside that of unrelated starts alone."""
+    if facts["unrelated_starts_in_plane"] is None:
+        return "The variance in a plane"
+    return (f"One plane of all trainings holds {facts['all_trainings_in_plane']:.0%} of the "
+            f"variance; unrelated starts alone give {facts['unrelated_starts_in_plane']:.0%}")
+
+
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

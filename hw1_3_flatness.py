@@ -39,6 +39,8 @@ from common.plotting import (
     MARKERS,
     TEST,
     TRAIN,
+    draw_each_run,
+    draw_final,
     draw_runs,
     find_row,
     legend_below,
@@ -81,6 +83,9 @@ LINE_COST, SOLUTIONS_COST = 60_000, 90_000
 LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 # What is given beside the curvature at the ends of a line, in addition to LINE_MEASURES.
 END_MEASURES = ("weight_norm", "uncertainty")
+# What is stored of every solution by itself; of the others the table has median and range.
+SOLUTION_MEASURES = ("train_loss", "test_loss", "calibrated_test_loss", "temperature",
+                     "test_accuracy", "adaptive_sharpness")
 # The measures that a rescaling is tried on.
 SHARPNESS_MEASURES = ("largest_eigenvalue", "sharpness", "adaptive_sharpness")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)  # powers of two: a float times one of them loses no digit
@@ -116,6 +121,11 @@ def train_model(data, run_numbers, options, settings):
     return {"solutions": parameter_vectors(model).cpu().numpy()}
 
 
+def count_updates(options, settings):
+    """The training steps of a training with the batch size of options."""
+    return count_steps(settings.train_size, settings.epochs, options["batch_size"])
+
+
 def train_all(options_by_training, data, later_cost, settings):
     """Trains all runs with all options {training: options}: {training: solutions (runs + 1, P)}.
 
@@ -123,7 +133,7 @@ def train_all(options_by_training, data, later_cost, settings):
     """
     pieces = {}
     for training, options in options_by_training.items():
-        steps = count_steps(settings.train_size, settings.epochs, options["batch_size"])
+        steps = count_updates(options, settings)
         for runs in groups_of_runs(range(settings.runs + 1), RUNS_TOGETHER):
             pieces[training, runs[0]] = Piece(f"training, {training}, runs {runs}", train_model,
                                               (runs, options, settings), steps,
@@ -287,21 +297,25 @@ def summarize_values(values):
     return columns
 
 
-def summarize_solutions(measured, options_by_training):
+def summarize_solutions(measured, options_by_training, settings):
     """Rows: all measures of the solutions of every training; the sampled unit is the run.
 
-    Returns also {training: {"test_loss": (runs,), "calibrated_test_loss": (runs,)}}, the second
-    None where no temperature could be fitted.
+    Returns also {training: {name: (runs,)}} of SOLUTION_MEASURES, None in the place of what could
+    not be measured, such as the temperature where no image is left to fit it on.
     """
     rows, curves = [], {}
     for training, options in options_by_training.items():
         values = measured["solutions", training]
-        rows.append(options | {"runs": len(values["train_loss"])} | summarize_values(values))
-        calibrated = values["calibrated_test_loss"]
-        curves[training] = {
-            "test_loss": values["test_loss"],
-            "calibrated_test_loss": None if np.isnan(calibrated).any() else calibrated,
-        }
+        rows.append({
+            **options,
+            "updates": count_updates(options, settings),
+            "runs": len(values["train_loss"]),
+            **summarize_values(values),
+        })
+        curves[training] = {}
+        for name in SOLUTION_MEASURES:
+            unknown = np.isnan(values[name]).any()
+            curves[training][name] = None if unknown else values[name]
     return rows, curves
 
 
@@ -342,8 +356,7 @@ def summarize_end(alpha_index, lines, end_measures, options, comparison, setting
     are END_MEASURES {name: (pairs,)} of the solutions there, and options are those of the end's
     training. The sampled unit is the pair, see pair_solutions.
     """
-    columns = {"end": options[comparison]}
-    columns["updates"] = count_steps(settings.train_size, settings.epochs, options["batch_size"])
+    columns = {"end": options[comparison], "updates": count_updates(options, settings)}
     for name in LINE_MEASURES:
         columns[f"{name}_median"] = np.median(lines[name][:, alpha_index])
     for name, values in end_measures.items():
@@ -401,10 +414,12 @@ def run(settings):
             measured, comparison, options_by_training[comparison], settings)
         end_rows += ends
         barrier_rows += barriers
-    solution_rows, curves["solutions"] = summarize_solutions(measured, options_by_training)
+    solution_rows, curves["solutions"] = summarize_solutions(measured, options_by_training,
+                                                             settings)
     rescaling_rows, curves["rescaling"] = summarize_rescaled(measured)
     return {
-        "constants": {"ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES, "SCALES": SCALES},
+        "constants": {"WIDTHS": WIDTHS, "ALPHAS": ALPHAS, "BASE": BASE, "CHANGES": CHANGES,
+                      "SCALES": SCALES},
         "table": end_rows,
         "comparisons": barrier_rows,
         "solutions": solution_rows,
@@ -443,19 +458,34 @@ def collect_facts(results):
         }
     facts["minima"] = {}
     for name, row in zip(("base", *changes), results["solutions"]):
-        columns = ("test_loss", "calibrated_test_loss", "temperature", "largest_eigenvalue",
-                   "adaptive_sharpness", "uncertainty")
+        columns = ("train_loss", "test_loss", "calibrated_test_loss", "temperature",
+                   "test_accuracy", "largest_eigenvalue", "adaptive_sharpness", "uncertainty")
         facts["minima"][name] = {column: range_of(row, column) for column in columns}
+        facts["minima"][name]["updates"] = row["updates"]
+    facts["flattest"] = flattest_training(facts["minima"])
     of_solutions = results["curves"]["solutions"]
     facts["excess_of_learning_rate"] = {
         name: excess_of_training(of_solutions, "learning_rate", name)
-        for name in ("test_loss", "calibrated_test_loss")}
+        for name in ("test_loss", "calibrated_test_loss", "test_accuracy")}
     facts["rescaling"] = rescaling_facts(results)
     return facts
 
 
+def flattest_training(minima):
+    """The training whose adaptive sharpness is lower in every run than in any run of the others.
+
+    minima are the facts of that name. None where no training's is.
+    """
+    for name, solution in minima.items():
+        others = [other["adaptive_sharpness"]["low"] for other_name, other in minima.items()
+                  if other_name != name]
+        if solution["adaptive_sharpness"]["high"] < min(others):
+            return name
+    return None
+
+
 def excess_of_training(of_solutions, training, name):
-    """A test loss after a training minus that after the base, with its 95 % interval.
+    """A measure of the solutions of a training minus that of the base, with its 95 % interval.
 
     of_solutions are {training: {name: (runs,) or None}}. The unit is the run: run k of both starts
     from the same weights, so that the difference is taken in each run.
@@ -472,15 +502,18 @@ def rescaling_facts(results):
 
     One scale says it: the first two could be made as large as one likes. "eigenvalue_factor" is the
     median of the factors by which the solutions' eigenvalues grow, "largest_change_of" the largest
-    relative change of a solution's adaptive sharpness at any scale.
+    relative change of a solution's adaptive sharpness at any scale. Sharpness can fall too:
+    "lowest_sharpness_factor" is the lowest median at any scale, relative to scale 1, and
+    "lowest_sharpness_scale" that scale.
     """
     scales = results["constants"]["SCALES"]
     smallest = find_row(results["rescaling"], scale=min(scales))
     as_trained = find_row(results["rescaling"], scale=1)
     relative = {}  # to what each solution has at scale 1: {measure: (scales, runs)}
-    for measure in ("largest_eigenvalue", "adaptive_sharpness"):
-        by_scale = np.array(results["curves"]["rescaling"][measure])
+    for measure, of_scales in results["curves"]["rescaling"].items():
+        by_scale = np.array(of_scales)
         relative[measure] = by_scale / by_scale[scales.index(1)]
+    sharpness_factors = np.median(relative["sharpness"], axis=1)  # (scales,)
     return {
         "divided_by": 1 / smallest["scale"],
         "eigenvalue_before": as_trained["largest_eigenvalue_median"],
@@ -488,6 +521,8 @@ def rescaling_facts(results):
         "eigenvalue_factor": np.median(relative["largest_eigenvalue"][scales.index(min(scales))]),
         "sharpness_before": as_trained["sharpness_median"],
         "sharpness_after": smallest["sharpness_median"],
+        "lowest_sharpness_factor": sharpness_factors.min(),
+        "lowest_sharpness_scale": scales[sharpness_factors.argmin()],
         "adaptive_sharpness": as_trained["adaptive_sharpness_median"],
         "largest_change_of_adaptive_sharpness": abs(relative["adaptive_sharpness"] - 1).max(),
         "largest_output_change": smallest["largest_output_change"],
@@ -531,42 +566,38 @@ NO_BARRIER = 0.1
 # A sharpness counts as unchanged below this relative change: rounding in float64 is far smaller,
 # what a scale changes far larger.
 NO_CHANGE = 1e-6
-
-
+START_LABELS = {"same": "same start", "different": "different starts"}
 MEASURE_LABELS = {"largest_eigenvalue": "largest eigenvalue", "sharpness": "ε-sharpness",
                   "adaptive_sharpness": "adaptive sharpness"}
+OPTION_LABELS = {"batch_size": "batch", "learning_rate": "rate"}
 
 
 def plot(results):
-    """Loss above accuracy along the lines; on the right, the rescaling and the temperature."""
+    """Loss along the lines; below, the rescaling, and test loss against sharpness."""
     facts, comparisons = results["facts"], list(results["constants"]["CHANGES"])
-    figure, panels = new_figure(figure_title(facts, comparisons), results, 2, 3, height=3.1,
-                                unit="pair", height_ratios=(1.5, 1))
-    for column, comparison in enumerate(comparisons):
-        loss_panel, accuracy_panel = panels[:, column]
-        draw_losses(loss_panel, results, comparison)
-        draw_accuracies(accuracy_panel, results, comparison)
-        base_end, changed_end = facts[comparison]["base_end"], facts[comparison]["changed_end"]
-        name = comparison.replace("_", " ")
-        accuracy_panel.set(xlabel=f"α: {name} {base_end:,} at 0, {changed_end:,} at 1")
-        loss_panel.set(ylim=(0, 1.15 * highest_between_ends(results)))
-    panels[0, 0].set(ylabel="cross-entropy (nats)")
-    panels[1, 0].set(ylabel="accuracy (%)")
-    draw_rescaling(panels[0, 2], results)
-    draw_temperature(panels[1, 2], results)
-    legend_below(figure, panels[0, 0], train_test=True)
+    figure, panels = new_figure(figure_title(facts, comparisons), results, 2, 2, height=3.4,
+                                unit="pair", height_ratios=(1.25, 1))
+    for panel, comparison in zip(panels[0], comparisons):
+        draw_lines(panel, results, comparison, "loss")
+        panel.set(title=loss_title(facts, comparison), ylabel="cross-entropy (nats)",
+                  ylim=(0, 1.3 * highest_between_ends(results)))
+        panel.text(0.5, 0.98, "higher losses\nare cut off", transform=panel.transAxes, ha="center",
+                   va="top", fontsize=8, color="#555555")
+    draw_rescaling(panels[1, 0], results)
+    draw_solutions(panels[1, 1], results)
+    legend_below(figure, panels[0, 0], panels[1, 1], columns=6, train_test=True)
     return figure
 
 
 def figure_title(facts, comparisons):
-    """Between which solutions there is a wall, in words."""
-    in_one_valley = [f"two {name.replace('_', ' ')}s" for name in comparisons
-                     if is_one_valley(facts[name])]
-    if not in_one_valley:
+    """Between which solutions there is a barrier, in words."""
+    without_barrier = [f"two {name.replace('_', ' ')}s" for name in comparisons
+                       if is_one_valley(facts[name])]
+    if not without_barrier:
         return "Barriers from the same start are not far below those from different starts"
-    subject = " and ".join(in_one_valley)
-    return (f"{subject[0].upper()}{subject[1:]}, same start: one valley. "
-            "Different starts: a wall")
+    subject = " and ".join(without_barrier)
+    return (f"{subject[0].upper()}{subject[1:]}, same start: no loss barrier. "
+            "Different starts: a barrier")
 
 
 def is_one_valley(comparison):
@@ -576,11 +607,11 @@ def is_one_valley(comparison):
 
 
 def loss_title(facts, comparison):
-    """The highest barrier from the same start, in words."""
-    name = comparison.replace("_", " ").capitalize()
+    """Whether there is a barrier from the same start, in words."""
+    name = comparison.replace("_", " ")
     if is_one_valley(facts[comparison]):
-        return f"{name}: same start, no wall"
-    return f"{name}: same start, a wall"
+        return f"Two {name}s: no barrier from the same start"
+    return f"Two {name}s: a barrier even from the same start"
 
 
 def highest_between_ends(results):
@@ -595,29 +626,20 @@ def highest_between_ends(results):
     return highest
 
 
-def draw_losses(panel, results, comparison):
-    """Training and test loss along the lines; beyond their ends most leave the panel."""
-    draw_lines(panel, results, comparison, "loss", factor=1)
-    panel.set(title=loss_title(results["facts"], comparison))
-
-
-def draw_accuracies(panel, results, comparison):
-    """Training and test accuracy along the lines, in percent."""
-    draw_lines(panel, results, comparison, "accuracy", factor=100)
-    panel.set(ylim=(0, 102))
-
-
-def draw_lines(panel, results, comparison, measure, factor):
+def draw_lines(panel, results, comparison, measure, factor=1):
     """A measure along all lines, times a factor: training dashed, test solid."""
-    curves = results["curves"]
-    for (initialization, values), color, marker in zip(curves[comparison].items(), COLORS, MARKERS):
-        label = "same start" if initialization == "same" else "different starts"
+    curves, facts = results["curves"], results["facts"][comparison]
+    for (initialization, label), color, marker in zip(START_LABELS.items(), COLORS, MARKERS):
+        values = curves[comparison][initialization]
         for name, style, shown_label in (("train", TRAIN, None), ("test", TEST, label)):
             of_lines = factor * np.array(values[f"{name}_{measure}"])
-            draw_runs(panel, curves["alpha"], of_lines, color, style, shown_label, marker)
+            draw_each_run(panel, curves["alpha"], of_lines, color, style, shown_label, marker)
     for alpha in (0, 1):
         panel.axvline(alpha, color=GREY, linewidth=1)
-    panel.set(xticks=[-1, 0, 1, 2])
+    name = OPTION_LABELS[comparison]
+    panel.set(xlabel="position α on the line", xlim=(-1.05, 2.05))
+    panel.set_xticks([-1, 0, 1, 2], ["−1", f"0\n{name} {facts['base_end']:,}",
+                                     f"1\n{name} {facts['changed_end']:,}", "2"])
 
 
 def draw_rescaling(panel, results):
@@ -627,53 +649,122 @@ def draw_rescaling(panel, results):
     looks = zip(MEASURE_LABELS.items(), COLORS[2:], MARKERS[2:])
     for (measure, label), color, marker in looks:
         by_scale = np.array(results["curves"]["rescaling"][measure])  # (scales, runs)
-        relative = by_scale / by_scale[scales.index(1)]
-        draw_runs(panel, scales, relative.T, color, label=label, marker=marker)
+        relative = (by_scale / by_scale[scales.index(1)]).T
+        draw_runs(panel, scales, relative, color, marker=marker)
+        panel.annotate(label, (scales[-1], np.median(relative[:, -1])), (7, 0), color=color,
+                       textcoords="offset points", va="center")
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
     panel.set(title=rescaling_title(results["facts"]["rescaling"]),
-              xlabel="factor; the next layer is divided by it",
-              ylabel="sharpness relative to factor 1")
+              xlim=(0.7 * scales[0], 40 * scales[-1]),  # with room for the names on the right
+              xlabel="factor (first layer × factor, second layer ÷ factor)",
+              ylabel="sharpness / its value at factor 1")
     panel.set_xticks(scales, [f"1/{1 / scale:g}" if scale < 1 else f"{scale:g}"
                               for scale in scales])
-    panel.legend(loc="upper right")
 
 
 def rescaling_title(facts):
     """Which measures follow the scale of the weights, in words."""
     if (facts["largest_change_of_adaptive_sharpness"] < NO_CHANGE
             and facts["eigenvalue_after"] > 2 * facts["eigenvalue_before"]):
-        return "Same network, rescaled:\nonly adaptive sharpness stays"
+        changes = "rises or falls" if facts["lowest_sharpness_factor"] < 1 else "rises"
+        return f"Same outputs, layers rescaled: sharpness {changes},\nonly adaptive sharpness stays"
     return "Sharpness of a rescaled network"
 
 
-def draw_temperature(panel, results):
-    """The test loss of every training, as it is and after one temperature."""
-    looks = {"test_loss": ("as trained", GREY, "x"),
-             "calibrated_test_loss": ("after one temperature", COLORS[4], MARKERS[4])}
-    of_solutions = results["curves"]["solutions"]
-    for name, (label, color, marker) in looks.items():
-        for place, values in enumerate(of_solutions.values()):
-            if values[name] is not None:
-                panel.plot([place] * len(values[name]), values[name], marker, color=color,
-                           markersize=5, label=label if place == 0 else None)
+def draw_solutions(panel, results):
+    """The test loss of every solution against its adaptive sharpness, before and after temperature.
+    """
+    of_solutions = list(results["curves"]["solutions"].values())
+    # Notes stand above and below the solutions in turn, so that those of neighbours do not meet.
+    from_flat_to_sharp = np.argsort([np.median(values["adaptive_sharpness"])
+                                     for values in of_solutions])
+    for turn, place in enumerate(from_flat_to_sharp):
+        row, values = results["solutions"][place], of_solutions[place]
+        sharpness, as_trained = values["adaptive_sharpness"], values["test_loss"]
+        calibrated = values["calibrated_test_loss"] or []  # none where no image was left to fit on
+        panel.plot(sharpness, as_trained, "o", color="black", markersize=4, label="as trained")
+        if calibrated:
+            panel.vlines(sharpness, calibrated, as_trained, color="black", linewidth=0.8)
+            panel.plot(sharpness, calibrated, "_", color="black", markersize=8,
+                       label="after one temperature")
+        note = (f"batch {row['batch_size']:,}, rate {row['learning_rate']:g},\n"
+                f"training loss {row['train_loss_median']:.2g}")
+        is_above = turn % 2 == 0
+        height = max(as_trained + calibrated) if is_above else min(as_trained + calibrated)
+        panel.annotate(note, (np.median(sharpness), height), (0, 7 if is_above else -7),
+                       textcoords="offset points", ha="center",
+                       va="bottom" if is_above else "top", fontsize=8)
+    panel.set(title=solutions_title(results["facts"]), xlabel="adaptive sharpness (%)",
+              ylabel="test loss (nats)", xscale="log")
+    panel.margins(x=0.3, y=0.25)  # room for the notes
+    panel.xaxis.set_major_formatter("{x:g}")
+
+
+def solutions_title(facts):
+    """Whether the flattest solutions lose more in the test, and how much of that is confidence."""
+    excess = facts["excess_of_learning_rate"]
+    before, after = excess["test_loss"]["value"], excess["calibrated_test_loss"]["value"]
+    if facts["flattest"] != "learning_rate" or before <= 0 or after is None:
+        return "Test loss and sharpness of three solutions"
+    if abs(after) < before / 2:
+        return "The flattest solution's high test loss\nis mostly confidence"
+    return "The flattest solution has a higher test loss,\nalso after a temperature"
+
+
+def plot_details(results):
+    """All losses and accuracies along the lines, and what the three solutions are like."""
+    figure, panels = new_figure("The lines in full, and the solutions at their ends", results, 2, 3,
+                                unit="pair")
+    for column, comparison in enumerate(results["constants"]["CHANGES"]):
+        loss_panel, accuracy_panel = panels[:, column]
+        draw_lines(loss_panel, results, comparison, "loss")
+        draw_lines(accuracy_panel, results, comparison, "accuracy", factor=100)
+        name = comparison.replace("_", " ")
+        loss_panel.set(title=f"Loss between two {name}s", ylabel="cross-entropy (nats)",
+                       yscale="log")
+        accuracy_panel.set(title=f"Accuracy between two {name}s", ylabel="accuracy (%)",
+                           ylim=(0, 102))
+    draw_training_losses(panels[0, 2], results)
+    draw_temperatures(panels[1, 2], results)
+    legend_below(figure, panels[0, 0], train_test=True)
+    return figure
+
+
+def draw_training_losses(panel, results):
+    """Training loss, hollow, and test loss of every solution."""
+    for place, values in enumerate(results["curves"]["solutions"].values()):
+        draw_final(panel, place, values["train_loss"], np.median, "black", "o", TRAIN)
+        draw_final(panel, place, values["test_loss"], np.median, "black", "o")
+    panel.set(title=training_losses_title(results["facts"]["minima"]), yscale="log",
+              ylabel="cross-entropy (nats)")
+    name_solutions(panel, results)
+
+
+def training_losses_title(minima):
+    """How far the solutions' training losses lie apart, in words."""
+    losses = [solution["train_loss"]["value"] for solution in minima.values()]
+    return f"Training losses differ {max(losses) / min(losses):,.0f}-fold"
+
+
+def draw_temperatures(panel, results):
+    """The temperature of every solution for which one could be fitted."""
+    for place, values in enumerate(results["curves"]["solutions"].values()):
+        if values["temperature"] is not None:
+            draw_final(panel, place, values["temperature"], np.median, "black", "o")
+    panel.axhline(1, color=GREY, linewidth=1)
+    panel.set(title="Above 1: over-confident", ylabel="temperature")
+    name_solutions(panel, results)
+
+
+def name_solutions(panel, results):
+    """Batch size and learning rate of every solution below its place on the x axis."""
     labels = []
     for row in results["solutions"]:
         labels.append(f"batch {row['batch_size']:,}\nrate {row['learning_rate']:g}")
-    panel.set(title=temperature_title(results["facts"]["excess_of_learning_rate"]),
-              ylabel="test loss (nats)", xlim=(-0.5, len(labels) - 0.5))
     panel.set_xticks(range(len(labels)), labels)
-    panel.set_ylim(bottom=0)
-    panel.legend(loc="lower right")
-
-
-def temperature_title(excess):
-    """How much of the larger rate's higher test loss was confidence, in words."""
-    before, after = excess["test_loss"]["value"], excess["calibrated_test_loss"]["value"]
-    if after is not None and before > 0 and abs(after) < before / 2:
-        return "After a temperature, most of the\nlarger rate's higher loss is gone"
-    return "Test loss before and after temperature"
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

@@ -31,9 +31,9 @@ from common.plotting import (
     MARKERS,
     TEST,
     TRAIN,
-    draw_each_run,
+    draw_marked_runs,
     find_row,
-    new_mosaic,
+    new_figure,
 )
 from common.progress import advance
 from common.statistics import (
@@ -509,9 +509,8 @@ def collect_facts(results):
     labels, and of those with the most random ones; so do "true_labels_features" and
     "random_labels_features" of the random features. The p-values are Holm's for the two.
     """
-    constants, parameter_counts = results["constants"], results["curves"]["parameters"]
-    fractions = {"true_labels": constants["FRACTIONS"][0],
-                 "random_labels": constants["FRACTIONS"][-1]}
+    parameter_counts = results["curves"]["parameters"]
+    fractions = fractions_of_labels(results)
     p_values = holm([error_change_p_value(results, fraction) for fraction in fractions.values()])
     facts = {
         "networks": len(parameter_counts),
@@ -527,6 +526,12 @@ def collect_facts(results):
                        | {"error_change_p_value": p_value})
         facts[f"{name}_features"] = facts_of_features(results, fraction)
     return facts
+
+
+def fractions_of_labels(results):
+    """The fractions of random labels that facts and figures are about, under their names."""
+    fractions = results["constants"]["FRACTIONS"]
+    return {"true_labels": fractions[0], "random_labels": fractions[-1]}
 
 
 def error_change_p_value(results, fraction):
@@ -547,12 +552,16 @@ def error_change_p_value(results, fraction):
 def facts_of_labels(results, fraction):
     """The facts of the networks that were trained with this fraction of random labels.
 
-    "fitted" is the first network that fits its labels, None where none does.
+    "fitted" is the first network that fits its labels, None where none does. The loss rises from
+    its "valley" to its "peak"; a "late" rise is the one from the lowest value to that of the
+    largest network.
     """
     error = find_row(results["thresholds"], randomized=fraction, measure="test_error")
     loss_peak = find_peak_row(results, fraction, "test_loss")
     error_peak = find_peak_row(results, fraction, "test_error")
-    upturn = find_row(results["upturns"], randomized=fraction, measure="test_loss")
+    loss_upturn = find_row(results["upturns"], randomized=fraction, measure="test_loss")
+    error_upturn = find_row(results["upturns"], randomized=fraction, measure="test_error")
+    lowest_error_place = results["constants"]["WIDTHS"].index(error_upturn["width"])
     return {
         "fitted_width": error["width"],
         "fitted_parameters": error["parameters"],
@@ -560,15 +569,20 @@ def facts_of_labels(results, fraction):
         "error_of_largest": error["at_largest_mean"],
         "error_change": as_mean(error, "change_mean"),
         "error_peak_is_clear": error_peak["beyond_intervals"],
+        "lowest_error": error_upturn["lowest_mean"],
+        "lowest_error_parameters": results["curves"]["parameters"][lowest_error_place],
+        "late_error_rise": as_mean(error_upturn, "rise_mean"),
+        "late_error_rise_is_clear": error_upturn["beyond_interval"],
         "loss_peak_is_clear": loss_peak["beyond_intervals"],
+        "loss_valley_parameters": loss_peak["valley_before_parameters"],
         "loss_peak_width": loss_peak["width"],
         "loss_peak_parameters": loss_peak["parameters"],
         "loss_peak_height": loss_peak["height_mean"],
         "loss_rise": as_mean(loss_peak, "rise_mean"),
         "loss_fall": as_mean(loss_peak, "fall_mean"),
-        "late_loss_rise": as_mean(upturn, "rise_mean"),
-        "late_loss_rise_is_clear": upturn["beyond_interval"],
-        "lowest_loss_width": upturn["width"],
+        "late_loss_rise": as_mean(loss_upturn, "rise_mean"),
+        "late_loss_rise_is_clear": loss_upturn["beyond_interval"],
+        "lowest_loss_width": loss_upturn["width"],
     }
 
 
@@ -622,6 +636,7 @@ def facts_of_features(results, fraction):
         "error_peaks_there_in_all_runs": error_peak["runs_highest_there"] == error_peak["runs"],
         "error_at_peak": as_mean(at_peak, "test_error_mean"),
         "error_of_most": as_mean(most, "test_error_mean"),
+        "error_of_most_minus_networks": compare_largest(results, fraction),
         "error_rise": as_interval(error_peak, "rise"),
         "error_fall": as_interval(error_peak, "fall"),
         "loss_peak_is_clear": loss_peak["beyond_intervals"],
@@ -634,6 +649,17 @@ def facts_of_features(results, fraction):
     }
 
 
+def compare_largest(results, fraction):
+    """Test error of the most random features minus that of the largest network: {"value", "ci95"}.
+
+    The unit is the run: run k of both has the same labels. The images are the same where the
+    networks have no more than MOST_FEATURE_IMAGES.
+    """
+    feature_errors = np.array(results["curves"]["features"]["test_error"][fraction])[:, -1]
+    network_errors = 1 - np.array(results["curves"]["test_accuracy"][fraction])[:, -1]
+    return as_mean(mean_columns({"difference": feature_errors - network_errors}), "difference")
+
+
 def find_peak_row(results, fraction, measure):
     """The stored peak of a measure in means of neighbouring widths."""
     return find_row(results["peaks"], widths_averaged=results["constants"]["SMOOTHED"],
@@ -644,102 +670,78 @@ def find_peak_row(results, fraction, measure):
 
 # Networks with fewer parameters for each number to fit do next to nothing: they would stretch axes.
 SHOWN_FROM = 0.15
-NETWORK_COLOR, FEATURE_COLOR, CALIBRATED_COLOR = COLORS[:3]
-CALIBRATED = "-."  # line style
-PARAMETERS_LABEL = "trained parameters / (training labels × classes)"
+LABEL_LOOKS = {"true_labels": {"color": COLORS[0], "marker": MARKERS[0]},
+               "random_labels": {"color": COLORS[1], "marker": MARKERS[1]}}
+CALIBRATED_LOOK = {"color": COLORS[2], "marker": MARKERS[2]}  # losses after one temperature
+EXPECTED_LOOK = {"color": "black", "linewidth": 1, "linestyle": ":"}  # where a peak is expected
+STAR_LOOK = {"marker": "*", "markersize": 12, "markeredgecolor": "black", "linestyle": ""}
+EVERY_THIRD = slice(0, None, 3)  # network has a mark: the small ones are close together
 
 
 def plot(results):
-    """Error on the left; on the right the losses of the networks above that of the features."""
-    facts = results["facts"]
-    layout = [["error", "random_labels"], ["error", "true_labels"], ["error", "features"]]
-    figure, panels = new_mosaic(figure_title(facts), results, layout, height=6.4,
-                                width_ratios=(1.3, 1), sharex=True)
-    error_panel, feature_panel = panels["error"], panels["features"]
-    curves, features = results["curves"], results["curves"]["features"]
-    for kind, fraction, marker in zip(("true_labels", "random_labels"), curves["test_loss"],
-                                      MARKERS):
-        train_errors = 1 - np.array(curves["train_accuracy"][fraction])
-        test_errors = 1 - np.array(curves["test_accuracy"][fraction])
-        draw_networks(error_panel, results, 100 * train_errors, marker, TRAIN)
-        draw_networks(error_panel, results, 100 * test_errors, marker)
-        draw_features(error_panel, features, 100 * np.array(features["train_error"][fraction]),
-                      marker, TRAIN)
-        draw_features(error_panel, features, 100 * np.array(features["test_error"][fraction]),
-                      marker)
-        loss_panel = panels[kind]
-        draw_networks(loss_panel, results, curves["train_loss"][fraction], marker, TRAIN)
-        draw_networks(loss_panel, results, curves["test_loss"][fraction], marker)
-        if curves["calibrated_test_loss"]:
-            draw_networks(loss_panel, results, curves["calibrated_test_loss"][fraction], marker,
-                          CALIBRATED, CALIBRATED_COLOR)
-        loss_panel.set(title=network_loss_title(facts[kind], fraction), ylim=(0, None),
-                       ylabel="cross-entropy (nats)")
-        draw_features(feature_panel, features, features["test_loss"][fraction], marker)
-    for panel in panels.values():
-        panel.axvline(1, color="black", linewidth=1, linestyle=":")
-        panel.set(xscale="log")
-    for panel in (error_panel, feature_panel):
-        panel.set_xlabel(PARAMETERS_LABEL)
-    mark_fitted(error_panel, results)
-    error_panel.set(title=error_title(facts), ylabel="error (% of images)", ylim=(0, None))
-    feature_panel.set(title=feature_loss_title(facts), ylabel="squared test error", yscale="log")
-    write_legend(figure, curves)
+    """Test errors of networks and of random features; below them the networks' losses."""
+    figure, panels = new_figure(figure_title(results["facts"]), results, 2, 2, height=3.2,
+                                sharex=True)
+    draw_network_errors(panels[0, 0], results)
+    draw_feature_errors(panels[0, 1], results)
+    draw_network_losses(panels[1, 0], results, "random_labels")
+    draw_network_losses(panels[1, 1], results, "true_labels")
+    for panel in panels.flat:
+        panel.axvline(1, **EXPECTED_LOOK)
+        panel.set(xscale="log", ylim=(0, None))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.tick_params(labelbottom=True)
+    for panel in panels[1]:
+        panel.set_xlabel("trained parameters ÷ (training labels × classes)")
+    entries = {"smallest network that fits its labels": STAR_LOOK | {"color": GREY}}
+    if results["curves"]["calibrated_test_loss"]:
+        entries["test loss after one temperature"] = CALIBRATED_LOOK
+    write_legend(figure, results, entries, columns=3)
     return figure
+
+
+def plot_details(results):
+    """Accuracy and loss against the number of parameters; loss and weights of random features."""
+    figure, panels = new_figure("Training and test accuracy and loss by number of parameters",
+                                results, 2, 2, height=3.2)
+    draw_all_networks(panels[0, 0], results, "accuracy", scale=100)
+    draw_all_networks(panels[0, 1], results, "loss")
+    panels[0, 0].set(title="Accuracy of trained networks", ylabel="accuracy (%)")
+    panels[0, 1].set(title="Loss of trained networks", yscale="log",
+                     ylabel="cross-entropy (nats)")
+    draw_all_features(panels[1, 0], results, "test_loss")
+    draw_all_features(panels[1, 1], results, "weight_norm")
+    panels[1, 0].set(title=feature_loss_title(results["facts"]), ylabel="squared test error")
+    panels[1, 1].set(title=weights_title(results["facts"]), ylabel="norm of the output weights")
+    entries = {"as many trained parameters as labels × classes": EXPECTED_LOOK}
+    write_legend(figure, results, entries, columns=5)
+    return figure
+
+
+def percent(fraction):
+    """A fraction in percent with as few digits as it has: 20 %, 99.9 %."""
+    return f"{100 * fraction:g} %"
 
 
 def name_labels(fraction):
     """The training labels of which a fraction is random, in words."""
-    return f"{fraction:.0%} random labels" if fraction > 0 else "true labels"
+    return f"{percent(fraction)} random labels" if fraction > 0 else "true labels"
 
 
 def figure_title(facts):
     """What happens to the test error beyond the first network that fits the random labels too."""
-    random_labels = facts["random_labels"]
+    random_labels, labels = facts["random_labels"], name_labels(facts["most_random"])
     if random_labels["fitted_width"] is None:
-        return f"No network fits its labels where {facts['most_random']:.0%} of them are random"
+        return f"No network fits {labels}"
     if not is_clear(random_labels["error_change"]):
-        return "Beyond the network that fits every label, test error does not clearly change"
-    finding = "keeps falling" if random_labels["error_change"]["value"] < 0 else "rises"
-    return (f"{facts['most_random']:.0%} random labels: test error {finding} beyond the network "
-            f"that fits them, {random_labels['error_when_fitted']:.0%} to "
-            f"{random_labels['error_of_largest']:.0%}")
+        return f"{labels}: test error does not clearly change beyond the network that fits them"
+    less_or_more = "less" if random_labels["error_change"]["value"] < 0 else "more"
+    return f"{labels}: larger networks fit them all and still err {less_or_more} on test images"
 
 
 def is_clear(change):
     """Whether the interval of a stored change leaves out zero."""
     return change["ci95"] is not None and abs(change["value"]) > change["ci95"]
-
-
-def error_title(facts):
-    """Which errors have a peak: those of the random features, and those of the networks."""
-    peaks = facts["random_labels_features"]
-    features = "Random features: no clear peak of the error"
-    if peaks["error_peak_is_clear"]:
-        features = ("Random features: error peaks at parameters / (labels × classes) = "
-                    f"{peaks['error_peak_per_label']:.2g}")
-    peaked = labels_with(facts, "error_peak_is_clear")
-    return f"{features}\nTrained networks: {'a peak with ' + peaked if peaked else 'no clear peak'}"
-
-
-def network_loss_title(facts, fraction):
-    """Whether the networks' test loss has a peak, and whether a temperature removes it.
-
-    facts are those of the networks with this fraction of random labels.
-    """
-    networks = f"Networks, {name_labels(fraction)}"
-    if not facts["loss_peak_is_clear"]:
-        return f"{networks}: test loss, no clear peak"
-    after = "also" if facts["calibrated_peak_is_clear"] else "not"
-    return f"{networks}: test loss peaks,\n{after} after one temperature"
-
-
-def feature_loss_title(facts):
-    """Where the test loss of the random features has its peak."""
-    peaks = facts["random_labels_features"]
-    if not peaks["loss_peak_is_clear"]:
-        return "Random features: squared error has no clear peak"
-    return f"Random features: squared error peaks at {peaks['loss_peak_per_label']:.2g}"
 
 
 def labels_with(facts, name):
@@ -748,51 +750,167 @@ def labels_with(facts, name):
     return " and ".join(name_labels(fraction) for kind, fraction in labels if facts[kind][name])
 
 
-def draw_networks(panel, results, values, marker, style=TEST, color=NETWORK_COLOR):
-    """Values (runs, widths) of every run of the networks against their parameters per label."""
+def draw_networks(panel, results, values, look, style=TEST):
+    """Values (runs, widths) of the networks against their parameters for each number to fit."""
     places = np.array(results["curves"]["parameters"]) / results["facts"]["labels_times_classes"]
     shown = places >= SHOWN_FROM
-    draw_each_run(panel, places[shown], np.array(values)[:, shown], color, style, marker=marker)
+    draw_marked_runs(panel, places[shown], np.array(values)[:, shown], look, style, EVERY_THIRD)
 
 
-def draw_features(panel, features, values, marker, style=TEST):
-    """Values (runs, numbers of features) of every run of the random features."""
-    draw_each_run(panel, features["features_per_label"], values, FEATURE_COLOR, style,
-                  marker=marker)
+def draw_network_errors(panel, results):
+    """Training and test error of the networks, and a star at the smallest ones that fit."""
+    curves, facts = results["curves"], results["facts"]
+    for name, fraction in fractions_of_labels(results).items():
+        look = LABEL_LOOKS[name]
+        for measure, style in (("train_accuracy", TRAIN), ("test_accuracy", TEST)):
+            errors = 100 * (1 - np.array(curves[measure][fraction]))
+            draw_networks(panel, results, errors, look, style)
+    mark_fitted(panel, results)
+    panel.set(title=error_title(facts), ylabel="error (%)")
+
+
+def error_title(facts):
+    """Whether the test error of the networks falls all the way, or has a peak."""
+    peaked = labels_with(facts, "error_peak_is_clear")
+    if peaked:
+        return f"Trained networks: test error\npeaks with {peaked}"
+    change = facts["random_labels"]["error_change"]
+    falls = facts["random_labels"]["fitted_width"] and is_clear(change) and change["value"] < 0
+    if falls and not labels_with(facts, "late_error_rise_is_clear"):
+        return "Trained networks: test error keeps falling"
+    return "Trained networks: training and test error"
 
 
 def mark_fitted(panel, results):
-    """The test errors of the smallest networks that fit their labels, with notes at the sides."""
+    """The test errors of the smallest networks that fit their labels, each with a note."""
     facts, fitted = results["facts"], results["constants"]["FITTED"]
-    for kind, fraction, note_place, side in (("true_labels", 0, 0.02, "left"),
-                                             ("random_labels", facts["most_random"], 0.98,
-                                              "right")):
-        if facts[kind]["fitted_parameters"] is not None:
-            place = facts[kind]["fitted_parameters"] / facts["labels_times_classes"]
-            error = facts[kind]["error_when_fitted"]
-            panel.plot(place, 100 * error, "*", color=NETWORK_COLOR, markeredgecolor="black",
-                       markersize=12, zorder=3)
-            note = (f"{name_labels(fraction)}: smallest\nnetwork that fits {fitted:.1%},\n"
-                    f"test error {error:.0%}")
-            panel.annotate(note, (place, 100 * error), (note_place, 0.55), color=NETWORK_COLOR,
-                           textcoords="axes fraction", ha=side, fontsize=8.5,
-                           arrowprops={"arrowstyle": "-", "color": NETWORK_COLOR})
+    # The notes stand beside the stars, in points: on the side where no line is.
+    notes = {"true_labels": {"xytext": (0, 14), "ha": "center"},
+             "random_labels": {"xytext": (10, 8), "ha": "left"}}
+    for name, note in notes.items():
+        if facts[name]["fitted_parameters"] is not None:
+            place = facts[name]["fitted_parameters"] / facts["labels_times_classes"]
+            error, color = 100 * facts[name]["error_when_fitted"], LABEL_LOOKS[name]["color"]
+            panel.plot(place, error, **STAR_LOOK, color=color, zorder=4)
+            panel.annotate(f"fits\n{percent(fitted)}", (place, error), textcoords="offset points",
+                           color=color, fontsize=8.5, **note)
 
 
-def write_legend(figure, curves):
-    """One legend for the figure: colours are models, marks are labels."""
-    entries = {"trained networks": {"color": NETWORK_COLOR},
-               "random features": {"color": FEATURE_COLOR}}
+def draw_feature_errors(panel, results):
+    """Training and test error of the random features."""
+    features = results["curves"]["features"]
+    for name, fraction in fractions_of_labels(results).items():
+        for measure, style in (("train_error", TRAIN), ("test_error", TEST)):
+            errors = 100 * np.array(features[measure][fraction])
+            draw_marked_runs(panel, features["features_per_label"], errors, LABEL_LOOKS[name],
+                             style)
+    panel.set(title=feature_error_title(results["facts"]), ylabel="error (%)")
+
+
+def feature_error_title(facts):
+    """Where the test error of the random features has its peak."""
+    peaks = facts["random_labels_features"]
+    if not peaks["error_peak_is_clear"]:
+        return "Random features, output weights solved:\nno clear peak of test error"
+    return ("Random features, output weights solved:\n"
+            f"test error peaks at {peaks['error_peak_per_label']:.2g}")
+
+
+def draw_network_losses(panel, results, name):
+    """Training and test loss of the networks with these labels, and test loss after a temperature.
+    """
+    curves, fraction = results["curves"], fractions_of_labels(results)[name]
+    draw_networks(panel, results, curves["train_loss"][fraction], LABEL_LOOKS[name], TRAIN)
+    draw_networks(panel, results, curves["test_loss"][fraction], LABEL_LOOKS[name])
     if curves["calibrated_test_loss"]:
-        entries["networks after one temperature"] = {"color": CALIBRATED_COLOR,
-                                                     "linestyle": CALIBRATED}
-    for fraction, marker in zip(curves["test_loss"], MARKERS):
-        entries[name_labels(fraction)] = {"color": GREY, "marker": marker, "linestyle": ""}
+        draw_networks(panel, results, curves["calibrated_test_loss"][fraction], CALIBRATED_LOOK)
+    panel.set(title=network_loss_title(results["facts"][name], fraction),
+              ylabel="cross-entropy (nats)")
+
+
+def network_loss_title(facts, fraction):
+    """Whether the networks' test loss peaks or rises late, and whether after a temperature too.
+
+    facts are those of the networks with this fraction of random labels.
+    """
+    labels = name_labels(fraction).capitalize()
+    if facts["loss_peak_is_clear"]:
+        after = describe_calibrated(facts["calibrated_peak_is_clear"], facts["loss_rise"],
+                                    facts["calibrated_rise"])
+        return f"{labels}: test loss peaks{after}"
+    if facts["late_loss_rise_is_clear"]:
+        after = describe_calibrated(facts["calibrated_late_rise_is_clear"],
+                                    facts["late_loss_rise"], facts["calibrated_late_rise"])
+        return f"{labels}: test loss rises with the largest networks{after}"
+    return f"{labels}: test loss\nhas no clear peak"
+
+
+def describe_calibrated(is_still_clear, rise, calibrated_rise):
+    """What one temperature does to a rise of the test loss; "" where none was fitted."""
+    if is_still_clear is None:
+        return ""
+    if not is_still_clear:
+        return ";\nafter one temperature it does not"
+    if calibrated_rise["value"] < rise["value"] / 2:
+        return ";\nafter one temperature it does so less"
+    return ";\nafter one temperature it still does"
+
+
+def draw_all_networks(panel, results, measure, scale=1):
+    """A measure of all networks in training and in test, times scale, against their parameters."""
+    curves = results["curves"]
+    for name, fraction in fractions_of_labels(results).items():
+        for kind, style in (("train", TRAIN), ("test", TEST)):
+            values = scale * np.array(curves[f"{kind}_{measure}"][fraction])
+            draw_marked_runs(panel, curves["parameters"], values, LABEL_LOOKS[name], style,
+                             EVERY_THIRD)
+    panel.axvline(results["facts"]["labels_times_classes"], **EXPECTED_LOOK)
+    panel.set(xscale="log", xlabel="parameters")
+    panel.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def draw_all_features(panel, results, measure):
+    """A measure of the random features against their number, on logarithmic axes."""
+    for name, fraction in fractions_of_labels(results).items():
+        rows = [row for row in results["features"] if row["randomized"] == fraction]
+        counts = [row["features"] for row in rows]
+        values = np.array(results["curves"]["features"][measure][fraction])
+        draw_marked_runs(panel, counts, values, LABEL_LOOKS[name])
+    images = counts[-1] / rows[-1]["features_per_label"]
+    panel.axvline(images, **EXPECTED_LOOK)
+    panel.set(xscale="log", yscale="log", xlabel="random features")
+    panel.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def feature_loss_title(facts):
+    """Where the squared error of the random features has its peak."""
+    peaks = facts["random_labels_features"]
+    if not peaks["loss_peak_is_clear"]:
+        return "Random features: squared error has no clear peak"
+    return ("Random features: squared error peaks at\n"
+            f"{peaks['loss_peak_per_label']:.2g} feature for each training image")
+
+
+def weights_title(facts):
+    """How large the weights are where the squared error peaks."""
+    peaks = facts["random_labels_features"]
+    ratio = peaks["weight_norm_at_peak"] / peaks["weight_norm_of_most"]
+    if not peaks["error_peak_is_clear"] or ratio < 2:
+        return "Random features: their output weights"
+    return f"There the weights are {ratio:.0f} times as large\nas with the most features"
+
+
+def write_legend(figure, results, more_entries, columns):
+    """One legend for the figure: the labels, further entries, training and test; name: look."""
+    entries = {name_labels(fraction): LABEL_LOOKS[name]
+               for name, fraction in fractions_of_labels(results).items()}
+    entries |= more_entries
     entries["training"] = {"color": GREY, "linestyle": TRAIN}
     entries["test"] = {"color": GREY, "linestyle": TEST}
     figure.legend([Line2D([], [], **look) for look in entries.values()], entries.keys(),
-                  loc="outside lower center", ncols=4)
+                  loc="outside lower center", ncols=columns)
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

@@ -2,9 +2,10 @@
 
 One architecture is trained on the same images with none, a part or all of the labels drawn at
 random, once and for good, until it predicts 99.9 % of its training labels or time is up.
-The test set keeps its real labels. On training images with a randomized label we also count how
-often the network gives the true label: are patterns learned first? With true and with random labels
-the training is repeated on fewer images: what does memorization cost as the set grows?
+The test set keeps its real labels. On mislabelled training images, those whose label is not the
+true one, we also count how often the network gives the true label: are patterns learned first? With
+true and with random labels the training is repeated on fewer images: what does memorization cost as
+the set grows?
 
     python hw1_3_random_labels.py              # the report's figure
     python hw1_3_random_labels.py --quick      # a tour in seconds
@@ -22,7 +23,7 @@ from common.plotting import (
     MARKERS,
     TEST,
     TRAIN,
-    draw_each_run,
+    draw_marked_runs,
     find_row,
     legend_below,
     new_figure,
@@ -76,6 +77,9 @@ SIZES = (1_000, 3_000, 10_000, 30_000)
 MOMENTUM = 0.9
 FITTED = 0.999  # training accuracy that counts as fitted
 THRESHOLDS = (0.9, 0.95, 0.99, FITTED)  # training accuracies whose times are compared
+# Two fractions take as long to fit where the whole interval of the ratio of their epochs lies
+# between 1 / SAME_TIME and SAME_TIME.
+SAME_TIME = 1.25
 RECORD_RATIO = 1.15  # each measured step is so many times the one before
 # Epochs in which 10,000 labels are fitted at each of FRACTIONS: the line of progress needs them.
 USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}
@@ -103,14 +107,14 @@ def train_model(data, fraction, run_number, train_size, settings):
 
     Labels that are random at one fraction are also random at a larger one, so that runs of equal
     number can be compared in pairs. About one in ten of the labels that were drawn at random is the
-    true one by chance.
+    true one by chance: that image is not mislabelled.
 
     Returns {measure: values (records,)} with the epochs of these records. They need not be whole:
     each is RECORD_RATIO times as late as the one before.
     """
     label_generators = run_generators(settings.seed, [run_number], "labels")
-    images, test_images, labels, is_random = randomized_task(
-        data, train_size, [fraction], label_generators)  # labels, is_random: (1, N)
+    images, test_images, labels, _ = randomized_task(data, train_size, [fraction],
+                                                     label_generators)  # labels: (1, N)
     true_labels = data.train_labels[:train_size]
     model = build_model(images[0].numel(), run_number, settings)
     steps_of_epoch = count_steps(train_size, 1, settings.batch_size)
@@ -119,7 +123,7 @@ def train_model(data, fraction, run_number, train_size, settings):
 
     def save_record(step):  # train calls it before each of the probe_steps
         logits = predict(model, images)  # (1, N, classes)
-        measures = measure_training(logits, labels, true_labels, is_random)
+        measures = measure_training(logits, labels, true_labels)
         test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
         measures["test_loss"], measures["test_accuracy"] = test_loss, test_accuracy
         for name, values in measures.items():
@@ -183,19 +187,20 @@ def align_runs(runs):
     return aligned
 
 
-def measure_training(logits, labels, true_labels, is_random):
+def measure_training(logits, labels, true_labels):
     """Loss and accuracy on the training labels, and accuracy on the true labels: {measure: (R,)}.
 
-    logits are (R, N, classes), labels and is_random (R, N), true_labels (N,). The accuracy on true
-    labels counts only the examples whose label was drawn at random; it is 0 where there are none.
+    logits are (R, N, classes), labels (R, N), true_labels (N,). The accuracy on true labels counts
+    only the mislabelled images, whose label is not the true one; it is 0 where there are none.
     """
     predictions = logits.argmax(2)
-    random_count = is_random.sum(1).clamp(min=1)  # at least 1, to avoid a division by zero
-    predicts_true_label = (predictions == true_labels) & is_random
+    is_mislabelled = labels != true_labels
+    mislabelled_count = is_mislabelled.sum(1).clamp(min=1)  # at least 1: no division by zero
+    is_seen_as_true = is_mislabelled & (predictions == true_labels)
     return {
         "train_loss": cross_entropy(logits, labels),
         "train_accuracy": (predictions == labels).double().mean(1),
-        "true_accuracy": predicts_true_label.sum(1) / random_count,
+        "true_accuracy": is_seen_as_true.sum(1) / mislabelled_count,
     }
 
 
@@ -262,7 +267,7 @@ def summarize_fraction(fraction, measures, parameters, settings):
 def summarize_peaks(fraction, measures):
     """Rows: the peak and the end of two accuracies (Arpit et al. 2017, arXiv:1706.05394).
 
-    The accuracies are those on the test set and on the true labels of randomized examples; measures
+    The accuracies are those on the test set and on the true labels of mislabelled images; measures
     are {name: (runs, records)}. The peak of run k is its value where the mean of the other runs is
     highest: the highest of a run's own noisy values would overstate its peak.
     """
@@ -300,8 +305,9 @@ def run(settings):
         for name, values in measures.items():
             curves.setdefault(name, {})[fraction] = values  # {measure: {fraction: values}}
     return {
-        "constants": {"FRACTIONS": FRACTIONS, "MOMENTUM": MOMENTUM, "FITTED": FITTED,
-                      "THRESHOLDS": THRESHOLDS, "RECORD_RATIO": RECORD_RATIO},
+        "constants": {"SECOND_HIDDEN_WIDTH": SECOND_HIDDEN_WIDTH, "FRACTIONS": FRACTIONS,
+                      "MOMENTUM": MOMENTUM, "FITTED": FITTED, "THRESHOLDS": THRESHOLDS,
+                      "RECORD_RATIO": RECORD_RATIO},
         "table": table,
         "times": compare_times(trained),
         "memorization": peaks,
@@ -338,6 +344,8 @@ def collect_facts(results):
         "true_label_end": as_mean(true_label, "final"),
         "test_accuracy_peak": as_mean(test, "peak"),
         "test_accuracy_end": as_mean(test, "final"),
+        "test_loss_rises": {fraction: rise_of_test_loss(results, fraction)
+                            for fraction in constants["FRACTIONS"]},
         # All labels random against true ones.
         "lowest_threshold": lowest_threshold,
         "smallest_size": smallest_size,
@@ -347,13 +355,58 @@ def collect_facts(results):
         "easier_threshold_ratio": ratio_of_intervals(to_lowest, to_fit),
         "larger_size_ratio": (ratio_of_intervals(to_fit, on_smallest)
                               if smallest_size < full_size else None),
+        **facts_of_fewest_random(results),
     }
 
 
-def slowdown_of(results, train_size, threshold):
-    """The slowdown where all labels are random: {"value", "low", "high"}."""
-    row = find_row(results["times"], train_size=train_size, randomized=1, threshold=threshold)
+def facts_of_fewest_random(results):
+    """How long the fewest random labels take to fit, against true labels and random ones alone."""
+    fraction, fitted = results["constants"]["FRACTIONS"][1], results["constants"]["FITTED"]
+    ratio = compare_epochs_to_fit(results, 1, fraction)
+    within = ratio["low"] is not None and 1 / SAME_TIME < ratio["low"] <= ratio["high"] < SAME_TIME
+    return {
+        "fewest_random": fraction,
+        "slowdown_to_fit_fewest_random": slowdown_of(results, results["settings"]["train_size"],
+                                                     fitted, fraction),
+        "epochs_to_fit_all_to_fewest": ratio,
+        "fitting_takes_as_long": bool(within),
+    }
+
+
+def slowdown_of(results, train_size, threshold, fraction=1):
+    """The slowdown where a fraction of the labels, or all, are random: {"value", "low", "high"}."""
+    row = find_row(results["times"], train_size=train_size, randomized=fraction,
+                   threshold=threshold)
     return as_interval(row, "slowdown")
+
+
+def compare_epochs_to_fit(results, fraction, other_fraction):
+    """The epochs to fit a fraction of random labels, divided by those to fit another one.
+
+    {"value", "low", "high"}, run by run. The unit is the run. All are None where a run does not fit
+    its labels, the ends also for a single run.
+    """
+    curves = results["curves"]
+    epochs = []
+    for one_fraction in (fraction, other_fraction):
+        runs = [{"epoch": curves["epoch"][one_fraction], "train_accuracy": accuracies}
+                for accuracies in curves["train_accuracy"][one_fraction]]
+        epochs.append(epochs_to_reach(runs, results["constants"]["FITTED"]))
+    if None in epochs[0] + epochs[1]:
+        return {"value": None, "low": None, "high": None}
+    return as_interval(ratio_columns("ratio", np.divide(*epochs)), "ratio")
+
+
+def rise_of_test_loss(results, fraction):
+    """How far the test loss rises from its lowest value to the end: {"value", "ci95"}.
+
+    The unit is the run. Run k is lowest where the mean of the other runs is: the lowest of a run's
+    own noisy values would overstate its rise.
+    """
+    losses = np.array(results["curves"]["test_loss"][fraction])  # (runs, records)
+    lowest_records = held_out_argmax(-losses)  # where −losses are highest, losses are lowest
+    lowest = losses[np.arange(len(losses)), lowest_records]
+    return as_mean(mean_columns({"rise": losses[:, -1] - lowest}), "rise")
 
 
 def ratio_of_intervals(first, second):
@@ -383,101 +436,149 @@ def p_value_of_chance(results):
 
 # --- drawing ---
 
+SLOWDOWN_LABEL = "epochs ÷ epochs with true labels"
+ACCURACY_AXIS = {"ylim": (0, 110), "yticks": range(0, 101, 20)}  # in percent, room for a note
+BESIDE = 0.06  # fractions that share a place of an axis are drawn so far beside each other
+
 
 def plot(results):
-    """Accuracy and true labels during training; the cost of random labels, in two ways."""
-    figure, panels = new_figure(describe_finding(results), results, 2, 2, height=3.2,
+    """Accuracy and mislabelled images during training; the cost of random labels, in two ways."""
+    figure, panels = new_figure(figure_title(results), results, 2, 2, height=3.3,
                                 height_ratios=[5, 4])
     draw_accuracy(panels[0, 0], results)
-    draw_true_accuracy(panels[0, 1], results)
+    draw_mislabelled(panels[0, 1], results)
     draw_thresholds(panels[1, 0], results)
     draw_sizes(panels[1, 1], results)
     legend_below(figure, panels[0, 0], columns=6, train_test=True)
     return figure
 
 
-def describe_finding(results):
-    """The title of the figure."""
+def plot_details(results):
+    """Training and test loss of every run against epochs."""
+    figure, panels = new_figure(loss_title(results["facts"]), results, 1, 2, height=3.8)
+    train_panel, test_panel = panels[0]
+    for fraction in results["constants"]["FRACTIONS"]:
+        draw_fraction(train_panel, results, fraction, "train_loss", TRAIN)
+        draw_fraction(test_panel, results, fraction, "test_loss", TEST)
+    train_panel.set(title="Loss on the training labels", ylabel="training loss (nats)")
+    test_panel.set(title="Loss on the test images", ylabel="test loss (nats)")
+    for panel in panels[0]:
+        set_epoch_axis(panel)
+        panel.set_yscale("log", subs=(2, 5))  # few enough ticks to write numbers at all of them
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
+    legend_below(figure, test_panel, columns=6, train_test=True)
+    return figure
+
+
+def loss_title(facts):
+    """Whether the test loss rises in training at every fraction of random labels."""
+    rises = [rise for fraction, rise in facts["test_loss_rises"].items() if fraction > 0]
+    if all(rise["ci95"] is not None and rise["value"] > rise["ci95"] for rise in rises):
+        return "While random labels are memorized, test loss rises"
+    return "Loss on training and test images"
+
+
+def percent(fraction):
+    """A fraction in percent with as few digits as it has: 25 %, 99.9 %."""
+    return f"{100 * fraction:g} %"
+
+
+def look_of_fraction(results, fraction):
+    """Color and marker of a fraction of random labels, the same in all panels."""
+    place = results["constants"]["FRACTIONS"].index(fraction)
+    return {"color": COLORS[place], "marker": MARKERS[place]}
+
+
+def figure_title(results):
+    """Whether all labels are fitted, and in how many times the epochs."""
     facts = results["facts"]
-    slowdown = facts["slowdown_to_fit"]["value"]
     if facts["networks_that_fit"] < facts["networks"]:
         train_size = results["settings"]["train_size"]
         return (f"{facts['networks_that_fit']} of {facts['networks']} networks fit all their "
                 f"{train_size:,} labels")
     title = "Networks fit all labels, even random ones"
-    return title if slowdown is None else f"{title}; those take {slowdown:.0f} times the epochs"
+    slowdown = facts["slowdown_to_fit"]["value"]
+    return title if slowdown is None else f"{title}; those take about {slowdown:.0f} times as long"
 
 
-def measured_epochs(results, fraction):
-    """The epochs at which the networks of a fraction were measured: (records,).
+def draw_fraction(panel, results, fraction, measure, style, scale=1):
+    """A stored measure of every run at a fraction of random labels, times scale, against epochs.
 
-    Without epoch 0, which a logarithmic axis cannot show.
+    Marks stand midway and at the end.
     """
-    return np.array(results["curves"]["epoch"][fraction])[1:]
+    curves, look = results["curves"], look_of_fraction(results, fraction)
+    epochs = np.array(curves["epoch"][fraction])[1:]  # a logarithmic axis cannot show epoch 0
+    values = scale * np.array(curves[measure][fraction])[:, 1:]  # (runs, records)
+    draw_marked_runs(panel, epochs, values, look, style, marked=[len(epochs) // 2, -1])
+    panel.plot([], [], style, **look, label=f"{percent(fraction)} random")  # for the legend
+
+
+def set_epoch_axis(panel):
+    """Epochs on a logarithmic axis, as plain numbers."""
+    panel.set(xscale="log", xlabel="epochs")
+    panel.xaxis.set_major_formatter("{x:g}")
 
 
 def draw_accuracy(panel, results):
     """Training and test accuracy of every run against epochs."""
-    table, curves = results["table"], results["curves"]
-    for row, color, marker in zip(table, COLORS, MARKERS):
-        fraction = row["randomized"]
-        epochs = measured_epochs(results, fraction)
-        train_accuracies = 100 * np.array(curves["train_accuracy"][fraction])[:, 1:]
-        test_accuracies = 100 * np.array(curves["test_accuracy"][fraction])[:, 1:]
-        draw_each_run(panel, epochs, train_accuracies, color, TRAIN, f"{fraction:.0%} random",
-                      marker)
-        draw_each_run(panel, epochs, test_accuracies, color, TEST, marker=marker)
-    final_accuracies = [row["test_accuracy"] for row in table]
+    for fraction in results["constants"]["FRACTIONS"]:
+        draw_fraction(panel, results, fraction, "train_accuracy", TRAIN, scale=100)
+        draw_fraction(panel, results, fraction, "test_accuracy", TEST, scale=100)
+    set_epoch_axis(panel)
+    final_accuracies = [row["test_accuracy"] for row in results["table"]]
     all_fit = results["facts"]["networks_that_fit"] == results["facts"]["networks"]
     first_line = "All labels are learned." if all_fit else "Not all labels are learned."
     falls = final_accuracies == sorted(final_accuracies, reverse=True)
     second_line = ("The more are random, the worse on test images" if falls
                    else "Accuracy on training and test images")
-    panel.set(xscale="log", title=f"{first_line}\n{second_line}", xlabel="epochs",
-              ylabel="accuracy (%)")
-    panel.xaxis.set_major_formatter("{x:g}")
+    panel.set(title=f"{first_line}\n{second_line}", ylabel="accuracy (%)", **ACCURACY_AXIS)
 
 
-def draw_true_accuracy(panel, results):
-    """How often randomized training images get their true label, against epochs."""
-    for row, color, marker in zip(results["table"], COLORS, MARKERS):
-        fraction = row["randomized"]
+def draw_mislabelled(panel, results):
+    """How often mislabelled training images are seen as their true class, against epochs."""
+    for fraction in results["constants"]["FRACTIONS"]:
         if fraction > 0:
-            accuracies = 100 * np.array(results["curves"]["true_accuracy"][fraction])[:, 1:]
-            draw_each_run(panel, measured_epochs(results, fraction), accuracies, color, TRAIN,
-                          marker=marker)
-    facts = results["facts"]
-    peak, end = facts["true_label_peak"]["value"], facts["true_label_end"]["value"]
-    finding = "Patterns come first" if peak > end else "No pattern is seen first"
-    panel.set(xscale="log", xlabel="epochs", ylabel="predicted as their true class (%)",
-              title=f"{finding}: with {facts['partly_random']:.0%} random, up to {peak:.0%}\n"
-                    "of mislabelled images are seen as their true class")
-    panel.xaxis.set_major_formatter("{x:g}")
+            draw_fraction(panel, results, fraction, "true_accuracy", TRAIN, scale=100)
+    set_epoch_axis(panel)
+    panel.text(0.99, 0.99, "0 % random: no image is mislabelled", transform=panel.transAxes,
+               color=look_of_fraction(results, 0)["color"], ha="right", va="top", fontsize=8.5)
+    panel.set(title=mislabelled_title(results["facts"]), ylabel="seen as their true class (%)",
+              **ACCURACY_AXIS)
+
+
+def mislabelled_title(facts):
+    """Whether mislabelled images are at first seen as their true class, more often than guessed."""
+    peak = facts["true_label_peak"]
+    if peak["ci95"] is None or peak["value"] - peak["ci95"] <= facts["chance"]:
+        return "How often mislabelled images\nare seen as their true class"
+    return (f"Patterns come first: with {percent(facts['partly_random'])} random, about "
+            f"{100 * peak['value']:.0f} %\n"
+            "of mislabelled images are first seen as their true class")
 
 
 def draw_thresholds(panel, results):
     """The slowdown by random labels against the training accuracy that is asked for."""
-    thresholds, facts = results["constants"]["THRESHOLDS"], results["facts"]
-    for table_row, color, marker in zip(results["table"], COLORS, MARKERS):
-        fraction = table_row["randomized"]
-        if fraction > 0:
-            rows = [row for row in results["times"] if row["randomized"] == fraction
-                    and row["train_size"] == results["settings"]["train_size"]]
-            draw_slowdowns(panel, range(len(rows)), rows, color, marker)
-    easier = describe_slowdown(facts["slowdown_to_lowest_threshold"], f"{100 * thresholds[0]:g} %")
-    full = describe_slowdown(facts["slowdown_to_fit"], f"{100 * thresholds[-1]:g} %")
-    panel.set(title="The cost depends on what counts as fitted:\n"
-                    f"{easier}, {full} (all random)",
-              ylim=(0, None), xticks=range(len(thresholds)),
-              xticklabels=[f"{100 * value:g} %" for value in thresholds],
-              xlabel="training accuracy reached", ylabel="times the epochs of true labels")
+    thresholds = results["constants"]["THRESHOLDS"]
+    random_fractions = [value for value in results["constants"]["FRACTIONS"] if value > 0]
+    middle = (len(random_fractions) - 1) / 2
+    for number, fraction in enumerate(random_fractions):
+        rows = [row for row in results["times"] if row["randomized"] == fraction
+                and row["train_size"] == results["settings"]["train_size"]]
+        places = np.arange(len(rows)) + BESIDE * (number - middle)
+        draw_slowdowns(panel, places, rows, look_of_fraction(results, fraction))
+    panel.set(title=thresholds_title(results["facts"]), ylim=(0, None),
+              xticks=range(len(thresholds)),
+              xticklabels=[percent(threshold) for threshold in thresholds],
+              xlabel="training accuracy reached", ylabel=SLOWDOWN_LABEL)
 
 
-def describe_slowdown(slowdown, goal):
-    """In a few words how many times the epochs of true labels random ones take to reach a goal."""
-    if slowdown["value"] is None:
-        return f"no ratio for {goal}"  # some run has not reached it
-    return f"{slowdown['value']:.0f} times for {goal}"
+def thresholds_title(facts):
+    """Whether a few random labels take as long to fit as random labels alone."""
+    if not facts["fitting_takes_as_long"]:
+        return "The slowdown by random labels,\nby training accuracy reached"
+    return ("Fitting all labels takes as long\n"
+            f"with {percent(facts['fewest_random'])} random as with 100 %")
 
 
 def draw_sizes(panel, results):
@@ -486,22 +587,22 @@ def draw_sizes(panel, results):
                    and row["threshold"] == results["constants"]["FITTED"]]
     rows = sorted(random_rows, key=lambda row: row["train_size"])
     sizes = [row["train_size"] for row in rows]
-    place = results["constants"]["FRACTIONS"].index(1)
-    draw_slowdowns(panel, sizes, rows, COLORS[place], MARKERS[place])
-    facts = results["facts"]
-    ratio = facts["larger_size_ratio"]
-    grows = ratio is not None and ratio["low"] is not None and ratio["low"] > 1
-    few = describe_slowdown(facts["slowdown_to_fit_smallest_size"], f"{sizes[0]:,} images")
-    many = describe_slowdown(facts["slowdown_to_fit"], f"{sizes[-1]:,} images")
-    finding = "The cost grows with the training set" if grows else "Cost by size of training set"
-    panel.set(xscale="log", ylim=(0, None), xlabel="training images",
-              ylabel="times the epochs of true labels",
-              title=f"{finding}:\n{few}, {many}")
+    draw_slowdowns(panel, sizes, rows, look_of_fraction(results, 1))
+    panel.set(xscale="log", ylim=(0, None), xlabel="training images", ylabel=SLOWDOWN_LABEL,
+              title=sizes_title(results))
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
     panel.minorticks_off()
 
 
-def draw_slowdowns(panel, places, rows, color, marker):
+def sizes_title(results):
+    """Whether the slowdown grows with the number of training images."""
+    ratio = results["facts"]["larger_size_ratio"]
+    grows = ratio is not None and ratio["low"] is not None and ratio["low"] > 1
+    finding = "The slowdown grows with the training set" if grows else "Slowdown and training set"
+    return f"{finding}\n({percent(results['constants']['FITTED'])} reached, all labels random)"
+
+
+def draw_slowdowns(panel, places, rows, look):
     """The slowdowns of rows of compare_times, with their intervals, at places of the x axis."""
     known_places, slowdowns = [], []
     for place, row in zip(places, rows):
@@ -510,9 +611,11 @@ def draw_slowdowns(panel, places, rows, color, marker):
         known_places.append(place)
         slowdowns.append(row["slowdown"])
         if row["slowdown_low"] is not None:
-            panel.vlines(place, row["slowdown_low"], row["slowdown_high"], color=color, linewidth=1)
-    panel.plot(known_places, slowdowns, TRAIN, marker=marker, color=color, markersize=5)
+            panel.vlines(place, row["slowdown_low"], row["slowdown_high"], color=look["color"],
+                         linewidth=1)
+    panel.plot(known_places, slowdowns, TRAIN, **look, markersize=5, markerfacecolor="white")
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

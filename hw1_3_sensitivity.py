@@ -5,7 +5,8 @@ initializations, and measured at two moments of the same training: after an equa
 and at an equal training loss. Large batches take far fewer steps in an epoch, so the first
 comparison mixes under-training with whatever the batch size does by itself; the second does not.
 There every measure is compared with the test error and with the test loss, as it is and after one
-temperature has taken the over-confidence away.
+temperature has taken the over-confidence away. One of the measures, sensitivity, uses the test
+labels; the Jacobian and three measures of sharpness do not.
 
     python hw1_3_sensitivity.py              # the report's figure
     python hw1_3_sensitivity.py --quick      # a tour in seconds
@@ -30,9 +31,11 @@ from common.plotting import (
     MARKERS,
     TEST,
     TRAIN,
-    draw_runs,
+    draw_each_run,
+    draw_ranges,
     find_row,
     legend_below,
+    new_figure,
     new_mosaic,
 )
 from common.statistics import (
@@ -41,6 +44,7 @@ from common.statistics import (
     correlation_within_groups,
     fisher_z,
     holm,
+    is_significant,
     mean_ci95,
     mean_columns,
     p_value_of_mean,
@@ -61,7 +65,7 @@ import torch
 # --- settings ---
 
 FLAGS = {
-    "runs": Flag(positive_integer, 5, quick=3, help="runs of each batch size"),
+    "runs": Flag(positive_integer, 8, quick=3, help="runs of each batch size"),
     "epochs": Flag(positive_integer, 20, quick=5,
                    help="epochs at which the first comparison is made"),
     "target_loss": Flag(positive_number, 0.05, quick=0.3,
@@ -96,6 +100,10 @@ MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "adaptive_shar
             "largest_eigenvalue")
 TARGETS = ("test_loss", "calibrated_test_loss", "test_error")
 SHARPNESS_MEASURES = ("sharpness", "adaptive_sharpness", "largest_eigenvalue")
+# The gradient of the loss by the input contains the error of the output, the probabilities minus
+# the label: on test images it knows the answers that the test loss is about. The others do not.
+MEASURE_GROUPS = {"with_test_labels": ("sensitivity",),
+                  "without_test_labels": ("jacobian", *SHARPNESS_MEASURES)}
 
 
 # --- networks ---
@@ -379,8 +387,8 @@ def run(settings):
     all_curves = measure_all(batch_sizes, data, settings)
     curves = drop_unfinished(all_curves)
     return {
-        "constants": {"BATCH_SIZES": BATCH_SIZES, "LOSS_TOLERANCE": LOSS_TOLERANCE,
-                      "CHECK_EVERY": CHECK_EVERY},
+        "constants": {"WIDTHS": WIDTHS, "BATCH_SIZES": BATCH_SIZES,
+                      "LOSS_TOLERANCE": LOSS_TOLERANCE, "CHECK_EVERY": CHECK_EVERY},
         "table": summarize_batch_sizes(batch_sizes, all_curves),
         "correlations": summarize_correlations(curves),
         "curves": curves,
@@ -393,9 +401,11 @@ def collect_facts(results):
     - "at_equal_loss" has the correlations of each measure with each target, as in
       summarize_correlations: "across" the batch sizes and "within" one batch size.
     - "clear_measures" are those whose correlation across the batch sizes is clearly above zero with
-      all three targets.
+      all three targets, "clear_measures_by_target" those for which it is with one of them.
+    - "with_test_labels" and "without_test_labels" sum up MEASURE_GROUPS, see group_facts.
     - "lead_of_sensitivity" says how far sensitivity lies above each measure of sharpness in it.
-    - "cost_of_largest_batch" is a target at the largest batch size minus that at the smallest.
+    - "cost_of_largest_batch" is a target at the largest batch size minus that at the smallest;
+      "error_cost_after_equal_epochs" is the same of the test error after equal epochs.
 
     Losses are in nats, means over runs; errors are fractions.
     """
@@ -409,31 +419,69 @@ def collect_facts(results):
             at_equal_loss[measure][target] = {"across": as_interval(row, "across"),
                                               "within": as_interval(row, "within")}
     values = results["curves"]["equal_loss"]
+    groups = {}
+    for group, measures in MEASURE_GROUPS.items():
+        groups[group] = group_facts(measures, at_equal_loss, values)
+    clear_by_target = {}
+    for target in TARGETS:
+        clear_by_target[target] = [measure for measure in MEASURES
+                                   if is_clear(at_equal_loss[measure][target])]
     return {
         "batch_sizes": results["correlations"][0]["batch_sizes"],
         "equal_epochs_train_loss": {"lowest": min(after_equal_epochs),
                                     "of_largest_batch": after_equal_epochs[-1]},
         "at_equal_loss": at_equal_loss,
-        "clear_measures": clear_measures(at_equal_loss),
+        "clear_measures": [measure for measure in MEASURES
+                           if all(measure in clear for clear in clear_by_target.values())],
+        "clear_measures_by_target": clear_by_target,
+        **groups,
         "lead_of_sensitivity": leads_of_sensitivity(values),
         "cost_of_largest_batch": {target: cost_of_largest_batch(values, target)
                                   for target in TARGETS},
+        "error_cost_after_equal_epochs": cost_of_largest_batch(
+            results["curves"]["equal_epochs"], "test_error"),
     }
 
 
-def clear_measures(at_equal_loss):
-    """The measures whose interval across the batch sizes lies above zero for every target."""
-    clear = []
-    for measure in MEASURES:
-        intervals = [links["across"] for links in at_equal_loss[measure].values()]
-        if all(lies_above_zero(interval) for interval in intervals):
-            clear.append(measure)
-    return clear
+def is_clear(link):
+    """Whether the interval of a correlation across the batch sizes lies above zero.
+
+    Where there is no interval it does not.
+    """
+    return link["across"]["low"] is not None and link["across"]["low"] > 0
 
 
-def lies_above_zero(interval):
-    """Whether the interval of a correlation lies above zero; not where there is none."""
-    return interval["low"] is not None and interval["low"] > 0
+def group_facts(measures, at_equal_loss, values):
+    """How many correlations across the batch sizes a group of measures shows, and how surely.
+
+    Each pair of a measure and a target has one. "intervals" counts the pairs, "excluding_zero"
+    those whose interval excludes zero. "p_values" {measure: {target: p}} are those of t-tests that
+    Fisher's z is zero on average, which the intervals are of too; the unit is the run. They are
+    Holm's over all pairs of the group, None where nothing can be correlated. "significant" counts
+    the pairs that are, "lowest_p_value" is the lowest of them all.
+    """
+    pairs, excluding_zero, p_values = [], 0, []
+    for measure in measures:
+        for target in TARGETS:
+            pairs.append((measure, target))
+            interval = at_equal_loss[measure][target]["across"]
+            if interval["low"] is not None and not interval["low"] <= 0 <= interval["high"]:
+                excluding_zero += 1
+            z = z_of_runs(values, measure, target)
+            p_values.append(None if z is None else p_value_of_mean(z))
+    corrected = holm(p_values)
+    by_measure = {measure: {} for measure in measures}
+    for (measure, target), p_value in zip(pairs, corrected):
+        by_measure[measure][target] = p_value
+    return {
+        "measures": measures,
+        "intervals": len(pairs),
+        "excluding_zero": excluding_zero,
+        "significant": sum(is_significant(p_value) for p_value in corrected),
+        "lowest_p_value": min((p_value for p_value in corrected if p_value is not None),
+                              default=None),
+        "p_values": by_measure,
+    }
 
 
 def leads_of_sensitivity(values):
@@ -445,12 +493,10 @@ def leads_of_sensitivity(values):
     correlated.
     """
     target = "calibrated_test_loss"
-    leads = []
+    own, leads = z_of_runs(values, "sensitivity", target), []
     for measure in SHARPNESS_MEASURES:
-        lead = None
-        if len(values.get(target, [])) > 1:
-            lead = z_of_runs(values, "sensitivity", target) - z_of_runs(values, measure, target)
-        leads.append(None if lead is None or np.isnan(lead).any() else lead)
+        other = z_of_runs(values, measure, target)
+        leads.append(None if own is None or other is None else own - other)
     p_values = holm([None if lead is None else p_value_of_mean(lead) for lead in leads])
     facts = {}
     for measure, lead, p_value in zip(SHARPNESS_MEASURES, leads, p_values):
@@ -460,10 +506,16 @@ def leads_of_sensitivity(values):
 
 
 def z_of_runs(values, measure, target):
-    """Fisher's z of the rank correlation over the batch sizes in every run: (runs,)."""
+    """Fisher's z of the rank correlation over the batch sizes in every run: (runs,).
+
+    values are {quantity: (batch sizes, runs)}. None where that of a run is undefined.
+    """
+    sizes = len(values.get(target, []))
+    if sizes < 2:
+        return None
     by_run = zip(np.transpose(values[measure]), np.transpose(values[target]))
     correlations = [spearman(x, y) for x, y in by_run]
-    return fisher_z(correlations, len(values[target]))
+    return None if np.isnan(correlations).any() else fisher_z(correlations, sizes)
 
 
 def cost_of_largest_batch(values, target):
@@ -481,40 +533,146 @@ def cost_of_largest_batch(values, target):
 # --- drawing ---
 
 REGIME_LABELS = {"equal_epochs": "equal epochs", "equal_loss": "equal training loss"}
-MEASURE_LABELS = {"sensitivity": "sensitivity", "adaptive_sharpness": "adaptive sharpness"}
 REGIME_LOOKS = {"equal_epochs": (COLORS[0], MARKERS[0]), "equal_loss": (COLORS[1], MARKERS[1])}
+GROUP_LABELS = {"with_test_labels": "uses the test labels",
+                "without_test_labels": "uses no test labels"}
+MEASURE_LABELS = {"sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpness": "ε-sharpness",
+                  "adaptive_sharpness": "adaptive sharpness",
+                  "largest_eigenvalue": "largest eigenvalue"}
+TARGET_LABELS = {"test_error": "test error", "test_loss": "test loss",
+                 "calibrated_test_loss": "test loss after one temperature"}
+# Images are standardized: the unit of a pixel is the standard deviation of all pixels.
+AXIS_LABELS = {"sensitivity": "sensitivity (nats per standard deviation of pixels)",
+               "jacobian": "Jacobian norm (per standard deviation of pixels)"}
+# Large batches count as under-trained where their training loss is this multiple of the lowest.
+UNDER_TRAINED = 10
 
 
 def plot(results):
-    """All runs at equal training loss; below, both comparisons by batch size."""
-    layout = [["sensitivity"] * 3 + ["sharpness"] * 3,
-              ["loss"] * 2 + ["accuracy"] * 2 + ["by batch size"] * 2]
-    figure, panels = new_mosaic(figure_title(results["facts"]), results, layout, height=5.9,
-                                height_ratios=(1.4, 1))
-    draw_runs_at_equal_loss(panels["sensitivity"], results, "sensitivity")
-    dots = draw_runs_at_equal_loss(panels["sharpness"], results, "adaptive_sharpness")
+    """Test error by batch size, which measures go with it, and two of them in every network."""
+    layout = [["equal_loss", "correlations"], ["equal_epochs", "correlations"],
+              ["sensitivity", "jacobian"]]
+    figure, panels = new_mosaic(figure_title(results), results, layout, height=7.6,
+                                height_ratios=(1.4, 1, 2.2))
+    draw_test_error(panels["equal_loss"], results, "equal_loss", equal_loss_title(results))
+    draw_test_error(panels["equal_epochs"], results, "equal_epochs", equal_epochs_title(results))
+    draw_correlations(panels["correlations"], results)
+    panels["jacobian"].sharey(panels["sensitivity"])
+    draw_networks(panels["sensitivity"], results, "sensitivity")
+    dots = draw_networks(panels["jacobian"], results, "jacobian")
+    panels["jacobian"].set(ylabel="")  # that of its neighbour
     if dots is not None:
-        add_colour_bar(panels["sharpness"], dots, results)
-    draw_by_batch_size(panels["loss"], results, "loss", "train_loss", "test_loss")
-    draw_by_batch_size(panels["accuracy"], results, "accuracy", "train_accuracy", "test_accuracy",
-                       factor=100)
-    draw_by_batch_size(panels["by batch size"], results, "sensitivity", None, "sensitivity")
-    panels["loss"].set(ylabel="cross-entropy (nats)")
-    panels["accuracy"].set(ylabel="accuracy (%)")
-    panels["by batch size"].set(ylabel="mean ‖∂ℓ/∂x‖ (nats per unit)")
-    legend_below(figure, panels["loss"], train_test=True)
+        add_colour_bar([panels["sensitivity"], panels["jacobian"]], dots, results)
+    legend_below(figure, panels["correlations"], panels["equal_epochs"], columns=5)
     return figure
 
 
-def figure_title(facts):
-    """Which measures order the batch sizes by what the test shows, in words."""
-    clear = facts["clear_measures"]
-    if "sensitivity" not in clear:
-        return "Sensitivity does not clearly rank batch sizes as test loss and error do"
-    measures_of_sharpness = facts["lead_of_sensitivity"]
-    sharpness = "sharpness too" if set(clear) & set(measures_of_sharpness) else (
-        "whether sharpness does is not clear")
-    return f"Sensitivity ranks batch sizes as test loss and error do; {sharpness}"
+def figure_title(results):
+    """Which batch size errs less at equal training loss, and which measures say so, in words."""
+    facts = results["facts"]
+    cost = facts["cost_of_largest_batch"]["test_error"]
+    winner = "Equal loss: batch size makes no clear difference"
+    if is_above_zero(cost):
+        smallest, *_, largest = batch_sizes_of(results["curves"]["equal_loss"])
+        winner = f"At equal loss batch size {smallest:,} beats {largest:,}"
+    without_labels = [measure for measure in facts["without_test_labels"]["measures"]
+                      if measure in facts["clear_measures"]]
+    if without_labels:
+        name = MEASURE_LABELS[without_labels[0]]
+        return f"{winner}; without test labels, {name} ranks all sizes"
+    if "sensitivity" in facts["clear_measures"]:
+        return f"{winner}; only sensitivity, with test labels, ranks all sizes"
+    return f"{winner}; no measure clearly ranks all sizes"
+
+
+def is_above_zero(difference):
+    """Whether the interval of a stored difference lies above zero; not where there is none."""
+    return difference["ci95"] is not None and difference["value"] > difference["ci95"]
+
+
+def batch_sizes_of(values):
+    """The batch sizes of {quantity: (batch sizes, runs)}, as integers."""
+    return [int(of_runs[0]) for of_runs in values["batch_size"]]
+
+
+def equal_loss_title(results):
+    """How much more the largest batch size errs than the smallest one, in words."""
+    cost = results["facts"]["cost_of_largest_batch"]["test_error"]
+    place = f"At training loss {results['settings']['target_loss']:g}"
+    if is_above_zero(cost):
+        return f"{place} the largest batch errs {100 * cost['value']:.1f} points more"
+    return f"{place}: no clear difference"
+
+
+def equal_epochs_title(results):
+    """Whether the largest batch is under-trained after equal epochs, in words."""
+    place = f"After {results['settings']['epochs']} epochs"
+    losses = results["facts"]["equal_epochs_train_loss"]
+    if losses["of_largest_batch"] > UNDER_TRAINED * losses["lowest"]:
+        return f"{place} large batches are under-trained"
+    return place
+
+
+def draw_test_error(panel, results, regime, title):
+    """Test error (%) against batch size in one comparison: all runs, and their mean."""
+    color, marker = target_looks()["test_error"]
+    panel.set(title=title, ylabel="test error (%)")
+    mark_batch_sizes(panel, results)
+    values = results["curves"][regime]
+    if not values["batch_size"]:
+        return  # no batch size met the condition
+    batch_sizes = batch_sizes_of(values)
+    errors = 100 * np.array(values["test_error"])  # (batch sizes, runs)
+    mean, half_width = mean_ci95(errors.T)
+    draw_each_run(panel, batch_sizes, errors.T, "#b8b8b8", label="single run")
+    panel.errorbar(batch_sizes, mean, half_width, color=color, marker=marker, markersize=4,
+                   capsize=2, label="mean and 95 % interval")
+
+
+def mark_batch_sizes(panel, results):
+    """Every other batch size as a tick of a logarithmic x axis."""
+    ticks = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"][::2]
+    panel.set_xscale("log", base=2)
+    panel.set(xlabel="batch size")
+    panel.set_xticks(ticks, [f"{size:,}" for size in ticks])
+
+
+def target_looks():
+    """Colour and marker of everything the measures are compared with."""
+    return dict(zip(TARGET_LABELS, zip(COLORS, MARKERS)))
+
+
+def draw_correlations(panel, results):
+    """The correlation of every measure with every target across the batch sizes, by groups."""
+    columns = ("across", "across_low", "across_high")
+    place, places, names = 0, [], []
+    for group, group_label in GROUP_LABELS.items():
+        panel.text(-0.97, place, group_label, va="center", color="#555555")
+        for measure in results["facts"][group]["measures"]:
+            place += 1
+            places.append(place)
+            names.append(MEASURE_LABELS[measure])
+            for shift, (target, (color, marker)) in zip((-0.25, 0, 0.25), target_looks().items()):
+                row = find_row(results["correlations"], measure=measure, target=target)
+                draw_ranges(panel, [row], [place + shift], columns, color, marker,
+                            TARGET_LABELS[target])
+        place += 1  # that of the next group's label
+    panel.axvline(0, color="black", linewidth=1)
+    panel.set_yticks(places, names)
+    panel.set(title=correlations_title(results["facts"]), xlim=(-1, 1), ylim=(place - 0.4, -0.4),
+              xticks=[-1, -0.5, 0, 0.5, 1],
+              xlabel="rank correlation across batch sizes (95 % interval)")
+
+
+def correlations_title(facts):
+    """Which measures are clearly correlated with all outcomes, in words."""
+    clear = [label for measure, label in MEASURE_LABELS.items()
+             if measure in facts["clear_measures"]]
+    if not clear:
+        return "No measure clearly goes\nwith all three outcomes"
+    if clear == [MEASURE_LABELS["sensitivity"]]:
+        return "Only sensitivity, with test labels,\nclearly goes with all three outcomes"
+    return f"Clearly goes with all three outcomes:\n{', '.join(clear)}"
 
 
 def drawn_target(results):
@@ -523,61 +681,80 @@ def drawn_target(results):
     return "calibrated_test_loss" if "calibrated_test_loss" in values else "test_loss"
 
 
-def scatter_title(facts, measure, target):
+def networks_title(facts, measure, target):
     """Whether a measure orders the batch sizes by their test loss, in words."""
-    link = facts["at_equal_loss"][measure][target]["across"]
-    name = MEASURE_LABELS[measure]
-    if lies_above_zero(link):
-        return f"More {name}, more test loss"
-    return f"{name.capitalize()}: no clear order"
+    name = capitalize(MEASURE_LABELS[measure])
+    labels = "with" if measure in facts["with_test_labels"]["measures"] else "without"
+    group = facts[f"{labels}_test_labels"]
+    if is_significant(group["p_values"][measure][target]):
+        return f"{name}, {labels} test labels:\nrises with test loss"
+    return f"{name}, {labels} test labels:\nwhether it rises with test loss is open"
 
 
-def draw_runs_at_equal_loss(panel, results, measure):
-    """A measure of every run at equal training loss against its test loss.
+def capitalize(name):
+    """A name with a capital first letter, unless that is the ε of a formula."""
+    return name if name.startswith("ε") else name[0].upper() + name[1:]
 
-    The colour is the batch size; a thin line joins the batch sizes of one run. Returns the dots,
-    None where no batch size reached the loss.
+
+def draw_networks(panel, results, measure):
+    """A measure of every network at equal training loss against its test loss.
+
+    The colour is the batch size. Returns the dots, None where no batch size reached the loss.
     """
     values, target = results["curves"]["equal_loss"], drawn_target(results)
-    loss = results["settings"]["target_loss"]
-    at_temperature = " after one temperature" if target == "calibrated_test_loss" else ""
-    panel.set(title=scatter_title(results["facts"], measure, target),
-              xlabel=f"{MEASURE_LABELS[measure]} at training loss {loss:g}",
-              ylabel=f"test loss{at_temperature} (nats)")
+    panel.set(title=networks_title(results["facts"], measure, target),
+              xlabel=AXIS_LABELS[measure], ylabel=f"{TARGET_LABELS[target]} (nats)")
     if not values[measure]:
         return None
-    panel.plot(values[measure], values[target], color=GREY, linewidth=0.5, alpha=0.6)
-    return panel.scatter(values[measure], values[target], s=22, zorder=3, cmap="viridis_r",
-                         c=np.log2(np.array(values["batch_size"], dtype=float)))
+    return panel.scatter(values[measure], values[target], s=24, zorder=3, cmap="viridis",
+                         edgecolors=GREY, linewidths=0.4, c=np.log2(values["batch_size"]))
 
 
-def add_colour_bar(panel, dots, results):
-    """Which batch size a colour of the dots is."""
-    colour_bar = panel.figure.colorbar(dots, ax=panel, label="batch size")
-    batch_sizes = [sizes[0] for sizes in results["curves"]["equal_loss"]["batch_size"]][::2]
-    colour_bar.set_ticks(np.log2(batch_sizes), labels=[f"{size:,.0f}" for size in batch_sizes])
+def add_colour_bar(panels, dots, results):
+    """Which batch size a colour of the dots is, below the panels."""
+    colour_bar = dots.figure.colorbar(dots, ax=panels, label="batch size", location="bottom",
+                                      fraction=0.05, shrink=0.5, aspect=40)
+    ticks = batch_sizes_of(results["curves"]["equal_loss"])[::2]
+    colour_bar.set_ticks(np.log2(ticks), labels=[f"{size:,}" for size in ticks])
 
 
-def draw_by_batch_size(panel, results, name, train_measure, test_measure, factor=1):
-    """A quantity of all runs, times a factor, against batch size in both comparisons.
+def plot_details(results):
+    """Every quantity of all runs by batch size; sharpness is measured at equal loss alone."""
+    figure, panels = new_figure("Losses, accuracies and measures by batch size", results, 2, 3)
+    loss_panel, accuracy_panel, sensitivity_panel = panels[0]
+    draw_by_batch_size(loss_panel, results, {"train_loss": TRAIN, "test_loss": TEST})
+    draw_by_batch_size(accuracy_panel, results, {"train_accuracy": TRAIN, "test_accuracy": TEST},
+                       factor=100)
+    draw_by_batch_size(sensitivity_panel, results, {"sensitivity": TEST})
+    loss_panel.set(title="Loss", ylabel="cross-entropy (nats)")
+    accuracy_panel.set(title="Accuracy", ylabel="accuracy (%)")
+    sensitivity_panel.set(title="Sensitivity to the pixels",
+                          ylabel="‖∂ loss / ∂ pixels‖\n(nats per standard deviation)")
+    sharpness_labels = {"sharpness": "ε-sharpness (%)",
+                        "adaptive_sharpness": "adaptive sharpness (%)",
+                        "largest_eigenvalue": "largest eigenvalue of the Hessian"}
+    for panel, (measure, label) in zip(panels[1], sharpness_labels.items()):
+        draw_by_batch_size(panel, results, {measure: TRAIN})  # it is that of the training loss
+        panel.set(title=f"{capitalize(MEASURE_LABELS[measure])} at equal loss", ylabel=label)
+    legend_below(figure, loss_panel, train_test=True)
+    return figure
 
-    Training is dashed, test solid.
+
+def draw_by_batch_size(panel, results, styles, factor=1):
+    """Quantities of all runs, times a factor, in the comparisons that measured them.
+
+    styles are {quantity: line style}.
     """
+    mark_batch_sizes(panel, results)
     for regime, values in results["curves"].items():
-        batch_sizes = [sizes[0] for sizes in values["batch_size"]]
-        if not batch_sizes:
-            continue  # no batch size met the condition
         color, marker = REGIME_LOOKS[regime]
-        if train_measure is not None:
-            draw_runs(panel, batch_sizes, factor * np.transpose(values[train_measure]), color,
-                      TRAIN, None, marker)
-        draw_runs(panel, batch_sizes, factor * np.transpose(values[test_measure]), color, TEST,
-                  REGIME_LABELS[regime], marker)
-    ticks = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"][::4]
-    panel.set_xscale("log", base=2)
-    panel.set(title=f"{name.capitalize()} by batch size", xlabel="batch size")
-    panel.set_xticks(ticks, [f"{size:,}" for size in ticks])
+        for name, style in styles.items():
+            if values.get(name):  # not where no batch size met the condition
+                draw_each_run(panel, batch_sizes_of(values), factor * np.transpose(values[name]),
+                              color, style, REGIME_LABELS[regime] if style == TEST else None,
+                              marker)
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, FLAGS, run, plot, collect_facts=collect_facts, uses_images=True)
+    main(__file__, __doc__, FLAGS, run, plot, plot_details=plot_details,
+         collect_facts=collect_facts, uses_images=True)

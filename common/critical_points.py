@@ -21,10 +21,12 @@ DISTINCT = 1e-9  # losses closer than this are equal
 # a point has the same to about 1e-8, as near as searches come to it; other points of the same loss,
 # such as those of a flat valley, differ by about 1e-2. This lies between.
 SAME_SPECTRUM = 1e-5
-# A point is followed in steps of at most a fifth of a power of ten in the weight decay. It has
-# ceased to exist where no step of a hundred-thousandth succeeds.
+# A point is followed in steps of at most a fifth of a power of ten in the weight decay. It is lost
+# where no step of a hundred-thousandth succeeds.
 LONGEST_FOLLOWED, SHORTEST_FOLLOWED = 0.2, 1e-5
-# To find a followed point again, Newton's first step may be this fraction of the point's norm long.
+# Where a followed point was last found, so many times, tells where to look for it next.
+LAST_FOUND = 4
+# From there Newton's first step may be this fraction of the point's norm long.
 NEARBY = 0.05
 CORRECTIONS = 6  # Newton's steps; each about doubles the number of correct digits
 
@@ -105,45 +107,89 @@ def follow_critical_points(loss, points, decays, accepted):
     """Follows critical points (R, P) of loss + ½ · weight decay · ‖θ‖² while the decay falls.
 
     decays lists D falling ones; at the first one the points were found. From there each point goes
-    its own way, step by step. After each step Newton's method finds it again, up to ‖∇‖ ≤ accepted;
-    where it fails, a shorter step is tried: numerical continuation (Allgower & Georg 1990). Where
-    even short steps fail, the point has ceased to exist: there, as a rule, two points meet and
-    vanish, and an eigenvalue of the Hessian becomes zero. Returns
+    its own way, step by step: numerical continuation (Allgower & Georg 1990). Its last places tell
+    where it should be after the next step, and from there Newton's method finds it, up to ‖∇‖ ≤
+    accepted; where that fails, a shorter step is tried. Where even short steps fail, the point is
+    lost. As a rule it meets another point there and both vanish, a fold, at which an eigenvalue of
+    the Hessian becomes zero; but no search proves that nothing is there. Returns
 
     - the points at all decays (R, D, P), and how many of the decays each point reached (R,);
       beyond these its parameters mean nothing;
     - where each point was last found (R, P), and the decays there (R,).
+
+    In the progress of a piece of work, each point counts as D − 1 steps.
     """
     decays = points.new_tensor(decays)
-    points = points.clone()
     points_at_decays = points.unsqueeze(1).repeat(1, len(decays), 1)
     reached = torch.ones(len(points), dtype=torch.long, device=points.device)
     last_decays = decays[:1].repeat(len(points))
     lengths = torch.full_like(last_decays, LONGEST_FOLLOWED)  # of the next step, in powers of ten
+    differences, places = begin_paths(points, last_decays.log10())
     while True:
         moving = ((reached < len(decays)) & (lengths >= SHORTEST_FOLLOWED)).nonzero().flatten()
         if len(moving) == 0:
-            return points_at_decays, reached, points, last_decays
+            last_points = differences[:, 0]
+            return points_at_decays, reached, last_points, last_decays
         targets = decays[reached[moving]]
         next_decays = torch.maximum(last_decays[moving] * 10 ** -lengths[moving], targets)
-        next_points, found_again = solve_nearby(loss, points[moving], next_decays, accepted)
+        guesses = extrapolate(differences[moving], places[moving], next_decays.log10())
+        next_points, found_again = solve_nearby(loss, guesses, next_decays, accepted)
+
         arrived, failed = moving[found_again], moving[~found_again]
-        points[arrived], last_decays[arrived] = next_points[found_again], next_decays[found_again]
+        last_decays[arrived] = next_decays[found_again]
+        differences[arrived], places[arrived] = continue_paths(
+            differences[arrived], places[arrived], next_points[found_again],
+            last_decays[arrived].log10())
         lengths[arrived] = (1.2 * lengths[arrived]).clamp(max=LONGEST_FOLLOWED)
         lengths[failed] /= 2
         at_target = moving[found_again & (next_decays == targets)]
-        points_at_decays[at_target, reached[at_target]] = points[at_target]
+        points_at_decays[at_target, reached[at_target]] = differences[at_target, 0]
         reached[at_target] += 1
+        lost = failed[lengths[failed] < SHORTEST_FOLLOWED]
+        advance(len(at_target) + (len(decays) - reached[lost]).sum().item())
 
 
-def solve_nearby(loss, points, decays, accepted):
-    """Newton's method from points (R, P) for the weight decays (R,), only where it goes straight.
+def begin_paths(points, places):
+    """Paths of which one point each is known, points (R, P) at places (R,): differences and places.
 
-    The first of its steps may be NEARBY of the point's norm long, and each further one half of the
+    A path is a curve through points at places, here the logarithms of weight decays. Of the last
+    LAST_FOUND points, K, it has the places (R, K), the newest first, and what Newton's polynomial
+    through them needs, their divided differences (R, K, P): the first is the newest point, the
+    second the slope between the newest two, and so on. What is not known yet is NaN.
+    """
+    differences = points.new_full((len(points), LAST_FOUND, points.shape[1]), torch.nan)
+    known_places = places.new_full((len(points), LAST_FOUND), torch.nan)
+    differences[:, 0], known_places[:, 0] = points, places
+    return differences, known_places
+
+
+def continue_paths(differences, places, points, new_places):
+    """Differences and places, see begin_paths, with new points (R, P) at new places (R,)."""
+    new_differences = [points]
+    for k in range(LAST_FOUND - 1):
+        distances = (new_places - places[:, k]).unsqueeze(1)
+        new_differences.append((new_differences[k] - differences[:, k]) / distances)
+    places = torch.cat([new_places.unsqueeze(1), places[:, :-1]], dim=1)
+    return torch.stack(new_differences, dim=1), places
+
+
+def extrapolate(differences, places, new_places):
+    """Where paths, see begin_paths, should be at new places (R,): (R, P)."""
+    guesses = torch.zeros_like(differences[:, 0])
+    for k in reversed(range(LAST_FOUND)):
+        distances = (new_places - places[:, k]).unsqueeze(1)
+        guesses = (differences[:, k] + distances * guesses).nan_to_num(0)  # 0 for what is not known
+    return guesses
+
+
+def solve_nearby(loss, guesses, decays, accepted):
+    """Newton's method from guesses (R, P) for the weight decays (R,), only where it goes straight.
+
+    The first of its steps may be NEARBY of the guess's norm long, and each further one half of the
     one before: otherwise it could lead to another critical point. Returns the points (R, P), and
     whether they were reached (R,): whether ‖∇‖ ≤ accepted.
     """
-    points = points.clone()
+    points = guesses.clone()
     identity = torch.eye(points.shape[1]).to(points)
     longest = NEARBY * points.norm(dim=1)  # of the next step
     straight = torch.ones_like(longest, dtype=torch.bool)
@@ -170,17 +216,20 @@ def solve_nearby(loss, points, decays, accepted):
 def measure_ends(loss, points):
     """What the loss is like at the points (R, P): a dict of tensors.
 
-    "loss" (R,), "gradient_norm" (R,), "eigenvalues" (R, P) of the Hessian, rising, "minimal_ratio"
-    (R,), the fraction of positive ones, and "saddle" (R,): whether one is negative.
+    "loss" (R,), "gradient_norm" (R,), "eigenvalues" (R, P) of the Hessian, rising, "minimal_ratio",
+    "zero_ratio" and "negative_ratio" (R,), the fractions of positive, zero and negative ones, and
+    "saddle" (R,): whether one is negative.
     """
     eigenvalues = torch.linalg.eigvalsh(hessians_at(loss, points))
-    counts = signature(eigenvalues)
+    positive, zero, negative = signature(eigenvalues).T
     return {
         "loss": losses_at(loss, points),
         "gradient_norm": gradients_at(loss, points).norm(dim=1),
         "eigenvalues": eigenvalues,
-        "minimal_ratio": counts[:, 0].double() / points.shape[1],
-        "saddle": counts[:, 2] > 0,
+        "minimal_ratio": positive.double() / points.shape[1],
+        "zero_ratio": zero.double() / points.shape[1],
+        "negative_ratio": negative.double() / points.shape[1],
+        "saddle": negative > 0,
     }
 
 

@@ -19,7 +19,6 @@ from torch.nn import functional
 DATASETS = ("auto", *TITLES, "digits")
 CLASSES = 10  # of every set of images
 DIGITS_SIZES = (1_437, 360)  # training and test images of scikit-learn's digits, split 4 : 1
-TENT_COMPOSITIONS = 8  # of the tent map with itself
 
 
 # --- one-dimensional functions ---
@@ -40,12 +39,12 @@ def square_wave(x):
     return torch.sign(torch.sin(5 * torch.pi * x))
 
 
-def tent_map(x):
-    """The tent map composed TENT_COMPOSITIONS times: 256 straight pieces between 0 and 1.
+def tent_map(x, compositions):
+    """The tent map composed n times with itself: 2ⁿ straight pieces, up to 1 and down to 0 in turn.
 
     It is Telgarsky's example of what depth can represent (2016, arXiv:1602.04485).
     """
-    for _ in range(TENT_COMPOSITIONS):
+    for _ in range(compositions):
         x = 1 - (2 * x - 1).abs()
     return x
 

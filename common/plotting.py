@@ -44,15 +44,16 @@ def new_figure(title, results, rows, columns, height=3.0, unit="run", **subplots
     return figure, panels
 
 
-def new_mosaic(title, results, layout, height, **subplots):
+def new_mosaic(title, results, layout, height, unit="run", **subplots):
     """The same with panels of several sizes: the figure and {name: panel}.
 
     layout has a list of names for each row of equal columns; a panel fills all places of its name.
-    height is that of all rows in inches; subplots are options of Figure.subplot_mosaic.
+    height is that of all rows in inches; unit is what the setting `runs` counts; subplots are
+    options of Figure.subplot_mosaic.
     """
     figure = Figure(figsize=(WIDTH, height + 0.9))
     panels = figure.subplot_mosaic(layout, **subplots)
-    write_title(figure, title, results)
+    write_title(figure, title, results, unit)
     return figure, panels
 
 
@@ -125,6 +126,19 @@ def draw_each_run(panel, x, values, color, style=TEST, label=None, marker=None):
     panel.plot(x, values[0], style, color=color, linewidth=1, label=label, marker=marker,
                markersize=4, markevery=mark_every)
     panel.plot(x, values[1:].T, style, color=color, linewidth=1)
+
+
+def draw_marked_runs(panel, x, values, look, style=TEST, marked=slice(None)):
+    """Every run as a thin line, and marks on their mean: hollow in training, full in test.
+
+    values is (runs, points), x (points,). look names color and marker; marked has the indices of
+    the points with a mark, or a slice of them.
+    """
+    x, values = np.asarray(x), np.asarray(values, dtype=float)
+    draw_each_run(panel, x, values, look["color"], style)
+    panel.plot(x[marked], values[:, marked].mean(0), look["marker"], color=look["color"],
+               markersize=5, zorder=3, clip_on=False,
+               markerfacecolor="white" if style == TRAIN else look["color"])
 
 
 def draw_ranges(panel, rows, places, columns, color, marker, label=None):

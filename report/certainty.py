@@ -2,9 +2,11 @@
 
 CERTAINTY_RULE = (
     "A finding is *settled* where its p-value, corrected for the number of comparisons, is below "
-    "0.01, or where its 95 % interval lies farther from no effect than it is wide. It is "
-    "*suggestive* where p is below 0.05, or where the interval excludes no effect. Everything else "
-    "is *open*, also what was not tested.")
+    "0.01, *suggestive* where it is below 0.05, and otherwise *open*. Some findings have a 95 % "
+    "interval instead: *settled* where no effect lies more than the interval's width away from it, "
+    "*suggestive* where no effect lies outside it. For example, a ratio of 4 to 6 is settled to "
+    "differ from 1; a ratio of 2 to 6 suggests it. What no experiment here tested is called \"not "
+    "tested\".")
 
 
 def certainty(p_value=None, interval=None, none=0):

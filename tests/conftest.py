@@ -3,6 +3,7 @@
 Everything here imports on every system; what a system lacks skips the test that asks for it.
 """
 
+import gc
 import gzip
 import hashlib
 import json
@@ -36,6 +37,9 @@ LONGEST_WAIT = 120
 # the tests interrupt start as in the foreground.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Python keeps its bytecode even where the environment says that it should not: else every process
+# that a test starts compiles PyTorch anew, which doubles its seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The same examples every time and everywhere: a test that passed here does not fail elsewhere by
 # chance. No deadline, since a busy machine is no fault; a fixture's folder is shared by the
 # examples of a test, which leave it as it was.
@@ -43,6 +47,19 @@ hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, database=None, max_examples=50,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 hypothesis.settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_garbage_among_what_is_imported():
+    """Spares run_pieces, which collects garbage after each piece, the search of all modules.
+
+    There are so many here that each search would take 0.3 s, far more than most pieces.
+    """
+    torch.optim.SGD([torch.zeros(1)], lr=1)  # the first optimizer imports much
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()  # or a library complains at the end that its objects are still there
 
 
 # --- sets of images ---

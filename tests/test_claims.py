@@ -96,20 +96,22 @@ def test_functions_of_equal_rate_and_points_are_trained_together_but_not_by_wide
         monkeypatch):
     names = list(hw1_1_simulate.FUNCTIONS)
     rates = dict.fromkeys(itertools.product(hw1_1_simulate.DEPTHS, names), 0.01)
-    rates |= {(7, "sinc"): 0.03, (7, "tent map"): 0.03}
+    few, some, more, most = hw1_1_simulate.TENT_MAPS
+    rates |= {(7, "sinc"): 0.03, (7, some): 0.03, (7, most): 0.03}
     monkeypatch.setattr(hw1_1_simulate, "RUNS_TOGETHER", 2)
     pieces = hw1_1_simulate.reported_pieces(rates, simulate_settings())
-    stacks = {(1, 0.01, ("sinc",)), (1, 0.01, ("square wave",)), (1, 0.01, ("tent map",))}
+    stacks = {(1, 0.01, (name,)) for name in names}
     for depth in (2, 4):
-        stacks |= {(depth, 0.01, ("sinc", "square wave")), (depth, 0.01, ("tent map",))}
-    stacks |= {(7, 0.01, ("square wave",)), (7, 0.03, ("sinc",)), (7, 0.03, ("tent map",))}
+        stacks |= {(depth, 0.01, ("sinc", "square wave")), (depth, 0.01, (few, some, more, most))}
+    stacks |= {(7, 0.01, ("square wave",)), (7, 0.03, ("sinc",)), (7, 0.01, (few, more)),
+               (7, 0.03, (some, most))}
     assert set(pieces) == {("reported", *stack, run) for stack in stacks for run in (0, 2)}
     for (_, depth, rate, names, first_run), piece in pieces.items():
         assert piece.function is hw1_1_simulate.train_model
         widths, functions, runs, learning_rate, epochs, _ = piece.arguments
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
         assert list(runs) == {0: [0, 1], 2: [2]}[first_run]
-        assert epochs == piece.steps == (8 if names == ("tent map",) else 64)
+        assert epochs == piece.steps == (16 if "tent map" in names[0] else 64)
 
 
 def test_all_results_belong_to_their_network_function_and_run(monkeypatch):
@@ -145,6 +147,7 @@ def test_all_results_belong_to_their_network_function_and_run(monkeypatch):
         final_errors = np.array(results["curves"]["train_mse"][name][depth])[:, -1]
         assert final_errors.tolist() == pytest.approx(errors)
         assert results["curves"]["fit"][name][depth] == pytest.approx([errors[1]] * 400)
+        assert results["curves"]["epochs"][name][-1] == (16 if "tent map" in name else 64)
         # The outputs are the errors too, far larger than the functions.
         assert results["curves"]["test_mse"][name][depth] == pytest.approx(
             [error**2 for error in errors], rel=1e-2)
@@ -166,7 +169,7 @@ def test_rates_are_chosen_in_shorter_runs_that_are_not_reported():
     for (_, depth, rate, names, _), piece in pieces.items():
         widths, functions, runs, learning_rate, epochs, _ = piece.arguments
         assert (len(widths) - 2, tuple(functions), learning_rate) == (depth, names, rate)
-        assert epochs == piece.steps == (2 if names == ("tent map",) else 16)  # a quarter
+        assert epochs == piece.steps == (4 if "tent map" in names[0] else 16)  # a quarter
         assert len(runs) == 3 and not set(runs) & set(range(settings.runs))
     settings.runs = 15
     assert {len(piece.arguments[2]) for piece in
@@ -214,9 +217,10 @@ def test_networks_are_compared_on_each_function():
 def test_connected_dots_miss_only_what_lies_between_the_points():
     rows = hw1_1_simulate.connect_the_dots(SimpleNamespace(points=1_000))
     errors = {row["function"]: row["test_mse"] for row in rows}
-    # Between 1,000 points: curvature for sinc, one interval for each jump of the square wave. The
-    # tent map is straight between its own points.
-    assert errors["sinc"] < 1e-9 and errors["tent map"] < 1e-24
+    # Between 1,000 points: curvature for sinc, one interval for each jump of the square wave. Tent
+    # maps are straight between their own points.
+    assert errors["sinc"] < 1e-9
+    assert all(errors[name] < 1e-24 for name in hw1_1_simulate.TENT_MAPS)
     test_jumps = 4  # of the height 2 in [0, 1], each within one interval of two test points
     assert 0 < errors["square wave"] <= test_jumps * 2 * 1 / hw1_1_simulate.TEST_POINTS
 
@@ -237,7 +241,7 @@ def test_networks_are_compared_run_by_run_on_each_task():
     assert rows[0]["difference_ci95"] == half_width(0.01, 0.02, 0.03)
 
 
-def test_the_networks_of_a_pair_differ_in_depth_alone():
+def test_the_networks_of_a_pair_see_the_same_pixels_with_the_same_number_of_parameters():
     for shallow, deep in hw1_1_mnist.DEPTH_PAIRS:
         blocks, deep_blocks = (hw1_1_mnist.MODELS[name]["blocks"] for name in (shallow, deep))
         kernels = [hw1_1_mnist.MODELS[name]["kernel"] for name in (shallow, deep)]
@@ -260,7 +264,7 @@ def pair_results():
     return {"constants": {"DEPTH_PAIRS": [["a", "A"], ["b", "B"]]}, "curves": {"MNIST": {}},
             "table": table,
             "comparisons": [row("A", "a", 0.01, 0.0123), row("b", "B", 0.049, 0.01),
-                            row("b", "a", 0.051, 0.03)]}
+                            row("b", "a", 0.051, 0.03), row("B", "A", 0.002, 0.0154)]}
 
 
 def test_facts_of_a_pair_are_of_the_deeper_network_minus_the_shallower_one():
@@ -273,21 +277,27 @@ def test_facts_of_a_pair_are_of_the_deeper_network_minus_the_shallower_one():
                                  "winner": "A"}
     assert main["two_blocks"] == {"difference": {"value": -0.01, "ci95": 0.001}, "p_value": 0.049,
                                   "winner": "b"}
-    assert main["second_block"]["winner"] is None  # p is not below 0.05
-    assert main["second_block"]["difference"]["value"] == 0.03
+    assert main["second_block_5x5"]["winner"] is None  # p is not below 0.05
+    assert main["second_block_5x5"]["difference"]["value"] == 0.03
+    assert main["second_block_3x3"] == {"difference": {"value": 0.0154, "ci95": 0.001},
+                                        "p_value": 0.002, "winner": "B"}
 
 
-def test_the_title_says_how_the_deeper_networks_fare():
+def test_the_title_says_what_depth_and_a_second_block_change():
     results = pair_results()
-    results["facts"] = hw1_1_mnist.collect_facts(results)
-    assert hw1_1_mnist.figure_title(results) == (
-        "Depth alone: better by 1.2 points with one block, worse by 1 points with two. "
-        "A second block of layers: no clear difference")
+    assert hw1_1_mnist.figure_title(hw1_1_mnist.collect_facts(results)) == (
+        "MNIST: depth alone makes 1.2 points fewer errors with one block, 1.0 points more errors "
+        "with two; a second block, 1.5 points fewer errors with 3×3 only")
+    results["comparisons"][2]["p_value"] = 0.049
+    assert hw1_1_mnist.figure_title(hw1_1_mnist.collect_facts(results)).endswith(
+        "; a second block, 1.5 to 3.0 points fewer errors")
+    results["comparisons"][2]["accuracy_difference"] = 0.0152
+    assert hw1_1_mnist.figure_title(hw1_1_mnist.collect_facts(results)).endswith(
+        "; a second block, 1.5 points fewer errors")
     for row in results["comparisons"]:
         row["p_value"] = None
-    results["facts"] = hw1_1_mnist.collect_facts(results)
-    assert hw1_1_mnist.figure_title(results) == (
-        "Depth alone: no clear difference. A second block of layers: no clear difference")
+    assert hw1_1_mnist.figure_title(hw1_1_mnist.collect_facts(results)) == (
+        "MNIST: depth alone makes no clear difference; a second block, no clear difference")
 
 
 def test_a_networks_row_has_the_means_over_runs_at_the_end():
@@ -543,35 +553,24 @@ def test_the_paths_of_all_trainings_are_those_of_each_run():
 # --- hw1_2_gradnorm ---
 
 
-@pytest.mark.parametrize("total", [4, 64, 20_000])
-def test_recorded_steps_begin_with_the_first_two_and_end_with_the_last(total):
-    steps = hw1_2_gradnorm.record_steps(total, 50)
-    assert steps[:2].tolist() == [0, 1] and steps[-1] == total - 1
-    assert len(steps) <= 51 and (np.diff(steps) > 0).all()
-    if total == 20_000:  # 26 steps at equal distances, and 25 that grow by equal factors
-        evenly = [round(k * 19_999 / 25) for k in range(26)]
-        in_logarithm = [round(19_999 ** (k / 24)) for k in range(25)]
-        assert steps.tolist() == sorted({*evenly, *in_logarithm})
+@pytest.mark.parametrize("total", [2, 64, 20_001])
+def test_recorded_steps_are_evenly_spaced_from_the_first_to_the_last(total):
+    steps = hw1_2_gradnorm.record_steps(total, 51)
+    assert steps[0] == 0 and steps[-1] == total - 1
+    assert len(steps) == min(total, 51) and (np.diff(steps) > 0).all()
+    if total == 20_001:
+        assert steps.tolist() == list(range(0, 20_001, 400))
 
 
-def test_a_training_too_short_for_two_phases_is_refused():
-    with pytest.raises(UsageError, match="3 steps"):
-        hw1_2_gradnorm.record_steps(3, 50)
+def test_a_training_without_start_and_end_is_refused():
+    with pytest.raises(UsageError, match="1 step "):
+        hw1_2_gradnorm.record_steps(1, 50)
 
 
-def test_the_early_phase_is_the_first_twentieth_and_two_steps_at_least():
-    early = hw1_2_gradnorm.early_records(np.array([0, 1, 3, 4, 5, 50, 99]))
-    assert early.tolist() == [True, True, True, True, False, False, False]
-    assert hw1_2_gradnorm.early_records(np.arange(10)).tolist() == [True] * 2 + [False] * 8
-
-
-def test_the_ends_of_the_early_phase_and_of_training_are_fractions_of_the_steps():
-    steps = np.array([0, 10, 24, 25, 49, 50, 899, 900, 950, 1000])  # early: up to 50
-    early_end = steps[hw1_2_gradnorm.last_early_records(steps)]
-    assert early_end.tolist() == [25, 49, 50]
+def test_the_end_of_training_is_the_last_tenth_of_its_steps():
+    steps = np.array([0, 10, 899, 900, 950, 1000])
     assert steps[hw1_2_gradnorm.last_records(steps)].tolist() == [900, 950, 1000]
     few = np.arange(4)  # of which there is one at least
-    assert hw1_2_gradnorm.last_early_records(few).tolist() == [False, True, False, False]
     assert hw1_2_gradnorm.last_records(few).tolist() == [False, False, False, True]
 
 
@@ -579,78 +578,73 @@ def test_a_training_is_summarized_by_its_start_and_its_end():
     steps = np.array([0, 50, 90, 100])
     loss = np.array([[5.0, 1, 1, 4], [7, 1, 2, 8], [9, 1, 1, 441], [6, 1, 18, 20]])
     norm = np.array([[3.0, 9, 1, 1], [5, 7, 2, 2], [4, 8, 3, 3], [6, 2, 4, 4]])
-    row = hw1_2_gradnorm.summarize_training(steps, {
-        "loss": loss, "norm": norm, "initial_dead_units": np.array([0.1, 0.7, 0.5, 0.2]),
-        "dead_units": np.array([0.5, 0.1, 0.2, 0.4])})
+    row = hw1_2_gradnorm.summarize_training(steps, {"loss": loss, "norm": norm})
     # the last two records are the end; their geometric means are 2, 4, 21 and √360 = 18.97
     assert row == pytest.approx({
         "runs": 4, "steps": 101, "initial_loss": 6.5,
         "final_loss_median": (4 + math.sqrt(360)) / 2, "final_loss_lowest": 2,
-        "final_loss_highest": 21, "initial_dead_units": 0.35,
-        "dead_units_median": 0.3, "dead_units_lowest": 0.1, "dead_units_highest": 0.5,
+        "final_loss_highest": 21,
         "initial_gradient_norm": 4.5, "final_gradient_norm_median": 2.5,
         "final_gradient_norm_lowest": 1, "final_gradient_norm_highest": 4})
 
 
 def test_every_run_ends_at_the_edge_or_below_by_the_median_of_its_last_records():
-    steps = np.array([0, 50, 90, 95, 100])
-    rows = hw1_2_gradnorm.summarize_ends(steps, {
+    rows = hw1_2_gradnorm.summarize_ends({
+        "steps": np.array([0, 50, 90, 95, 100]),
         "loss": np.array([[9.0, 9, 1, 2, 4], [9, 9, 3, 3, 3]]),
         "norm": np.array([[9.0, 9, 1, 10, 100], [9, 9, 2, 2, 2]]),
-        "fraction_of_limit": np.array([[0, 0, 0.9, 0.1, 1.2], [1, 1, 0.89, 0.89, 50]]),
-        "dead_units": np.array([0.1, 0.3])})
+        "fraction_of_limit": np.array([[0, 0, 0.9, 0.1, 1.2], [1, 1, 0.89, 0.89, 50]])})
     expected = [
         {"run": 0, "final_loss": 2, "final_gradient_norm": 10, "fraction_of_limit": 0.9,
-         "at_edge": True, "dead_units": 0.1},
+         "at_edge": True},
         {"run": 1, "final_loss": 3, "final_gradient_norm": 2, "fraction_of_limit": 0.89,
-         "at_edge": False, "dead_units": 0.3}]
+         "at_edge": False}]
     assert rows == [pytest.approx(row) for row in expected]
 
 
-def test_the_edge_is_reached_at_the_first_of_two_records_in_a_row():
-    steps = [0, 10, 20, 30, 40, 50]
-    assert hw1_2_gradnorm.find_edge_step(steps, [0, 100, 0.5, 0.96, 0.9, 0.2]) == 30
-    assert hw1_2_gradnorm.find_edge_step(steps, [0, 1, 0.89, 1, 0.89, 1]) is None
+def falling_curves(*losses, power=0.5):
+    """Curves of runs that begin at loss 3 and norm 7 and end at so many times that loss.
+
+    The norm is proportional to a power of the loss, to its root as in a quadratic valley.
+    """
+    relative_loss = np.ones((len(losses), 100))
+    relative_loss[:, 90:] = np.array(losses)[:, None]
+    relative_loss[:, 90::2] *= 2  # the end's geometric mean stays: five records are doubled,
+    relative_loss[:, 91::2] /= 2  # and five are halved
+    return {"steps": np.arange(100), "loss": 3 * relative_loss, "norm": 7 * relative_loss**power}
 
 
-def late_curve(factor=1.0):
-    """100 steps: ∛(4 · 16 · 8) = 8 at the end of the early phase, then 100, then 2 and 4."""
-    values = np.full(100, 100.0)
-    values[:5] = 99, 99, 4, 16, 8
-    values[50:] = np.tile([2, 4], 25)
-    return factor * values
+def test_norm_squared_over_loss_stays_one_in_a_quadratic_valley():
+    losses = [1e-2, 1e-4]
+    for power in (0.5, 1, 0.1):
+        ratios = hw1_2_gradnorm.end_over_start(falling_curves(*losses, power=power))
+        assert ratios["loss"] == pytest.approx(losses)
+        assert ratios["norm"] == pytest.approx([loss**power for loss in losses])
+        expected = [loss ** (2 * power - 1) for loss in losses]
+        assert ratios["norm_squared_over_loss"] == pytest.approx(expected)
 
 
-def test_the_fall_divides_the_second_half_by_the_end_of_the_early_phase():
-    values = np.stack([late_curve(), late_curve(3), late_curve()])
-    values[2, 50:] *= 2
-    falls = hw1_2_gradnorm.fall_since_early(np.arange(100), values)
-    assert falls == pytest.approx([math.sqrt(8) / 8, math.sqrt(8) / 8, math.sqrt(8) / 4])
-
-
-def test_trainings_are_compared_with_their_controls_run_by_run():
-    def curves(*factors, **others):
-        loss = np.stack([late_curve(factor) for factor in factors])
-        loss[:, :90] = 1e6 * np.array(factors)[:, None]  # this is before the end
-        return {"steps": np.arange(100), "loss": loss, "norm": loss**2, **others}
-
-    rates = [f"gradient descent, rate {rate}" for rate in (0.01, 0.02, 0.05)]
-    on_function = {"Adam": curves(1, 1), "Adam, rate falls": curves(0.1, 0.001),
-                   rates[0]: curves(1, 2), rates[1]: curves(5, 5), rates[2]: curves(4, 8)}
-    batch_norm = np.full((2, 100), 1e3)  # early
-    batch_norm[:, 5:] = 3
-    on_images = {"Adam": {"steps": np.arange(100), "loss": np.ones((2, 100)),
-                          "norm": np.ones((2, 100)), "batch_norm": batch_norm},
-                 "Adam, rate falls": curves(1, 1)}
+def test_trainings_are_compared_with_their_start_and_with_the_constant_rate_run_by_run():
+    constant = falling_curves(1e-2, 1e-3, 1e-4)
+    on_function = {name: constant for name in hw1_2_gradnorm.FUNCTION_TRAININGS}
+    on_function["Adam, rate falls"] = falling_curves(1e-2, 1e-4, 1e-5, power=1)
+    on_images = {"Adam": falling_curves(1e-2, 1e-3, 1e-3, power=1),
+                 "Adam, rate falls": falling_curves(1e-3, 1e-3, 1e-4, power=1)}
     rows = hw1_2_gradnorm.compare_trainings({"sinc": on_function, "MNIST": on_images})
-    found = {(row["task"], row["training"], row["quantity"]): row["ratio"] for row in rows}
-    assert found["sinc", "Adam, rate falls", "end_over_constant_rate_loss"] == pytest.approx(0.01)
-    assert found["sinc", "Adam, rate falls", "end_over_constant_rate_norm"] == pytest.approx(1e-4)
-    assert found["sinc", rates[2], "end_over_lowest_rate_norm"] == pytest.approx(16)
-    assert found["MNIST", "Adam", "late_batch_over_full_norm"] == pytest.approx(3)
-    assert found["MNIST", "Adam", "fall_since_early_loss"] == pytest.approx(1)
-    batches = [key for key in found if key[2] == "late_batch_over_full_norm"]
-    assert batches == [("MNIST", "Adam", "late_batch_over_full_norm")]
+    found = {(row["task"], row["training"], row["divided_by"]): row for row in rows}
+    assert len(found) == len(rows) == 9  # seven trainings, and the two comparisons of the rates
+    of_start = found["sinc", "Adam, rate falls", "start"]
+    assert of_start["norm_squared_over_loss"] == pytest.approx(10 ** (-11 / 3))
+    of_constant = found["sinc", "Adam, rate falls", "Adam"]
+    assert of_constant["loss"] == pytest.approx(10 ** (-2 / 3))  # 1, 0.1 and 0.1
+    assert of_constant["norm"] == pytest.approx(10 ** (-13 / 2 / 3))
+    # t-tests of the logarithms; the smaller of the two tasks' p-values counts twice
+    on_sinc, on_images = (stats.ttest_1samp(logarithms, 0).pvalue
+                          for logarithms in ([2, 4, 5], [3, 3, 4]))
+    assert 2 * on_images < on_sinc
+    assert of_start["p_value"] == pytest.approx(on_sinc)
+    of_images = found["MNIST", "Adam, rate falls", "start"]
+    assert of_images["p_value"] == pytest.approx(2 * on_images)
 
 
 # --- hw1_2_minratio ---
@@ -704,22 +698,39 @@ def made_up_points():
     order = np.random.default_rng(0).permutation(32)
     point = np.array([*range(1, 13), *[13] * 20])[order]
     falling = np.array([*np.linspace(0.9, 0.4, 12), *[1.0] * 20])[order]
-    return {"point": point, "loss_rank": point, "constant": point == 13, "minimal_ratio": falling}
+    return {"point": point, "loss_rank": point, "constant": point == 13, "minimal_ratio": falling,
+            "plain_minimal_ratio": 0.5 + point % 2 / 10}
 
 
-def test_the_ratio_is_correlated_with_the_loss_in_two_sets_of_points():
-    distinct, varying = hw1_2_minratio.summarize_correlations(made_up_points())
-    assert (distinct["count"], varying["count"]) == (13, 12)
+def test_the_ratio_is_correlated_with_the_loss_in_two_sets_of_points_by_two_hessians():
+    rows = hw1_2_minratio.summarize_correlations(made_up_points())
+    choices = itertools.product(("distinct", "varying"), ("regularized", "plain"))
+    assert [(row["points"], row["hessian"]) for row in rows] == list(choices)
+    distinct, plain_distinct, varying, plain_varying = rows
+    assert distinct["count"] == plain_distinct["count"] == 13
+    assert varying["count"] == plain_varying["count"] == 12
+    for row, points in ((plain_distinct, np.arange(13)), (plain_varying, np.arange(12))):
+        expected = stats.spearmanr(points, (points + 1) % 2).statistic
+        assert row["spearman"] == pytest.approx(expected)
     # 1 − 6 Σd² / (n (n² − 1)): twelve reversed ranks shifted by one, and the thirteenth in place
     squares = sum((rank - (13 - rank)) ** 2 for rank in range(1, 13))
     assert distinct["spearman"] == pytest.approx(1 - 6 * squares / (13 * (13**2 - 1)))
     assert varying["spearman"] == pytest.approx(-1)
 
 
+def test_positive_without_the_weight_decay_are_the_eigenvalues_above_it():
+    matrix = np.array([[0.3, 0.1, 0.0], [0.1, -0.2, 0.0], [0.0, 0.0, 0.0]])
+    shifted = np.linalg.eigvalsh(matrix + 1e-3 * np.eye(3))
+    eigenvalues = np.stack([shifted, [-1.0, 0.5e-3, 2e-3]])
+    ratios = hw1_2_minratio.plain_minimal_ratio(eigenvalues, 1e-3)
+    assert ratios.tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert hw1_2_minratio.plain_minimal_ratio(eigenvalues, 0).tolist() == pytest.approx([2 / 3] * 2)
+
+
 def test_points_of_equal_loss_have_equal_ranks():
     found = made_up_points()
     found["loss_rank"] = (found["point"] + 1) // 2  # in pairs
-    rho = hw1_2_minratio.summarize_correlations(found)[1]["spearman"]  # varying
+    rho = hw1_2_minratio.summarize_correlations(found)[2]["spearman"]  # varying, regularized
     pairs = np.repeat(np.arange(6), 2)
     assert rho == pytest.approx(stats.spearmanr(pairs, -np.arange(12)).statistic)
 
@@ -730,8 +741,9 @@ def test_where_one_ratio_differs_there_is_nothing_to_correlate():
     row = hw1_2_minratio.ratio_and_loss_columns({"minimal_ratio": ratio,
                                                  "loss_rank": np.arange(34)})
     assert row == {"spearman": None, "spearman_low": None, "spearman_high": None}
-    described = hw1_2_minratio.describe_correlation(hw1_2_minratio.as_interval(row, "spearman"))
-    assert described == "too few to correlate"
+    correlation = hw1_2_minratio.as_interval(row, "spearman")
+    described = hw1_2_minratio.describe_correlation(correlation, 34)
+    assert described == "34 points, too few to correlate"
 
 
 def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coinciding_ones_count_once():
@@ -742,6 +754,7 @@ def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coincidin
         "gradient_norm": np.concatenate([np.full(12, 1e-4), np.full(10, 1e-5), [1e-4, 1e-4]]),
         "minimal_ratio": np.concatenate([near, 50 - nearer, [1, 1]]) / 50,
         "point": point, "loss_rank": point, "constant": point == 22,
+        "zero_ratio": point / 100, "negative_ratio": point / 200,
     }
     all_rows = hw1_2_minratio.summarize_tolerances(ends)
     rows = {row["tolerance"]: row for row in all_rows if row["points"] == "distinct"}
@@ -754,6 +767,9 @@ def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coincidin
         assert rows[tolerance]["spearman"] == pytest.approx(expected)
     assert rows[1e-5]["count"] == 10 and rows[1e-5]["spearman"] == pytest.approx(-1)
     assert rows[1e-6]["spearman"] is None
+    assert rows[1e-4]["zero_median"] == pytest.approx(0.115)  # of 1 to 22 hundredths
+    assert rows[1e-5]["negative_median"] == pytest.approx(17.5 / 200)  # of 13 to 22
+    assert rows[1e-6]["zero_median"] is rows[1e-6]["negative_median"] is None
 
 
 @pytest.mark.parametrize("high, finding", [
@@ -765,18 +781,18 @@ def test_the_title_names_a_rule_only_where_both_objectives_show_it(high, finding
     unsure = {"value": -0.6, "low": -0.9, "high": high}
     for plain, regularized in ((clear, unsure), (unsure, clear)):
         title = hw1_2_minratio.figure_title({"varying_ends_correlation": plain,
-                                             "critical_correlation": regularized})
+                                             "varying_critical_correlation": regularized})
         assert title == f"Where the gradient is zero: {finding}"
 
 
 def test_few_points_have_no_correlation():
     few = hw1_2_minratio.select(made_up_points(), made_up_points()["point"] <= 3)
     rows = hw1_2_minratio.summarize_correlations(few)
-    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 2
+    assert [(row["count"], row["spearman"]) for row in rows] == [(3, None)] * 4
 
 
 def made_up_following():
-    """Four points, of which the second and the third become one and the fourth ceases to exist."""
+    """Four points, of which the second and the third become one and the fourth is lost."""
     decays = len(hw1_2_minratio.FOLLOWED_DECAYS)
     losses = np.tile(np.array([[0.1], [0.2], [0.3], [0.4]]), decays)
     losses[2, 3:] = 0.2
@@ -785,8 +801,6 @@ def made_up_following():
     return {
         "loss": losses, "left": left,
         "eigenvalues": np.ones((4, decays, 5)),
-        "constant": np.tile(np.array([[True], [False], [False], [False]]), decays),
-        "norm": np.tile(np.array([[1.0], [5.0], [6.0], [90.0]]), decays),
         "first_curvature": np.array([1.0, 1.0, 1.0, 4.0]),
         "last_curvature": np.array([1.0, 1.0, 1.0, 0.1]),
         "higher_neighbours": np.array([1.0, 0.9, 1.0, 1.0]),
@@ -797,28 +811,25 @@ def test_of_followed_points_those_that_became_one_count_once():
     rows = hw1_2_minratio.summarize_followed(made_up_following())
     assert [row["weight_decay"] for row in rows] == list(hw1_2_minratio.FOLLOWED_DECAYS)
     assert [row["left"] for row in rows] == [4, 4, 3, 2, 2, 2, 2]
-    assert [row["left_constant"] for row in rows] == [1] * 7
-    assert [row["norm_median"] for row in rows[:4]] == [5.5, 5.5, 5, 3]
     nothing = hw1_2_minratio.summarize_followed(None)
-    assert [row["left"] for row in nothing] == [0] * 7 and nothing[0]["norm_median"] is None
+    assert [row["left"] for row in nothing] == [0] * 7
 
 
-def test_the_curvature_of_points_that_ceased_to_exist_is_compared_with_the_first():
+def test_the_curvature_of_points_that_are_lost_is_compared_with_the_first():
     following = made_up_following()
-    assert hw1_2_minratio.summarize_ended(following) == {"ended": 1,
-                                                         "curvature_ratio": 0.1 / 4}
+    assert hw1_2_minratio.summarize_lost(following) == {"lost": 1, "curvature_ratio": 0.1 / 4}
     following["left"][:] = True
-    assert hw1_2_minratio.summarize_ended(following) == {"ended": 0, "curvature_ratio": None}
-    assert hw1_2_minratio.summarize_ended(None) == {"ended": 0, "curvature_ratio": None}
+    assert hw1_2_minratio.summarize_lost(following) == {"lost": 0, "curvature_ratio": None}
+    assert hw1_2_minratio.summarize_lost(None) == {"lost": 0, "curvature_ratio": None}
 
 
 def test_every_critical_point_is_listed_with_what_became_of_it():
     critical = {name: np.arange(4) for name in
-                ("point", "times_found", "loss", "gradient_norm", "minimal_ratio", "saddle",
-                 "constant")}
+                ("point", "times_found", "loss", "gradient_norm", "minimal_ratio",
+                 "plain_minimal_ratio", "saddle", "constant")}
     rows = hw1_2_minratio.list_critical(critical, made_up_following())
     assert [row["loss"] for row in rows] == [0, 1, 2, 3]
-    assert [row["exists_down_to"] for row in rows] == [1e-6, 1e-6, 1e-6, 3e-4]
+    assert [row["followed_down_to"] for row in rows] == [1e-6, 1e-6, 1e-6, 3e-4]
     assert [row["higher_neighbours"] for row in rows] == [1, 0.9, 1, 1]
     nothing = hw1_2_minratio.select(critical, [])
     assert hw1_2_minratio.list_critical(nothing, None) == []
@@ -831,22 +842,34 @@ def test_a_share_has_an_exact_interval():
     assert hw1_2_minratio.share_with_interval(0, 0)["value"] is None
 
 
-def test_a_title_says_that_most_points_cease_to_exist_only_where_that_is_sure():
+def test_a_title_says_that_most_points_are_lost_only_where_that_is_sure():
     facts = {"left": 3, "critical": 10}
-    for high, beginning in ((0.49, "Most cease to exist"), (0.6, "With less L2"),
-                            (None, "With less L2")):
+    for high, beginning in ((0.49, "With less L2, most points are lost"),
+                            (0.6, "Points with less L2"), (None, "Points with less L2")):
         facts["share_left"] = {"value": 0.3, "low": 0.1, "high": high}
         assert hw1_2_minratio.followed_title(facts).startswith(beginning)
 
 
-def test_a_title_names_a_rule_at_all_limits_only_where_each_measured_one_shows_it():
+def test_titles_name_a_rule_for_all_choices_only_where_each_measured_one_shows_it():
     below = {"spearman": -0.5, "spearman_low": -0.7, "spearman_high": -0.1}
     around = {"spearman": -0.5, "spearman_low": -0.7, "spearman_high": 0.1}
     nothing = {"spearman": None, "spearman_low": None, "spearman_high": None}
-    title = hw1_2_minratio.tolerances_title
-    assert "negative at every limit" in title([below, below, nothing])
-    for rows in ([below, around, nothing], [nothing]):
-        assert "not clearly negative" in title(rows)
+    for title in (hw1_2_minratio.tolerances_title, hw1_2_minratio.choices_title):
+        assert "still negative" in title([below, below, nothing])
+        for rows in ([below, around, nothing], [nothing], []):
+            assert "not always clearly negative" in title(rows)
+    for critical, ends, beginning in (([below], [below, nothing], "However points are chosen"),
+                                      ([below], [around], "Not every choice"),
+                                      ([around], [below], "Not every choice"),
+                                      ([nothing], [nothing], "Not every choice")):
+        results = {"correlations": critical, "tolerances": ends}
+        assert hw1_2_minratio.details_title(results).startswith(beginning)
+
+
+@pytest.mark.parametrize("value, label", [
+    (1e-4, "$10^{-4}$"), (3e-5, "3 × $10^{-5}$"), (1e-10, "$10^{-10}$"), (2e3, "2 × $10^{3}$")])
+def test_limits_are_written_as_powers_of_ten(value, label):
+    assert hw1_2_minratio.power_of_ten(value) == label
 
 
 def test_a_predictor_is_constant_if_it_varies_a_thousandth_of_what_the_targets_do():
@@ -915,10 +938,12 @@ def test_followed_points_have_a_vanishing_gradient_wherever_they_are_left():
     constant = np.zeros((1, 33))
     constant[0, -1] = y.mean().item() / (1 + 1e-3 / 2)  # which minimizes (b − ȳ)² + ½ 0.001 b²
     followed = hw1_2_minratio.follow_and_probe(constant, [5], settings)
-    assert followed["left"].all() and followed["constant"].all()
+    assert followed["left"].all()
     assert followed["gradient_norm"].max() <= hw1_2_minratio.ACCEPTED
     decays = np.array(hw1_2_minratio.FOLLOWED_DECAYS)
-    np.testing.assert_allclose(followed["norm"][0], abs(y.mean().item()) / (1 + decays / 2))
+    mean, offsets = y.mean().item(), y.mean().item() / (1 + decays / 2)
+    losses = y.var(correction=0).item() + (offsets - mean)**2 + decays / 2 * offsets**2
+    np.testing.assert_allclose(followed["loss"][0], losses)
     # All but one eigenvalue are those of the L2 term, or those of the loss beside it.
     assert followed["first_curvature"][0] >= 1e-4 and followed["last_curvature"][0] <= 1e-6 * 1.01
     assert followed["higher_neighbours"].shape == (1,)
@@ -978,15 +1003,26 @@ def test_peaks_are_measured_where_the_other_runs_have_theirs():
 
 def test_answers_are_counted_against_the_training_labels_and_the_true_ones():
     answers = torch.tensor([[0, 1, 2, 3], [3, 1, 2, 0]])  # of two networks for four images
-    labels = torch.tensor([[0, 1, 0, 0], [0, 1, 2, 3]])
-    true_labels = torch.tensor([0, 1, 2, 3])
-    is_random = torch.tensor([[False, True, True, True], [False] * 4])
+    labels = torch.tensor([[4, 1, 0, 2], [0, 1, 2, 3]])
+    true_labels = torch.tensor([0, 1, 0, 3])
     logits = 3 * torch.nn.functional.one_hot(answers, 5).double()
-    measures = hw1_3_random_labels.measure_training(logits, labels, true_labels, is_random)
-    assert measures["train_accuracy"].tolist() == [0.5, 0.5]
-    assert measures["true_accuracy"].tolist() == [1, 0]  # 3 of 3, and none to ask for
+    measures = hw1_3_random_labels.measure_training(logits, labels, true_labels)
+    assert measures["train_accuracy"].tolist() == [0.25, 0.5]
+    # The first and the last image of the first network are mislabelled, the third of the second,
+    # which answers with its label.
+    assert measures["true_accuracy"].tolist() == [1, 0]
     hit = math.log(math.exp(3) + 4) - 3
-    assert measures["train_loss"].tolist() == pytest.approx([hit + 1.5, hit + 1.5])
+    assert measures["train_loss"].tolist() == pytest.approx([hit + 2.25, hit + 1.5])
+
+
+def test_an_image_is_mislabelled_only_where_its_label_is_not_the_true_one():
+    true_labels = torch.tensor([0, 1, 2, 3])
+    labels = torch.tensor([[1, 2, 2, 3], [1, 2, 2, 3], [0, 1, 2, 3]])
+    answers = torch.tensor([[0, 2, 0, 0], [1, 2, 2, 3], [0, 1, 2, 3]])
+    logits = torch.nn.functional.one_hot(answers, 5).double()
+    measures = hw1_3_random_labels.measure_training(logits, labels, true_labels)
+    # One of the two mislabelled images; none, because all labels are fitted; there is none.
+    assert measures["true_accuracy"].tolist() == [0.5, 0, 0]
 
 
 # --- hw1_3_params ---
@@ -1294,24 +1330,28 @@ def test_lines_of_one_kind_are_summed_up_together():
 
 def test_the_solutions_of_a_training_are_summed_up_over_all_groups_of_runs():
     def group(*losses):
-        return {"train_loss": np.array(losses), "weight_norm": 2 * np.array(losses),
-                "test_loss": 3 * np.array(losses), "calibrated_test_loss": np.array(losses)}
+        values = dict.fromkeys(hw1_3_flatness.SOLUTION_MEASURES, np.array(losses))
+        return values | {"weight_norm": 2 * np.array(losses), "test_loss": 3 * np.array(losses),
+                         "calibrated_test_loss": np.array(losses)}
 
     measured = {("solutions", "base", 0): group(1.0, 2.0), ("solutions", "base", 2): group(6.0),
                 ("solutions", "batch_size", 0): group(7.0, 9.0), ("scale", 1.0, 0): group(99.0)}
     measured["solutions", "batch_size", 0]["calibrated_test_loss"][1] = np.nan  # not measured
     (base, changed), curves = hw1_3_flatness.summarize_solutions(
-        join_groups(measured), {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}})
+        join_groups(measured), {"base": {"batch_size": 64}, "batch_size": {"batch_size": 1024}},
+        SimpleNamespace(train_size=2_000, epochs=3))
     assert (base["batch_size"], base["runs"]) == (64, 3)
     for name, factor in (("train_loss", 1), ("weight_norm", 2), ("test_loss", 3)):
         assert [base[f"{name}_{column}"] for column in ("median", "lowest", "highest")] == [
             2 * factor, factor, 6 * factor]
     assert (changed["batch_size"], changed["runs"], changed["train_loss_median"]) == (1024, 2, 8)
+    assert (base["updates"], changed["updates"]) == (3 * 32, 3 * 2)
     assert base["calibrated_test_loss_median"] == 2
     assert changed["calibrated_test_loss_median"] is None
     assert curves["base"]["calibrated_test_loss"].tolist() == [1, 2, 6]
     assert curves["batch_size"]["calibrated_test_loss"] is None
     assert curves["batch_size"]["test_loss"].tolist() == [21, 27]
+    assert set(curves["batch_size"]) == set(hw1_3_flatness.SOLUTION_MEASURES)
 
 
 def test_a_comparison_changes_one_option():
@@ -1493,12 +1533,17 @@ def test_correlations_of_known_relations():
 SCRIPTS = ("hw1_1_simulate", "hw1_1_mnist", "hw1_2_pca", "hw1_2_gradnorm", "hw1_2_minratio",
            "hw1_3_random_labels", "hw1_3_params", "hw1_3_flatness", "hw1_3_sensitivity")
 # Constants of the scripts that say how a figure looks and not what was done.
-LOOKS = {"LOOKS", "TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
+LOOKS = {"TRUTH_COLOR", "FIXED_KINKS_PLACE",
+         "AXIS_LABELS", "GROUP_LABELS", "OPTION_LABELS", "START_LABELS", "TARGET_LABELS",
+         "UNDER_TRAINED", "LOOKS", "TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
          "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED", "MODEL_LABELS", "LOSS_LOOK",
-         "NETWORK_COLOR", "FEATURE_COLOR", "CALIBRATED_COLOR", "CALIBRATED",
-         "PARAMETERS_LABEL",
-         "NORM_LOOK", "SHOWN_FROM", "NO_BARRIER", "NO_CHANGE", "KERNEL_COLORS",
-         "BLOCK_MARKERS"}
+         "LABEL_LOOKS", "CALIBRATED_LOOK", "EXPECTED_LOOK", "STAR_LOOK", "EVERY_THIRD",
+         "SLOWDOWN_LABEL", "BESIDE", "ACCURACY_AXIS",
+         "NORM_LOOK", "BATCH_LOOK", "ADAM_LABELS",
+         "SHOWN_FROM", "NO_BARRIER", "NO_CHANGE", "KERNEL_COLORS",
+         "BLOCK_MARKERS", "TASK_LOOKS", "CHANGE_LABELS", "CURVES", "TRAINING_COLOR", "WALK_COLOR",
+         "VIEW_LABELS", "POINT_LOOK", "MARK_AREA", "LOSS_GROUPS", "SIGN_COLORS", "CONSTANT_LOOK",
+         "CONSTANT_LABEL"}
 
 
 @pytest.fixture(autouse=True)
@@ -1529,6 +1574,58 @@ def test_a_figure_needs_nothing_but_the_stored_results(name, monkeypatch):
     assert [png_of(plot(results), results) for plot in plots] == expected
 
 
+def test_a_change_has_a_full_mark_and_its_interval_only_where_it_is_clear():
+    results = stored("hw1_1_mnist")
+    for task in ("main", "small"):
+        for change in hw1_1_mnist.CHANGE_LABELS:
+            results["facts"][task][change].update(
+                winner=None, difference={"value": 0.01, "ci95": 0.005})
+    results["facts"]["small"]["two_blocks"].update(
+        winner="2 conv 5×5", difference={"value": -0.02, "ci95": None})  # of a single run
+    panel = hw1_1_mnist.plot(results).axes[1]
+    assert panel.get_title() == "Clear differences on MNIST: none;\non digits (8×8): 1 of 4"
+    bars = panel.containers  # those of the main task first, from top to bottom
+    marks = [bar.lines[0] for bar in bars]
+    assert [mark.get_xdata()[0] for mark in marks] == [-1] * 5 + [2, -1, -1]  # errors, in points
+    full = [mark.get_markerfacecolor() == mark.get_color() for mark in marks]
+    assert full == [False] * 5 + [True] + [False] * 2
+    ends = [bar.lines[2][0].get_segments()[0][:, 0] for bar in bars]
+    np.testing.assert_allclose(ends, [[-1.5, -0.5]] * 5 + [[2, 2]] + [[-1.5, -0.5]] * 2)
+
+
+def test_two_blocks_are_said_to_be_better_only_where_every_run_and_every_median_is():
+    results = stored("hw1_1_mnist")
+    assert "every run with two blocks" in titles(hw1_1_mnist.plot(results))[0]
+    assert "two blocks are ahead" in hw1_1_mnist.plot_details(results).get_suptitle()
+    history = results["curves"]["MNIST"]["4 conv 3×3"]
+    history["test_accuracy"][0][-1] = 0.9
+    assert "the final test errors of all runs" in titles(hw1_1_mnist.plot(results))[0]
+    assert "two blocks are ahead" in hw1_1_mnist.plot_details(results).get_suptitle()  # medians
+    for run in history["train_loss"]:
+        run[1] = 1.0
+    assert "two blocks" not in hw1_1_mnist.plot_details(results).get_suptitle()
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_panels_of_the_gradient_norm_name_a_finding_only_where_it_is_clear(clear):
+    results = stored("hw1_2_gradnorm")
+    facts, end = results["facts"], 0.5 if clear else 2
+    facts["adam"]["below"] = 0 if clear else 1
+    for name in ("sinc", "images"):
+        for ratio in facts[name]["falling_over_constant"].values():
+            if isinstance(ratio, dict):
+                ratio.update(value=0.25, low=0.1, high=end)
+    facts["images"]["batch_over_full_norm"].update(value=3, low=1 / end, high=9)
+    facts["descent"].update(median_norm_at_edge=8, median_norm_below=2 if clear else 9)
+    *_, fractions, norms = titles(hw1_2_gradnorm.plot(results))
+    assert ("rises to its limit" in fractions) is clear
+    assert ("ends 4 times smaller" in norms) is clear
+    *_, ends, batch_norms, quotients = titles(hw1_2_gradnorm.plot_details(results))
+    assert ("median norm is 4 times" in ends) is clear
+    assert ("ends\n3.0 times that of all images" in batch_norms) is clear
+    assert ("lowers norm² ÷ loss" in quotients) is clear
+
+
 def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
     results = stored("hw1_2_pca")
     results["curves"]["surface"]["loss"][3][4] = 0.0
@@ -1538,9 +1635,9 @@ def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # of values that a logarithm cannot show
         warnings.simplefilter("error", RuntimeWarning)
-        figure = hw1_2_pca.plot(results)
+        figure = hw1_2_pca.plot_details(results)
         assert png_of(figure, results)
-    surface_panel = figure.axes[1]
+    surface_panel = figure.axes[0]
     contours = surface_panel.collections[0]
     assert contours.levels.min() == pytest.approx(scale.vmin)
 
@@ -1555,28 +1652,66 @@ def test_a_depth_wins_in_the_figure_only_with_a_significant_difference(p_value, 
         {"function": "square wave", "better": 1, "worse": 4, "p_value": p_value}]
     results["facts"] = hw1_1_simulate.collect_facts(results)
     figure = hw1_1_simulate.plot(results)
-    expected = ("undecided on sinc and square wave" if winner == "undecided"
-                else f"undecided on sinc, {winner} on square wave")
-    assert figure.get_suptitle().strip().startswith(f"Best fit: {expected}; ")
-    assert titles(figure)[:2] == ["Sinc, best in\ntraining: undecided",
-                                  f"Square wave, best in\ntraining: {winner}"]
+    assert "Sinc, lowest training\nerror: undecided" in titles(figure)
+    assert f"Square wave, lowest training\nerror: {winner}" in titles(figure)
+    assert figure.get_suptitle().startswith("Training stops far short of capacity")
 
 
-@pytest.mark.parametrize("learned, ending, runs", [
-    (False, "; none finds the tent map", "0 of 30"),
-    (True, "; 1 of 30 trainings find the tent map", "1 of 30")])
-def test_the_figure_says_how_many_trainings_find_the_tent_map(learned, ending, runs):
+@pytest.mark.parametrize("change, part", [
+    ({}, "The depth that trains best depends on the function; training stops far short"),
+    ({"no_depth_wins_both": False}, "Training stops far short of capacity"),
+    ({"failing_pieces": None}, "The depth that trains best depends on the function"),
+    ({"largest_error_set_by_hand": 1e-9}, "The depth that trains best depends on the function"),
+])
+def test_the_title_says_of_functions_and_capacity_what_the_facts_say(change, part):
+    tent_facts = {"failing_pieces": 16, "most_pieces": 256, "largest_error_set_by_hand": 0.0}
+    facts = {"no_depth_wins_both": True, "tent_map": tent_facts}
+    for name, value in change.items():
+        (facts if name in facts else tent_facts)[name] = value
+    assert hw1_1_simulate.figure_title(facts).startswith(part)
+    fails = "far short of capacity" in hw1_1_simulate.figure_title(facts)
+    assert fails == ("from 16 pieces on" in hw1_1_simulate.tent_map_title(tent_facts))
+
+
+@pytest.mark.parametrize("median, beaten", [(0.0229, False), (0.0228, True)])
+def test_linear_interpolation_is_named_only_where_no_median_is_below_it(median, beaten):
     results = stored("hw1_1_simulate")
-    final_errors = results["curves"]["train_mse"]["tent map"]
-    for depth in (2, 4, 7):
-        for run in final_errors[depth]:
-            run[-1] = 0.2
-    final_errors[1][0][-1] = 1e-6  # one layer does not count
-    final_errors[4][0][-1] = 1e-6 if learned else 0.2
+    two_layers = plotting.find_row(results["table"], function="square wave", depth=2)
+    two_layers["test_mse_median"] = median
+    results["connected_dots"][1]["test_mse"] = 0.02285
     results["facts"] = hw1_1_simulate.collect_facts(results)
-    figure = hw1_1_simulate.plot(results)
-    assert figure.get_suptitle().strip().endswith(ending)
-    assert f"in {runs} runs" in titles(figure)[2]
+    title = "Square wave, test: no depth\nbeats linear interpolation"
+    assert (title in titles(hw1_1_simulate.plot(results))) is not beaten
+
+
+def test_errors_of_zero_have_a_place_of_their_own_on_the_axis():
+    results = stored("hw1_1_simulate")
+    name, depth = results["tent_map_bounds"][0]["function"], 2
+    results["curves"]["train_mse"][name][depth][3][-1] = results["constants"]["SMALLEST_MSE"]
+    results["curves"]["train_mse"]["sinc"][depth][3][-1] = results["constants"]["SMALLEST_MSE"]
+    for panel in hw1_1_simulate.plot(results).axes:
+        if panel.get_yscale() == "linear":
+            continue
+        zero_place = dict(zip([tick.get_text() for tick in panel.get_yticklabels()],
+                              panel.get_yticks()))["0"]
+        drawn = np.concatenate([line.get_ydata() for line in panel.lines])
+        assert drawn[drawn < 1e-13].tolist() in ([], [zero_place] * (drawn < 1e-13).sum())
+        assert panel.get_ylim()[0] < drawn.min() == zero_place
+
+
+def test_the_figure_counts_the_fits_of_every_tent_map():
+    results = stored("hw1_1_simulate")
+    for row in results["tent_map_fits"]:
+        row["runs_that_fit"] = {4: 10, 8: 7, 16: row["depth"], 256: 0}[row["pieces"]]
+    results["facts"] = hw1_1_simulate.collect_facts(results)
+    panels = hw1_1_simulate.plot(results).axes
+    panel, = [panel for panel in panels if panel.get_title().startswith("Tent maps")]
+    assert [label.get_text() for label in panel.get_xticklabels()] == [
+        "4\n40 of 40\nruns fit", "8\n28 of 40\nruns fit", "16\n14 of 40\nruns fit",
+        "256\n0 of 40\nruns fit"]
+    assert "from 16 pieces on" in panel.get_title()
+    # 14 of 40 is nearer to one half than 28.
+    assert "Tent map, 16 pieces:\n14 of 40 runs fit" in titles(hw1_1_simulate.plot_details(results))
 
 
 @pytest.mark.parametrize("clear", [True, False])
@@ -1585,16 +1720,45 @@ def test_peaks_are_named_only_where_they_are_clear(clear):
     for name in ("true_labels", "random_labels"):
         results["facts"][name].update(loss_peak_is_clear=clear, error_peak_is_clear=False,
                                       calibrated_peak_is_clear=False)
+        results["facts"][name]["late_loss_rise_is_clear"] = False
         results["facts"][f"{name}_features"].update(loss_peak_is_clear=clear,
                                                     error_peak_is_clear=clear)
-    error_title, *loss_titles = titles(hw1_3_params.plot(results))
-    of_features, of_networks = error_title.split("\n")
-    assert of_networks == "Trained networks: no clear peak"
-    for title in (of_features, *loss_titles):
+    of_networks, of_features, *loss_titles = titles(hw1_3_params.plot(results))
+    assert of_networks == "Trained networks: test error keeps falling"
+    details = titles(hw1_3_params.plot_details(results))
+    for title in (of_features, *loss_titles, details[2]):
         assert ("peaks" in title) is clear
-    assert loss_titles[0].endswith("not after one temperature") is clear
-    results["facts"]["random_labels"]["calibrated_peak_is_clear"] = True
-    assert titles(hw1_3_params.plot(results))[1].endswith("also after one temperature") is clear
+    assert ("times as large" in details[3]) is clear
+    assert [title.endswith("after one temperature it does not")
+            for title in loss_titles] == [clear, clear]
+    results["facts"]["random_labels"]["error_peak_is_clear"] = True
+    assert titles(hw1_3_params.plot(results))[0].endswith("peaks with 20 % random labels")
+
+
+@pytest.mark.parametrize("change, ci95, late_rise, finding", [
+    (-0.1, 0.09, False, "test error keeps falling"), (-0.1, 0.11, False, "training and test error"),
+    (0.1, 0.09, False, "training and test error"), (-0.1, 0.09, True, "training and test error"),
+    (-0.1, None, False, "training and test error")])
+def test_the_error_keeps_falling_only_where_it_does_to_the_end(change, ci95, late_rise, finding):
+    facts = stored("hw1_3_params")["facts"]
+    for name in ("true_labels", "random_labels"):
+        facts[name]["error_peak_is_clear"] = facts[name]["late_error_rise_is_clear"] = False
+    facts["true_labels"]["late_error_rise_is_clear"] = late_rise
+    facts["random_labels"]["error_change"] = {"value": change, "ci95": ci95}
+    assert hw1_3_params.error_title(facts) == f"Trained networks: {finding}"
+
+
+@pytest.mark.parametrize("after, calibrated_rise, ending", [
+    (None, None, "largest networks"), (False, 0.3, "it does not"), (True, 0.09, "it does so less"),
+    (True, 0.11, "it still does")])
+def test_a_rise_of_the_loss_is_said_to_be_gone_only_where_a_temperature_was_fitted(
+        after, calibrated_rise, ending):
+    facts = {"loss_peak_is_clear": False, "late_loss_rise_is_clear": True,
+             "late_loss_rise": {"value": 0.2}, "calibrated_late_rise_is_clear": after,
+             "calibrated_late_rise": calibrated_rise and {"value": calibrated_rise}}
+    title = hw1_3_params.network_loss_title(facts, 0)
+    assert title.startswith("True labels: test loss rises with the largest networks")
+    assert title.endswith(ending)
 
 
 def test_no_threshold_is_drawn_where_no_network_fits():
@@ -1602,14 +1766,14 @@ def test_no_threshold_is_drawn_where_no_network_fits():
     for name in ("true_labels", "random_labels"):
         results["facts"][name].update(fitted_width=None, fitted_parameters=None)
     figure = hw1_3_params.plot(results)
-    assert figure.get_suptitle().startswith("No network fits its labels where 20%")
-    assert not any("that fits" in note.get_text() for panel in figure.axes for note in panel.texts)
+    assert figure.get_suptitle().startswith("No network fits 20 % random labels")
+    assert not any("fits" in note.get_text() for panel in figure.axes for note in panel.texts)
     for panel in figure.axes:  # where it is expected is drawn all the same
         assert [line.get_xdata()[0] for line in panel.lines if line.get_linestyle() == ":"] == [1]
 
 
 @pytest.mark.parametrize("value, ci95, finding", [
-    (-0.1, 0.09, "test error keeps falling beyond"), (0.1, 0.09, "test error rises beyond"),
+    (-0.1, 0.09, "still err less on test images"), (0.1, 0.09, "still err more on test images"),
     (-0.1, 0.11, "does not clearly change"), (-0.1, None, "does not clearly change")])
 def test_the_title_says_how_the_error_changes_beyond_the_threshold(value, ci95, finding):
     facts = stored("hw1_3_params")["facts"]
@@ -1617,34 +1781,47 @@ def test_the_title_says_how_the_error_changes_beyond_the_threshold(value, ci95, 
     assert finding in hw1_3_params.figure_title(facts)
 
 
-def test_one_valley_is_said_only_of_comparisons_without_a_barrier_from_the_same_start():
-    results = stored("hw1_3_flatness")
-    for name, barrier in (("batch_size", 0.19), ("learning_rate", 0.21)):
-        results["facts"][name].update(same_start_barrier={"value": 0, "low": 0, "high": barrier},
-                                      different_starts_barrier={"value": 3, "low": 2, "high": 4})
-    figure = hw1_3_flatness.plot(results)
-    assert figure.get_suptitle().startswith("Two batch sizes, same start: one valley.")
-    assert titles(figure)[:2] == ["Batch size: same start, no wall",
-                                  "Learning rate: same start, a wall"]
-    results["facts"]["batch_size"]["same_start_barrier"]["high"] = 0.3
-    assert hw1_3_flatness.plot(results).get_suptitle().startswith(
+def test_no_barrier_is_said_only_of_comparisons_without_one_from_the_same_start():
+    different = {"value": 3, "low": 2, "high": 4}
+    facts = {name: {"same_start_barrier": {"value": 0, "low": 0, "high": highest},
+                    "different_starts_barrier": different}
+             for name, highest in (("batch_size", 0.19), ("learning_rate", 0.21))}
+    title = hw1_3_flatness.figure_title(facts, list(facts))
+    assert title.startswith("Two batch sizes, same start: no loss barrier.")
+    assert [hw1_3_flatness.loss_title(facts, name) for name in facts] == [
+        "Two batch sizes: no barrier from the same start",
+        "Two learning rates: a barrier even from the same start"]
+    facts["batch_size"]["same_start_barrier"]["high"] = 0.3
+    assert hw1_3_flatness.figure_title(facts, list(facts)).startswith(
         "Barriers from the same start are not far below")
 
 
-def test_the_titles_beside_the_lines_say_what_the_facts_say():
-    results = stored("hw1_3_flatness")
-    rescaling = {"largest_change_of_adaptive_sharpness": 1e-9, "eigenvalue_before": 1.0,
-                 "eigenvalue_after": 3.0}
-    excess = {"test_loss": {"value": 0.2}, "calibrated_test_loss": {"value": -0.09}}
-    results["facts"]["rescaling"].update(rescaling)
-    results["facts"]["excess_of_learning_rate"] = excess
-    assert {"Same network, rescaled:\nonly adaptive sharpness stays",
-            "After a temperature, most of the\nlarger rate's higher loss is gone"} <= set(
-        titles(hw1_3_flatness.plot(results)))
-    results["facts"]["rescaling"]["largest_change_of_adaptive_sharpness"] = 1e-3
-    excess["calibrated_test_loss"]["value"] = 0.11
-    assert {"Sharpness of a rescaled network", "Test loss before and after temperature"} <= set(
-        titles(hw1_3_flatness.plot(results)))
+@pytest.mark.parametrize("change, eigenvalue, factor, title", [
+    (1e-9, 3.0, 0.9, "Same outputs, layers rescaled: sharpness rises or falls,\n"
+                     "only adaptive sharpness stays"),
+    (1e-9, 3.0, 1.0, "Same outputs, layers rescaled: sharpness rises,\n"
+                     "only adaptive sharpness stays"),
+    (1e-3, 3.0, 0.9, "Sharpness of a rescaled network"),
+    (1e-9, 1.9, 0.9, "Sharpness of a rescaled network")])
+def test_the_title_says_what_a_rescaling_does_to_sharpness(change, eigenvalue, factor, title):
+    facts = {"largest_change_of_adaptive_sharpness": change, "eigenvalue_before": 1.0,
+             "eigenvalue_after": eigenvalue, "lowest_sharpness_factor": factor}
+    assert hw1_3_flatness.rescaling_title(facts) == title
+
+
+@pytest.mark.parametrize("flattest, before, after, title", [
+    ("learning_rate", 0.2, -0.09, "The flattest solution's high test loss\nis mostly confidence"),
+    ("learning_rate", 0.2, 0.11, "The flattest solution has a higher test loss,\n"
+                                 "also after a temperature"),
+    ("learning_rate", 0.2, None, "Test loss and sharpness of three solutions"),
+    ("learning_rate", -0.2, -0.2, "Test loss and sharpness of three solutions"),
+    ("base", 0.2, 0.0, "Test loss and sharpness of three solutions"),
+    (None, 0.2, 0.0, "Test loss and sharpness of three solutions")])
+def test_the_title_says_how_much_of_the_flattest_solutions_loss_is_confidence(flattest, before,
+                                                                              after, title):
+    facts = {"flattest": flattest, "excess_of_learning_rate": {
+        "test_loss": {"value": before}, "calibrated_test_loss": {"value": after}}}
+    assert hw1_3_flatness.solutions_title(facts) == title
 
 
 def test_networks_that_never_fit_are_counted_and_have_no_factor():
@@ -1658,9 +1835,43 @@ def test_networks_that_never_fit_are_counted_and_have_no_factor():
     figure = hw1_3_random_labels.plot(results)
     assert figure.get_suptitle().startswith("10 of 12 networks fit all their 10,000 labels")
     assert titles(figure)[0].startswith("Not all labels are learned")
-    assert "no ratio for 99.9 %" in titles(figure)[2]
-    assert "Cost by size of training set" in titles(figure)[3]
-    assert "no ratio for" in titles(figure)[3]
+    assert titles(figure)[3].startswith("Slowdown and training set")
+
+
+def test_the_slowdown_grows_with_the_training_set_only_where_the_interval_says_so():
+    results = stored("hw1_3_random_labels")
+    for low, finding in ((1.1, "The slowdown grows"), (0.9, "Slowdown and"), (None, "Slowdown")):
+        results["facts"]["larger_size_ratio"]["low"] = low
+        assert hw1_3_random_labels.sizes_title(results).startswith(finding)
+    results["facts"]["larger_size_ratio"] = None  # a single size
+    assert hw1_3_random_labels.sizes_title(results).startswith("Slowdown and")
+
+
+@pytest.mark.parametrize("as_long, finding", [
+    (True, "Fitting all labels takes as long\nwith 25 % random as with 100 %"),
+    (False, "The slowdown by random labels")])
+def test_few_random_labels_take_as_long_as_many_only_where_the_facts_say_so(as_long, finding):
+    facts = stored("hw1_3_random_labels")["facts"]
+    facts["fitting_takes_as_long"] = as_long
+    assert hw1_3_random_labels.thresholds_title(facts).startswith(finding)
+
+
+@pytest.mark.parametrize("ci95, finding", [
+    (0.39, "Patterns come first: with 50 % random, about 50 %"), (0.41, "How often"),
+    (None, "How often")])
+def test_patterns_come_first_only_where_more_than_chance_is_seen(ci95, finding):
+    facts = stored("hw1_3_random_labels")["facts"]
+    facts["true_label_peak"] = {"value": 0.5, "ci95": ci95}  # chance is 0.1
+    assert hw1_3_random_labels.mislabelled_title(facts).startswith(finding)
+
+
+@pytest.mark.parametrize("ci95, finding", [
+    (0.9, "While random labels are memorized, test loss rises"),
+    (1.1, "Loss on training and test images"), (None, "Loss on training and test images")])
+def test_test_loss_rises_only_where_it_does_with_every_fraction_of_random_labels(ci95, finding):
+    facts = {"test_loss_rises": {0: {"value": 0, "ci95": 1}, 0.5: {"value": 1, "ci95": 0.5},
+                                 1: {"value": 1, "ci95": ci95}}}
+    assert hw1_3_random_labels.loss_title(facts) == finding
 
 
 def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
@@ -1673,27 +1884,68 @@ def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
     results["facts"] = hw1_3_sensitivity.collect_facts(results)
     figure = hw1_3_sensitivity.plot(results)
     assert png_of(figure, results)
-    loss_panel = figure.axes[2]
-    assert [line.get_label() for line in loss_panel.lines
-            if not line.get_label().startswith("_")] == ["equal epochs"]
-    assert titles(figure)[0] == "Sensitivity: no clear order"
-    assert figure.get_suptitle().startswith("Sensitivity does not clearly rank")
+    equal_loss_panel, _, equal_epochs_panel, *_ = figure.axes
+    assert equal_epochs_panel.lines and not equal_loss_panel.lines
+    assert equal_loss_panel.get_title() == "At training loss 0.05: no clear difference"
+    assert "whether it rises with test loss is open" in titles(figure)[3]
+    assert figure.get_suptitle().strip() == (
+        "Equal loss: batch size makes no clear difference; no measure clearly ranks all sizes")
+    loss_panel, *_, sharpness_panel = hw1_3_sensitivity.plot_details(results).axes
+    labels = {line.get_label() for line in loss_panel.lines}
+    assert "equal epochs" in labels and "equal training loss" not in labels
+    assert not sharpness_panel.lines
 
 
-@pytest.mark.parametrize("clear, title", [
-    (["sensitivity", "jacobian"], "do; whether sharpness does is not clear"),
-    (["sensitivity", "largest_eigenvalue"], "as test loss and error do; sharpness too"),
-    (["sharpness"], "Sensitivity does not clearly rank")])
-def test_the_title_names_only_what_is_clear(clear, title):
-    leads = dict.fromkeys(hw1_3_sensitivity.SHARPNESS_MEASURES)
-    facts = {"clear_measures": clear, "lead_of_sensitivity": leads}
-    assert title in hw1_3_sensitivity.figure_title(facts)
+@pytest.mark.parametrize("clear, ending, panel_title", [
+    (["sensitivity"], "only sensitivity, with test labels, ranks all sizes",
+     "Only sensitivity, with test labels,\nclearly goes with all three outcomes"),
+    (["sensitivity", "jacobian"], "without test labels, Jacobian ranks all sizes",
+     "Clearly goes with all three outcomes:\nsensitivity, Jacobian"),
+    (["batch_size"], "no measure clearly ranks all sizes",
+     "No measure clearly goes\nwith all three outcomes")])
+def test_the_titles_name_only_the_measures_that_are_clear(clear, ending, panel_title):
+    results = stored("hw1_3_sensitivity")
+    results["facts"]["clear_measures"] = clear
+    assert hw1_3_sensitivity.figure_title(results).endswith("; " + ending)
+    assert hw1_3_sensitivity.correlations_title(results["facts"]) == panel_title
+
+
+@pytest.mark.parametrize("value, beginning, panel_title", [
+    (0.012, "At equal loss batch size 16 beats 4,096;",
+     "At training loss 0.05 the largest batch errs 1.2 points more"),
+    (0.01, "Equal loss: batch size makes no clear difference;",
+     "At training loss 0.05: no clear difference")])
+def test_a_batch_size_errs_less_only_where_the_interval_says_so(value, beginning, panel_title):
+    results = stored("hw1_3_sensitivity")
+    results["facts"]["cost_of_largest_batch"]["test_error"] = {"value": value, "ci95": 0.01}
+    assert hw1_3_sensitivity.figure_title(results).startswith(beginning)
+    assert hw1_3_sensitivity.equal_loss_title(results) == panel_title
+
+
+@pytest.mark.parametrize("largest, title", [
+    (0.11, "After 20 epochs large batches are under-trained"), (0.1, "After 20 epochs")])
+def test_large_batches_are_under_trained_with_ten_times_the_lowest_loss(largest, title):
+    results = stored("hw1_3_sensitivity")
+    results["facts"]["equal_epochs_train_loss"] = {"lowest": 0.01, "of_largest_batch": largest}
+    assert hw1_3_sensitivity.equal_epochs_title(results) == title
+
+
+@pytest.mark.parametrize("measure, p_value, title", [
+    ("sensitivity", 0.049, "Sensitivity, with test labels:\nrises with test loss"),
+    ("jacobian", 0.05, "Jacobian, without test labels:\nwhether it rises with test loss is open")])
+def test_a_measure_rises_with_test_loss_only_where_its_corrected_p_value_says_so(measure, p_value,
+                                                                               title):
+    facts = stored("hw1_3_sensitivity")["facts"]
+    for group in ("with_test_labels", "without_test_labels"):
+        for by_target in facts[group]["p_values"].values():
+            by_target["test_loss"] = p_value
+    assert hw1_3_sensitivity.networks_title(facts, measure, "test_loss") == title
 
 
 def test_without_a_temperature_the_test_loss_is_drawn_as_it_is():
     results = stored("hw1_3_sensitivity")
     del results["curves"]["equal_loss"]["calibrated_test_loss"]
-    panel = hw1_3_sensitivity.plot(results).axes[0]
+    panel = hw1_3_sensitivity.plot(results).axes[3]
     assert panel.get_ylabel() == "test loss (nats)"
     drawn = panel.collections[0].get_offsets()
     values = results["curves"]["equal_loss"]
@@ -1706,27 +1958,64 @@ def test_a_search_without_critical_points_is_drawn():
     results["points"] = []
     for row in results["correlations"] + results["tolerances"]:
         row.update(count=0, spearman=None, spearman_low=None, spearman_high=None)
+    for row in results["tolerances"]:
+        row.update(zero_median=None, negative_median=None)
     results["followed"] = hw1_2_minratio.summarize_followed(None)
-    results["ended"] = [hw1_2_minratio.summarize_ended(None)]
+    results["lost"] = [hw1_2_minratio.summarize_lost(None)]
     results["curves"]["gradient_norm"] = [1.0] * len(results["curves"]["gradient_norm"])
     for row in results["table"]:
         row.update(accepted=0)
     results["facts"] = hw1_2_minratio.collect_facts(results)
-    figure = hw1_2_minratio.plot(results)
-    assert png_of(figure, results)
+    figure, details = hw1_2_minratio.plot(results), hw1_2_minratio.plot_details(results)
+    assert png_of(figure, results) and png_of(details, results)
     assert "need not" in figure.get_suptitle()
-    assert titles(figure)[0] == "Zero gradient, with an L2 term:\n0 points, too few to correlate"
-    assert titles(figure)[1] == "Almost zero gradient, no L2 term:\n0 ends, too few to correlate"
-    assert titles(figure)[2] == "With less L2,\n0 of 0 points are left"
+    assert titles(figure)[:3] == [
+        "Points where the gradient is zero, with an L2 term:\n0 points, too few to correlate",
+        "Gradient almost zero, no L2 term:\n0 points, too few to correlate",
+        "Points with less L2:\n0 of 0 could be followed to the end"]
+    assert titles(details)[0] == "Gradient almost zero, no L2 term"
 
 
-def test_only_varying_ends_with_a_small_gradient_are_drawn():
+def test_every_critical_point_is_drawn_as_large_as_it_was_often_found():
+    results = stored("hw1_2_minratio")
+    points = results["points"]
+    panel = hw1_2_minratio.plot(results).axes[0]
+    marks, constant = panel.collections[0], panel.lines[0]
+    places = {(point["loss"], point["minimal_ratio"]) for point in points}
+    assert places == {*map(tuple, marks.get_offsets()), *map(tuple, constant.get_xydata())}
+    assert len(marks.get_offsets()) == results["facts"]["varying_critical"]
+    found = [point["times_found"] for point in points if not point["constant"]]
+    assert marks.get_sizes().tolist() == [hw1_2_minratio.MARK_AREA * times for times in found]
+
+
+def test_bars_have_the_means_of_the_fractions_in_groups_of_rising_loss():
+    results = stored("hw1_2_minratio")
+    curves = results["curves"]
+    losses = np.random.default_rng(0).permutation(np.arange(1.0, 11))
+    curves["gradient_norm"] = [0.0] * 10 + [1.0, 0.0]
+    curves["constant"] = [False] * 11 + [True]
+    curves["loss"] = [*losses, 0.5, 0.5]
+    curves["minimal_ratio"] = [*losses / 100, 0.9, 0.9]
+    curves["zero_ratio"] = [*losses / 50, 0.9, 0.9]
+    curves["negative_ratio"] = [*1 - 3 * losses / 100, 0.9, 0.9]
+    bars = hw1_2_minratio.plot_details(results).axes[0].patches
+    means = np.array([1.5, 3.5, 5.5, 7.5, 9.5]) / 100
+    heights = np.array([bar.get_height() for bar in bars]).reshape(3, 5)
+    np.testing.assert_allclose(heights, [means, 2 * means, 1 - 3 * means])
+    bottoms = np.array([bar.get_y() for bar in bars]).reshape(3, 5)
+    np.testing.assert_allclose(bottoms, [0 * means, means, 3 * means])
+
+
+def test_only_ends_with_a_small_gradient_are_drawn_and_constant_predictors_have_other_marks():
     results = stored("hw1_2_minratio")
     curves = results["curves"]
     curves["gradient_norm"] = [1e-4, 1.1e-4, 0.0, 1e-9]
     curves["loss"], curves["minimal_ratio"] = [0.3, 0.2, 0.1, 0.4], [0.5, 0.6, 0.7, 0.8]
+    curves["zero_ratio"] = curves["negative_ratio"] = [0.1] * 4
     curves["constant"] = [False, False, False, True]
-    marks = hw1_2_minratio.plot(results).axes[1].collections[0]
+    panel = hw1_2_minratio.plot(results).axes[1]
+    assert panel.lines[0].get_xydata().tolist() == [[0.4, 0.8]]
+    marks = panel.collections[0]
     assert marks.get_offsets().tolist() == [[0.3, 0.5], [0.1, 0.7]]
     norms = marks.get_array()
     assert norms[0] == 1e-4 and 0 < norms[1] <= 1e-6  # a logarithmic scale has no zero

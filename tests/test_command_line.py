@@ -338,7 +338,7 @@ def test_replot_of_damaged_results_says_so_and_keeps_the_figure(call, tmp_path):
 
 
 SMALLEST_RUN = ["--quick", "--dataset", "digits", "--runs", "2", "--epochs", "1",
-                "--train-size", "64"]
+                "--train-size", "64", "--jobs", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,12 @@
 import math
 from itertools import product
 
+from common import critical_points
 from common.critical_points import (
+    LAST_FOUND,
+    begin_paths,
+    continue_paths,
+    extrapolate,
     find_critical_points,
     follow_critical_points,
     gradients_at,
@@ -22,6 +27,7 @@ from common.models import mlp
 from common.parameters import parameter_vectors
 from common.training import mean_squared_error
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -162,7 +168,7 @@ def test_points_are_followed_along_their_curves():
     assert starts[0] == 1 + math.sqrt(0.9)  # as it was
 
 
-def test_two_points_that_meet_cease_to_exist_where_the_curvature_vanishes():
+def test_two_points_that_meet_are_lost_where_the_curvature_vanishes():
     starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
     _, reached, points, decays = follow_critical_points(hill, starts, (1.0, 0.2, 0.01), 1e-10)
     assert reached.tolist() == [2, 2, 3]
@@ -175,7 +181,7 @@ def test_two_points_that_meet_cease_to_exist_where_the_curvature_vanishes():
     assert decays[2] == 0.01 and points[2] == 0  # which exists for all decays
 
 
-def test_a_point_that_moves_to_infinity_still_exists():
+def test_a_point_that_moves_to_infinity_is_not_lost():
     # A slope of −θ exp(−θ²) is balanced by μ θ where θ² = ln(1 / μ).
     def loss(points):
         return (-points[:, 0].square()).exp() / 2
@@ -184,6 +190,50 @@ def test_a_point_that_moves_to_infinity_still_exists():
     points, reached, _, _ = follow_critical_points(loss, start, (1e-3, 1e-9), 1e-14)
     assert reached.tolist() == [2]
     assert points[0, 1].item() == pytest.approx(math.sqrt(math.log(1e9)), rel=1e-4)
+
+
+def test_a_point_is_followed_through_the_place_where_another_crosses_its_path():
+    # With ½ μ θ², critical points are at 0 and at 0.1 − μ. Where they cross, the curvature is zero.
+    def crossing(points):
+        x = points[:, 0]
+        return x**3 / 3 - 0.05 * x**2
+
+    decays = (1.0, 0.5, 0.2, 0.05, 0.01)
+    points, reached, _, _ = follow_critical_points(crossing, tensor([[-0.9]]), decays, 1e-10)
+    assert reached.tolist() == [5]
+    torch.testing.assert_close(points.flatten(), 0.1 - tensor(decays), atol=1e-8, rtol=0)
+
+
+def test_where_a_path_leads_is_told_by_the_polynomial_through_its_last_points():
+    def cubics(places):
+        return torch.stack([places**3 - places, 2 - places**2], dim=1)
+
+    places = tensor([[0.0, 5.0], [-0.2, 4.0], [-0.5, 3.5], [-0.6, 2.5], [-1.0, 2.0]])
+    differences, known_places = begin_paths(cubics(places[0]), places[0])
+    next_places = tensor([-1.5, 1.0])
+    for found, new_places in enumerate(places):
+        if found > 0:
+            differences, known_places = continue_paths(differences, known_places,
+                                                       cubics(new_places), new_places)
+        guesses = extrapolate(differences, known_places, next_places)
+        for run in range(2):  # fewer points are met by a polynomial of lower degree
+            first_known = max(0, found + 1 - LAST_FOUND)
+            known = places[first_known : found + 1, run]
+            fitted = np.polyfit(known, cubics(known), len(known) - 1)
+            expected = [np.polyval(column, next_places[run]) for column in fitted.T]
+            assert guesses[run].tolist() == pytest.approx(expected)
+    torch.testing.assert_close(guesses, cubics(next_places))
+    torch.testing.assert_close(differences[:, 0], cubics(places[-1]))
+
+
+def test_every_point_counts_the_same_steps_in_the_progress_whether_it_is_lost_or_not(monkeypatch):
+    steps = []
+    monkeypatch.setattr(critical_points, "advance", steps.append)
+    starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
+    for decays in ((1.0, 0.2, 0.01), (1.0, 0.05, 0.03, 0.01)):
+        steps.clear()
+        follow_critical_points(hill, starts, decays, 1e-10)
+        assert sum(steps) == len(starts) * (len(decays) - 1)
 
 
 # --- what the loss is like at points ---
@@ -199,6 +249,8 @@ def test_points_are_measured_as_a_known_quadratic_has_it():
     torch.testing.assert_close(measured["eigenvalues"],
                                SEVEN_EIGENVALUES.sort().values.expand(2, 7), atol=1e-12, rtol=0)
     assert measured["minimal_ratio"].tolist() == pytest.approx([4 / 7] * 2)
+    assert measured["zero_ratio"].tolist() == pytest.approx([1 / 7] * 2)
+    assert measured["negative_ratio"].tolist() == pytest.approx([2 / 7] * 2)
     assert measured["saddle"].tolist() == [True, True]
     _, valley = quadratic(tensor([2.0, 1.0, 0.0]))
     assert measure_ends(valley, normal(1, 3, seed=7))["saddle"].tolist() == [False]

@@ -23,8 +23,16 @@ def test_who_wins(rows, winners, p_value):
     assert hw1_1_simulate.find_winners(comparisons, "sinc") == (winners, p_value)
 
 
-def results_by_hand(square_p_value, tent_errors=((0.2, 0.22), (0.24, 0.2))):
-    """Two runs of depths 1 and 2 on three functions; on the square wave depth 2 is better."""
+TENT_ERRORS = {  # {pieces: {depth: of two runs}}
+    4: {1: (1e-6, 2e-6), 2: (1e-7, 0.07), 4: (1e-9, 1e-8)},
+    8: {1: (1e-3, 0.04), 2: (1e-4, 0.07), 4: (0.05, 0.06)},
+    256: {1: (0.2, 0.22), 2: (0.24, 0.2), 4: (0.249, 0.25)},
+}
+
+
+def results_by_hand(square_p_value):
+    """Two runs of depths 1 and 2 on two functions, on the square wave depth 2 is better; tent maps.
+    """
     table, comparisons, test_comparisons, dots, fixed_hinges = [], [], [], [], []
     train_mse, test_mse = {}, {}
     for name in ("sinc", "square wave"):
@@ -40,15 +48,25 @@ def results_by_hand(square_p_value, tent_errors=((0.2, 0.22), (0.24, 0.2))):
         fixed_hinges.append({"function": name, "train_mse": 1e-14, "test_mse": 0.001})
         train_mse[name] = {1: [[1, 0.1], [1, 0.3]], 2: [[0.01, 0.2], [1, 0.4]]}
         test_mse[name] = {1: [0.002, 0.008], 2: [0.004, 0.064]}
-    train_mse["tent map"] = {1: [[1, error] for error in tent_errors[0]],
-                             2: [[0.01, error] for error in tent_errors[1]]}
-    fixed_hinges.append({"function": "tent map", "train_mse": 0.23, "test_mse": 0.09})
+    bounds, fits = [], []
+    for pieces, errors_of_depths in TENT_ERRORS.items():
+        name, best_constant = f"tent map, {pieces} pieces", 0.25 if pieces == 256 else 0.08
+        bounds.append({"function": name, "pieces": pieces, "best_constant": best_constant,
+                       "one_layer_floor": 0.05 if pieces == 256 else 0})
+        train_mse[name] = {}
+        for depth, errors in errors_of_depths.items():
+            train_mse[name][depth] = [[0.01, error] for error in errors]
+            shares = [error / best_constant for error in errors]
+            fits.append({"function": name, "pieces": pieces, "depth": depth, "runs": 2,
+                         "runs_that_fit": sum(share < 0.1 for share in shares),
+                         "share_median": sum(shares) / 2, "share_lowest": min(shares)})
     return {
-        "constants": {"QUESTION_FUNCTIONS": ("sinc", "square wave")},
+        "constants": {"QUESTION_FUNCTIONS": ("sinc", "square wave"), "TENT_PIECES": [4, 8, 256],
+                      "HIGH_ERROR": 0.3},
         "table": table, "comparisons": comparisons, "test_comparisons": test_comparisons,
         "connected_dots": dots, "fixed_hinges": fixed_hinges,
         "set_by_hand": [{"depth": 2, "train_mse": 0.0}, {"depth": 4, "train_mse": 1e-30}],
-        "tent_map_bounds": [{"one_layer_floor": 0.05, "best_constant": 0.25}],
+        "tent_map_bounds": bounds, "tent_map_fits": fits,
         "curves": {"train_mse": train_mse, "test_mse": test_mse},
     }
 
@@ -58,11 +76,14 @@ def test_facts():
     assert facts["hinges"] == 5
     assert (facts["no_depth_wins_both"], facts["no_depth_wins_both_p_value"]) == (True, 0.002)
     sinc = facts["sinc"]
-    interval = sinc.pop("times_fixed_hinges")
+    interval, times_dots = sinc.pop("times_fixed_hinges"), sinc.pop("times_dots")
     assert sinc == {
         "winners": [1], "p_value": 0.001, "test_winners": [], "test_p_value": None,
-        "best_depth": 1, "dots_test_error": 0.05,
+        "best_depth": 1, "high_runs": {1: 0, 2: 1},  # above 0.3: of 0.1, 0.3 and 0.2, 0.4
+        "best_test_depth": 1, "best_test_error": 0.2, "dots_test_error": 0.05,
+        "best_test_error_above_dots": True, "runs_below_dots": 3,  # 0.064 is above
         "fixed_hinges_training_error": 1e-14, "fixed_hinges_test_error": 0.001}
+    assert times_dots["value"] == pytest.approx(4 * 0.001 / 0.05)
     assert interval["value"] == pytest.approx(4)  # the geometric mean of 2 and 8, of depth 1
     assert interval["low"] < 1 and interval["high"] == pytest.approx(16 / interval["low"])
     square_wave = facts["square_wave"]
@@ -72,19 +93,28 @@ def test_facts():
 
 def test_facts_of_the_tent_map():
     facts = hw1_1_simulate.collect_facts(results_by_hand(0.002))["tent_map"]
-    interval = facts.pop("best_depth_share")
+    interval, fits = facts.pop("best_depth_share"), facts.pop("fits")
     assert facts == {
-        "one_layer_floor": 0.05, "fixed_hinges_training_error": 0.23, "best_constant_error": 0.25,
-        "largest_error_set_by_hand": 1e-30, "floor_share": 0.2,
-        "best_depth": 2, "lowest_share": 0.8, "deeper_runs": 2, "deeper_runs_below_floor": 0}
+        "partly_fitted_pieces": 8, "failing_pieces": 8, "most_pieces": 256,
+        "one_layer_floor": 0.05, "best_constant_error": 0.25, "floor_share": 0.2,
+        "largest_error_set_by_hand": 1e-30, "best_depth": 2, "lowest_share": 0.8}
     assert interval["value"] == pytest.approx(0.88)  # 0.22 of 0.25
     assert interval["high"] - 0.88 == pytest.approx(12.706 * 0.08, rel=1e-3)  # t(0.975, 1) · 0.08
+    assert list(fits) == [4, 8, 256]
+    assert fits[4] == {"runs": 6, "runs_that_fit": 5, "one_layer_runs": 2,
+                       "one_layer_runs_that_fit": 2, "deeper_runs": 4, "deeper_runs_that_fit": 3}
+    assert fits[8] == {"runs": 6, "runs_that_fit": 2, "one_layer_runs": 2,
+                       "one_layer_runs_that_fit": 1, "deeper_runs": 4, "deeper_runs_that_fit": 1}
+    assert fits[256]["runs_that_fit"] == 0
 
 
-def test_only_deeper_runs_that_learn_the_tent_map_are_counted():
-    results = results_by_hand(0.002, tent_errors=((0.01, 0.01), (0.0499, 0.05)))
-    facts = hw1_1_simulate.collect_facts(results)["tent_map"]
-    assert facts["deeper_runs_below_floor"] == 1
+@pytest.mark.parametrize("counts, failing", [
+    ((10, 5, 4, 0), 16), ((10, 10, 10, 5), None), ((4, 5, 4, 0), 16), ((0, 0, 0, 0), 4),
+    ((10, 4, 5, 4), 256)])
+def test_failing_begins_where_half_of_the_runs_fit_no_more_and_nowhere_above(counts, failing):
+    fits = {pieces: {"runs": 10, "runs_that_fit": count}
+            for pieces, count in zip((4, 8, 16, 256), counts)}
+    assert hw1_1_simulate.failing_pieces(fits) == failing
 
 
 def test_without_a_winner_on_the_square_wave_nothing_is_said_of_both():

@@ -8,99 +8,125 @@ import pytest
 from scipy import stats
 
 
-def made_up_curves(runs, norm_falls):
-    """Losses that fall tenfold at step 10, with noise, and norms that stay or fall as much."""
-    generator = np.random.default_rng(0)
-    steps = np.arange(100)
-    fall = np.where(steps < 10, 1, 0.1)
-    loss = fall * np.exp(generator.normal(size=(runs, 100)) * 0.1)
-    norm = (fall if norm_falls else 1) * np.exp(generator.normal(size=(runs, 100)) * 0.1)
-    return {"steps": steps.tolist(), "loss": loss.tolist(), "norm": norm.tolist()}
+def curves_from(ends, **others):
+    """Curves of 20 steps that begin at 1: {quantity: (runs, 20)} with the runs' ends at the last.
+
+    Step 18, the first of the end, has the same value as step 19; those before have none.
+    """
+    quantities = {"steps": list(range(20))}
+    for name, values in {**ends, **others}.items():
+        quantities[name] = [[1.0, *[99.0] * 17, value, value] for value in values]
+    return quantities
 
 
 def interval(value, low, high):
     return {"value": value, "low": low, "high": high}
 
 
-def test_the_typical_run_falls_as_far_as_the_median_one():
-    steps = np.arange(100)
-    falls = [1e-1, 1e-4, 1e-2]  # from the early phase to the second half, run by run
-    curves = {"steps": steps.tolist(),
-              "loss": [np.where(steps < 10, 1, fall).tolist() for fall in falls]}
+def test_the_typical_run_changes_norm_squared_over_loss_as_the_median_one():
+    # norm² ÷ loss: 1e-1, 1e-4 and 1e-2; neither loss nor norm has its median in run 2
+    curves = curves_from({"loss": [1e-3, 1e-2, 1e-4], "norm": [1e-2, 1e-3, 1e-3]})
     assert hw1_2_gradnorm.find_typical_run(curves) == 2
 
 
-def test_that_the_norm_falls_less_is_tested_over_runs():
-    curves = made_up_curves(4, norm_falls=False)
-    steps, falls = np.arange(100), {}
-    for key in ("loss", "norm"):
-        falls[key] = np.log(hw1_2_gradnorm.fall_since_early(steps, np.array(curves[key])))
-    expected = stats.ttest_rel(falls["norm"], falls["loss"]).pvalue
-    assert hw1_2_gradnorm.p_value_of_falling_less(curves) == pytest.approx(expected)
-    assert expected < 0.01
-    assert hw1_2_gradnorm.p_value_of_falling_less(made_up_curves(4, norm_falls=True)) > 0.05
-    alike = {**curves, "norm": curves["loss"]}
-    assert hw1_2_gradnorm.p_value_of_falling_less(alike) is None
-    assert hw1_2_gradnorm.p_value_of_falling_less(made_up_curves(1, norm_falls=False)) is None
+def test_a_batch_is_compared_with_all_images_at_the_end():
+    curves = curves_from({"loss": [1, 1], "norm": [0.1, 0.2]}, batch_norm=[0.2, 1.6])
+    ratio = hw1_2_gradnorm.batch_over_full_norm(curves)
+    assert ratio["value"] == pytest.approx(4)  # of 2 and 8
+    half_width = stats.t.ppf(0.975, 1) * np.log(2)  # the logarithms' standard error is log 2
+    assert ratio["low"] == pytest.approx(4 * np.exp(-half_width))
+    assert ratio["high"] == pytest.approx(4 * np.exp(half_width))
 
 
-def test_the_answer_takes_the_larger_p_value_corrected_for_both_tasks():
-    known = [{"falls_less_p_value": 0.001}, {"falls_less_p_value": 0.004}]
-    assert hw1_2_gradnorm.largest_p_value(known) == pytest.approx(0.008)
-    assert hw1_2_gradnorm.largest_p_value([known[0], {"falls_less_p_value": 0.9}]) == 1
-    assert hw1_2_gradnorm.largest_p_value([known[0], {"falls_less_p_value": None}]) is None
+def made_up_results():
+    """Of four runs, in which the falling rate changes norm² ÷ loss about 100-fold and 10-fold."""
+    constant = curves_from({"loss": [1e-2, 2e-2, 1e-2, 3e-2], "norm": [0.1, 0.2, 0.3, 0.1]},
+                           batch_norm=[0.5] * 4)
+    falling = {
+        "sinc": curves_from({"loss": [1e-2, 2e-2, 2e-2, 3e-2], "norm": [0.01, 0.02, 0.02, 0.01]}),
+        "MNIST": curves_from({"loss": [1e-2, 2e-2, 1e-2, 3e-2], "norm": [0.03, 0.05, 0.1, 0.04]})}
+    curves = {task: {name: constant for name in hw1_2_gradnorm.FUNCTION_TRAININGS}
+              for task in ("sinc", "MNIST")}
+    for task, of_task in falling.items():
+        curves[task]["Adam, rate falls"] = of_task
+    as_arrays = {}
+    for task, trainings in curves.items():
+        as_arrays[task] = {name: {key: np.array(values) for key, values in of_training.items()}
+                           for name, of_training in trainings.items()}
+    return {"curves": curves, "ends": [], "ratios": hw1_2_gradnorm.compare_trainings(as_arrays)}
 
 
-def test_norms_at_the_edge_are_told_from_those_below():
-    rows = [{"training": name, "at_edge": at_edge, "final_gradient_norm": norm,
-             "fraction_of_limit": fraction}
-            for name, at_edge, norm, fraction in (
-                ("a", True, 7, 0.97), ("b", True, 3, 1.1), ("b", True, 4, 1.0),
-                ("a", False, 0.2, 0.5), ("b", False, 5, 0.6), ("c", False, 100, 0.1))]
+def test_the_answer_is_that_the_rate_matters_beside_the_loss_on_both_tasks():
+    facts = hw1_2_gradnorm.collect_facts(made_up_results())
+    p_values = []
+    for loss_ratios, norm_ratios in (([1, 1, 2, 1], [10, 10, 15, 10]),
+                                     ([1, 1, 1, 1], [10 / 3, 4, 3, 2.5])):
+        quotients = 2 * np.log(norm_ratios) + np.log(loss_ratios)  # constant over falling
+        p_values.append(stats.ttest_1samp(quotients, 0).pvalue)
+    on_sinc, on_images = p_values
+    assert on_sinc < on_images < 2 * on_sinc  # Holm's: the smaller one counts twice
+    assert facts["answer_p_value"] == pytest.approx(2 * on_sinc)
+    assert facts["sinc"]["falling_over_constant"]["loss"]["value"] == pytest.approx(2 ** 0.25)
+    of_images = facts["images"]["falling_over_constant"]
+    assert of_images["norm"]["value"] == pytest.approx(100 ** -0.25)
+    assert of_images["norm_squared_over_loss"]["value"] == pytest.approx(0.1)
+    # norm² ÷ loss of the constant rate: 1, 2, 9 and 1/3
+    for name in ("sinc", "images"):
+        constant = facts[name]["constant"]
+        assert constant["norm_squared_over_loss"]["value"] == pytest.approx(6 ** 0.25)
+        assert constant["p_value"] == pytest.approx(
+            min(1, 2 * stats.ttest_1samp(np.log([1, 2, 9, 1 / 3]), 0).pvalue))
+        assert facts[name]["typical_run"] in (0, 1)  # at equal distances from the median
+
+
+def test_an_answer_without_a_test_has_no_p_value():
+    results = made_up_results()
+    for row in results["ratios"]:
+        if row["task"] == "MNIST":
+            row["p_value"] = None
+    assert hw1_2_gradnorm.collect_facts(results)["answer_p_value"] is None
+
+
+def test_norms_at_the_edge_are_told_from_those_below_and_exceptions_are_counted():
+    rows = [{"training": name, "at_edge": at_edge, "final_gradient_norm": norm}
+            for name, at_edge, norm in (
+                ("a", True, 7), ("b", True, 0.5), ("b", True, 4), ("b", True, 5),
+                ("a", False, 0.2), ("b", False, 0.02), ("b", False, 5), ("c", False, 100))]
     facts = collect_edge_facts({"ends": rows}, ["a", "b"])
+    # The medians are 4.5 and 0.2, their geometric mean is 0.95: 0.5 at the edge and 5 below it
+    # lie on the wrong side.
     assert facts == pytest.approx({
-        "trainings": 5, "at_edge": 3, "below": 2, "median_norm_at_edge": 4,
-        "lowest_norm_at_edge": 3, "median_norm_below": 2.6, "highest_norm_below": 5,
-        "lowest_fraction_at_edge": 0.97, "highest_fraction_at_edge": 1.1})
-    none_at_edge = collect_edge_facts({"ends": rows}, ["c"])
-    assert (none_at_edge["at_edge"], none_at_edge["median_norm_at_edge"],
-            none_at_edge["lowest_fraction_at_edge"]) == (0, None, None)
+        "trainings": 7, "at_edge": 4, "below": 3, "median_norm_at_edge": 4.5,
+        "median_norm_below": 0.2, "exceptions": 2})
+    assert [row["final_gradient_norm"] for row in rows
+            if hw1_2_gradnorm.is_exception(row, facts)] == [0.5, 5, 100]
+    assert collect_edge_facts({"ends": rows}, ["c"]) == {
+        "trainings": 1, "at_edge": 0, "below": 1, "median_norm_at_edge": None,
+        "median_norm_below": 100, "exceptions": 0}
 
 
 # --- titles ---
 
 
-def test_the_title_says_what_the_intervals_say():
-    def title(norm_low=0.2, below=0, falling_rate_high=0.9):
-        images = {"loss_fall": interval(0.02, 0.01, 0.07), "norm_fall": interval(0.5, norm_low, 2)}
-        on_sinc = {"loss_fall": interval(0.02, 0.01, 0.07), "norm_fall": interval(0.5, 0.2, 2),
-                   "falling_rate_norm": interval(0.1, 0.05, falling_rate_high)}
-        return hw1_2_gradnorm.figure_title(
-            {"sinc": on_sinc, "images": images, "adam": {"below": below}})
-
-    finding = "The loss falls further than the gradient norm"
-    assert title() == f"{finding}; on sinc Adam's rate keeps the norm up"
-    assert title(below=1) == finding
-    for high in (1.1, None):
-        assert title(falling_rate_high=high) == finding
-    for low in (0.05, None):  # within the loss's interval, and of a single run
-        assert title(norm_low=low) == (
-            "From early to late, the gradient norm need not stay behind the loss")
+@pytest.mark.parametrize("high, matters", [(0.9, True), (1.1, False), (None, False)])
+def test_the_title_names_the_rate_only_where_it_matters_beside_the_loss(high, matters):
+    on_sinc = {"falling_over_constant": {"norm_squared_over_loss": interval(0.1, 0.05, high)}}
+    title = hw1_2_gradnorm.figure_title({"sinc": on_sinc})
+    assert title == ("On sinc, the gradient norm follows the learning rate, not only the loss"
+                     if matters else
+                     "Loss and gradient norm at a constant and at a falling learning rate")
 
 
-def test_a_change_is_named_only_where_its_interval_excludes_none():
-    describe = hw1_2_gradnorm.describe_change
-    assert describe(interval(0.02, 0.01, 0.9)) == "falls 50-fold"
-    assert describe(interval(2.04, 1.5, 3)) == "rises 2.0-fold"
-    assert describe(interval(2, 0.9, 5)) == "has no clear trend"
-    assert describe(interval(2, None, None)) == "has no clear trend"
+def test_the_norm_ends_above_or_below_the_root_of_the_loss_only_where_the_interval_says_so():
+    describe = hw1_2_gradnorm.describe_end
+    assert describe(interval(3, 1.1, 9)) == "the norm\nends above √loss"
+    assert describe(interval(0.1, 0.02, 0.9)) == "the norm\nends below √loss"
+    assert describe(interval(0.5, 0.1, 1.5)) == "the norm\nends with no clear gap to √loss"
+    assert describe(interval(0.5, None, None)) == "norm\nand √loss"
 
 
-def test_the_norms_at_the_end_are_compared_where_both_kinds_of_run_exist():
-    def title(at_edge, below):
-        return hw1_2_gradnorm.ends_title(
-            {"descent": {"median_norm_at_edge": at_edge, "median_norm_below": below}})
-
-    assert title(0.06, 0.001) == "Gradient descent: median norm\n60 times as large at the limit"
-    for unclear in (title(0.001, 0.06), title(None, 1), title(1, None)):
-        assert unclear == "The norm need not be larger\nat the limit"
+@pytest.mark.parametrize("at_edge, below, larger", [
+    (0.06, 0.001, True), (0.001, 0.06, False), (None, 1, False), (1, None, False)])
+def test_norms_are_called_larger_at_the_limit_where_their_median_is(at_edge, below, larger):
+    facts = {"descent": {"median_norm_at_edge": at_edge, "median_norm_below": below}}
+    assert ("mostly end large at the limit" in hw1_2_gradnorm.details_title(facts)) is larger

@@ -2,7 +2,9 @@
 
 import hw1_3_params
 
+import numpy as np
 import pytest
+from scipy import stats
 
 
 def results(accuracies, threshold):
@@ -17,9 +19,11 @@ def results(accuracies, threshold):
                                      "change_mean": -0.3, "change_mean_ci95": 0.05})
             calibrated = measure == "calibrated_test_loss"
             upturns.append(key | {"width": 2, "rise_mean": 0.01 if calibrated else 0.2,
-                                  "rise_mean_ci95": 0.1, "beyond_interval": not calibrated})
+                                  "rise_mean_ci95": 0.1, "beyond_interval": not calibrated,
+                                  "lowest_mean": 0.05})
             clear = measure == "test_loss" and fraction > 0
             peaks.append(key | {"widths_averaged": 3, "width": 2, "parameters": 20,
+                                "valley_before_parameters": 10,
                                 "height_mean": 5.0, "rise_mean": 1.0, "rise_mean_ci95": 0.5,
                                 "fall_mean": 4.0, "fall_mean_ci95": None,
                                 "beyond_intervals": clear})
@@ -41,7 +45,10 @@ def results(accuracies, threshold):
         "thresholds": thresholds, "upturns": upturns, "peaks": peaks,
         "features": features, "feature_peaks": feature_peaks,
         "curves": {"parameters": [10, 20, 40], "test_accuracy": accuracies,
-                   "test_loss": accuracies, "calibrated_test_loss": accuracies},
+                   "test_loss": accuracies, "calibrated_test_loss": accuracies,
+                   "features": {"test_error": {
+                       fraction: [[0.9, 0.1 * run] for run in range(1, len(of_runs) + 1)]
+                       for fraction, of_runs in accuracies.items()}}},
     }
 
 
@@ -56,6 +63,10 @@ def test_facts_say_where_labels_are_fitted_and_what_changes_beyond():
         assert (of_labels["fitted_width"], of_labels["fitted_parameters"]) == (2, 20)
         assert of_labels["error_change"] == {"value": -0.3, "ci95": 0.05}
         assert of_labels["loss_peak_is_clear"] is (name == "random_labels")
+        assert (of_labels["loss_valley_parameters"], of_labels["loss_peak_parameters"]) == (10, 20)
+        assert (of_labels["lowest_error"], of_labels["lowest_error_parameters"]) == (0.05, 20)
+        assert of_labels["late_error_rise"] == {"value": 0.2, "ci95": 0.1}
+        assert of_labels["late_error_rise_is_clear"] is True
         assert of_labels["error_peak_is_clear"] is False
         assert of_labels["late_loss_rise"] == {"value": 0.2, "ci95": 0.1}
         assert of_labels["calibrated_late_rise"] == {"value": 0.01, "ci95": 0.1}
@@ -81,6 +92,17 @@ def test_facts_say_where_random_features_peak():
         assert of_features["loss_peak_is_clear"] is True
         assert of_features["error_peaks_there_in_all_runs"] is False
         assert of_features["loss_peaks_there_in_all_runs"] is True
+
+
+def test_random_features_are_compared_with_the_largest_networks_run_by_run():
+    # The features' errors are 0.1, 0.2 and 0.3, those of the networks 0.4, 0.3 and 0.2.
+    accuracies = [[0, 0.5, 0.6], [0, 0.5, 0.7], [0, 0.5, 0.8]]
+    facts = hw1_3_params.collect_facts(results({0: accuracies, 0.2: accuracies}, threshold=2))
+    difference = facts["true_labels_features"]["error_of_most_minus_networks"]
+    assert difference["value"] == pytest.approx((-0.3 - 0.1 + 0.1) / 3)
+    deviation = np.std([-0.3, -0.1, 0.1], ddof=1)
+    assert difference["ci95"] == pytest.approx(
+        stats.t.ppf(0.975, 2) * deviation / np.sqrt(3))
 
 
 def test_without_a_temperature_its_facts_are_unknown():

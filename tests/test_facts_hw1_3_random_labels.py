@@ -28,7 +28,14 @@ def results_by_hand(sizes=(100, 10)):
     return {"settings": {"train_size": 100},
             "constants": {"FRACTIONS": [0, 0.5, 1], "THRESHOLDS": [0.9, 0.99], "FITTED": 0.99},
             "table": table, "times": times, "memorization": memorization,
-            "curves": {"train_accuracy": {1: [[0.1, 0.98], [0.1, 1.0]]}}}
+            "curves": {
+                "epoch": {0.5: [0, 1, 2], 1: [0, 2, 4, 6]},
+                # Reach 0.99 after 1 and 2 epochs, and with all labels random after 2 and 4.
+                "train_accuracy": {0.5: [[0.1, 0.99, 1.0], [0.1, 0.5, 0.99]],
+                                   1: [[0.1, 0.99, 0.98, 0.98], [0.1, 0.2, 0.99, 1.0]]},
+                # With all labels random the first run is lowest at the end, the second before.
+                "test_loss": {0: [[2, 1, 1], [2, 1, 1]], 0.5: [[2, 1, 3], [2, 1, 5]],
+                              1: [[5, 4, 3], [5, 2, 7]]}}}
 
 
 def test_facts():
@@ -39,15 +46,46 @@ def test_facts():
     assert facts["test_accuracy_of_random_labels"] == {"value": pytest.approx(0.1), "ci95": 0.02}
     assert facts["true_label_peak"] == {"value": 0.8, "ci95": 0.03}
     assert facts["test_accuracy_end"] == {"value": 0.1, "ci95": 0.01}
+    assert facts["test_loss_rises"][0] == {"value": 0, "ci95": 0}
+    half_width = stats.t.ppf(0.975, 1) * 1  # the standard error of 2 and 4 is 1
+    assert facts["test_loss_rises"][0.5] == {"value": 3, "ci95": pytest.approx(half_width)}
+    # Each run is lowest where the other one is: 3 − 4 and 7 − 7.
+    assert facts["test_loss_rises"][1]["value"] == pytest.approx(((3 - 4) + (7 - 7)) / 2)
     assert facts["slowdown_to_lowest_threshold"] == {"value": 4, "low": 2, "high": 8}
     assert facts["easier_threshold_ratio"] == {"value": 2, "low": 0.5, "high": 8}
     assert facts["smallest_size"] == 10
     assert facts["larger_size_ratio"] == {"value": 2, "low": None, "high": None}
+    assert facts["fewest_random"] == 0.5
+    assert facts["slowdown_to_fit_fewest_random"] == {"value": 2, "low": 1, "high": 4}
+    assert facts["epochs_to_fit_all_to_fewest"] == pytest.approx({"value": 2, "low": 2, "high": 2})
+    assert facts["fitting_takes_as_long"] is False
+
+
+@pytest.mark.parametrize("first_epochs, second_epochs, as_long", [
+    (1.2, 2.4, True), (0.85, 1.7, True), (1.3, 2.6, False), (0.75, 1.5, False),
+    (1.2, 1.7, False)])  # ratios of 1.2 and 0.85: their interval is wide
+def test_few_random_labels_take_as_long_where_the_ratio_is_near_one(first_epochs, second_epochs,
+                                                                    as_long):
+    results = results_by_hand()
+    results["curves"]["epoch"][1] = [0, first_epochs, second_epochs, 9]
+    facts = hw1_3_random_labels.collect_facts(results)
+    ratios = [first_epochs / 1, second_epochs / 2]
+    mean = stats.gmean(ratios)
+    assert facts["epochs_to_fit_all_to_fewest"]["value"] == pytest.approx(mean)
+    assert facts["fitting_takes_as_long"] is as_long
+
+
+def test_runs_that_do_not_fit_take_no_known_time():
+    results = results_by_hand()
+    results["curves"]["train_accuracy"][1][1] = [0.1, 0.2, 0.3, 0.4]
+    facts = hw1_3_random_labels.collect_facts(results)
+    assert facts["epochs_to_fit_all_to_fewest"] == {"value": None, "low": None, "high": None}
+    assert facts["fitting_takes_as_long"] is False
 
 
 def test_with_one_size_and_runs_that_agree_there_is_nothing_to_compare():
     results = results_by_hand(sizes=(100,))
-    results["curves"]["train_accuracy"][1] = [[0.1, 1.0], [0.1, 1.0]]
+    results["curves"]["train_accuracy"][1] = [[0.1, 0.5, 1.0, 1.0], [0.1, 0.2, 1.0, 1.0]]
     facts = hw1_3_random_labels.collect_facts(results)
     assert facts["smallest_size"] == 100 and facts["larger_size_ratio"] is None
     assert facts["random_fit_p_value"] is None

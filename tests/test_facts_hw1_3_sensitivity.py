@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-QUANTITIES = ("sensitivity", "sharpness", "adaptive_sharpness", "largest_eigenvalue",
-              *hw1_3_sensitivity.TARGETS)
+QUANTITIES = ("sensitivity", "jacobian", "sharpness", "adaptive_sharpness",
+              "largest_eigenvalue", *hw1_3_sensitivity.TARGETS)
 
 
 def results(runs, sizes=6):
@@ -22,7 +22,8 @@ def results(runs, sizes=6):
             rows.append(row)
     values = {name: random.standard_normal((sizes, runs)).tolist() for name in QUANTITIES}
     return {"settings": {"target_loss": 0.05}, "correlations": rows,
-            "curves": {"equal_loss": values},
+            "curves": {"equal_loss": values,
+                       "equal_epochs": {"test_error": [[0.1, 0.2, 0.3], [0.2, 0.4, 0.6]]}},
             "table": [{"regime": "equal_epochs", "train_loss": loss} for loss in (0.2, 0.1, 0.4)]}
 
 
@@ -36,9 +37,48 @@ def test_facts_have_the_correlations_and_which_are_clear():
     assert link == {"value": pytest.approx(0.3), "low": pytest.approx(0.1), "high": 0.9}
     # The lower ends are -0.2, -0.1, 0, 0.1, 0.2 and 0.3.
     assert facts["clear_measures"] == ["sharpness", "adaptive_sharpness", "largest_eigenvalue"]
+    # Two of the four measures without test labels include zero, to three targets each.
+    assert facts["without_test_labels"]["intervals"] == 12
+    assert facts["without_test_labels"]["excluding_zero"] == 9
+    assert facts["with_test_labels"]["intervals"] == 3
+    assert facts["with_test_labels"]["excluding_zero"] == 0
     stored["correlations"][-1]["across_low"] = None  # of one target alone
     facts = hw1_3_sensitivity.collect_facts(stored)
     assert facts["clear_measures"] == ["sharpness", "adaptive_sharpness"]
+    by_target = facts["clear_measures_by_target"]
+    assert by_target["test_loss"] == ["sharpness", "adaptive_sharpness", "largest_eigenvalue"]
+    assert by_target["test_error"] == ["sharpness", "adaptive_sharpness"]
+    assert facts["without_test_labels"]["excluding_zero"] == 8
+    stored["correlations"][-1].update(across_low=-0.9, across_high=-0.1)  # below zero counts too
+    facts = hw1_3_sensitivity.collect_facts(stored)
+    assert facts["clear_measures_by_target"]["test_error"] == ["sharpness", "adaptive_sharpness"]
+    assert facts["without_test_labels"]["excluding_zero"] == 9
+
+
+@pytest.mark.parametrize("group, measures", hw1_3_sensitivity.MEASURE_GROUPS.items())
+def test_p_values_are_those_of_fishers_z_corrected_within_each_group(group, measures):
+    stored = results(runs=5)
+    values = {name: np.array(by_size) for name, by_size in stored["curves"]["equal_loss"].items()}
+    # So near the target that its correlation is clear, though not the same in every run.
+    values[measures[0]] = values["test_error"] + 0.3 * values[measures[0]]
+    stored["curves"]["equal_loss"] = {name: by_size.tolist() for name, by_size in values.items()}
+    expected = {}
+    for measure in measures:
+        for target in hw1_3_sensitivity.TARGETS:
+            ranks = [stats.spearmanr(values[measure][:, run], values[target][:, run]).statistic
+                     for run in range(5)]
+            ranks = np.clip(ranks, -1 + 3 / 210, 1 - 3 / 210)  # 6³ − 6 = 210
+            expected[measure, target] = stats.ttest_1samp(np.arctanh(ranks), 0).pvalue
+    facts = hw1_3_sensitivity.collect_facts(stored)[group]
+    found = {(measure, target): p_value for measure, by_target in facts["p_values"].items()
+             for target, p_value in by_target.items()}
+    smallest = min(expected, key=expected.get)
+    assert facts["measures"] == measures and set(found) == set(expected)
+    assert found[smallest] == facts["lowest_p_value"] == pytest.approx(
+        len(expected) * expected[smallest])
+    largest = max(expected, key=expected.get)
+    assert found[largest] >= expected[largest]
+    assert facts["significant"] == sum(p_value < 0.05 for p_value in found.values()) > 0
 
 
 def test_the_lead_of_sensitivity_is_a_paired_difference_of_fishers_z():
@@ -64,11 +104,13 @@ def test_the_lead_of_sensitivity_is_a_paired_difference_of_fishers_z():
 
 
 def test_the_cost_of_the_largest_batch_is_that_of_each_run():
-    stored = results(runs=3)
+    stored = results(runs=3, sizes=3)
     stored["curves"]["equal_loss"]["test_error"] = [[0.1, 0.2, 0.3], [9.0] * 3, [0.2, 0.4, 0.6]]
     cost = hw1_3_sensitivity.collect_facts(stored)["cost_of_largest_batch"]["test_error"]
     # Differences of 0.1, 0.2 and 0.3: their standard error is 0.1 / √3, Student's quantile 4.303.
     assert cost == {"value": pytest.approx(0.2), "ci95": pytest.approx(0.24841, rel=1e-4)}
+    after_epochs = hw1_3_sensitivity.collect_facts(stored)["error_cost_after_equal_epochs"]
+    assert after_epochs == cost  # it is made of the same numbers
 
 
 @pytest.mark.parametrize("runs, sizes", [(1, 6), (5, 0), (5, 1)])
@@ -77,6 +119,8 @@ def test_there_is_no_interval_where_too_little_is_compared(runs, sizes):
     for lead in facts["lead_of_sensitivity"].values():
         assert lead["difference"]["ci95"] is None and lead["p_value"] is None
     assert {cost["ci95"] for cost in facts["cost_of_largest_batch"].values()} == {None}
+    for group in hw1_3_sensitivity.MEASURE_GROUPS:
+        assert facts[group]["lowest_p_value"] is None and facts[group]["significant"] == 0
     assert facts["batch_sizes"] == sizes
 
 

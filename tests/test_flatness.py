@@ -241,5 +241,8 @@ def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set
     results["facts"] = experiment.collect_facts(results)
     excess = results["facts"]["excess_of_learning_rate"]
     assert excess["calibrated_test_loss"] == {"value": None, "ci95": None}
-    assert "Test loss before and after temperature" in [panel.get_title() for panel in
-                                            experiment.plot(results).axes]
+    solutions_panel = experiment.plot(results).axes[3]
+    assert solutions_panel.get_title() == "Test loss and sharpness of three solutions"
+    assert "after one temperature" not in solutions_panel.get_legend_handles_labels()[1]
+    losses_panel, temperature_panel = experiment.plot_details(results).axes[2::3]
+    assert losses_panel.lines and len(temperature_panel.lines) == 1  # that of temperature 1

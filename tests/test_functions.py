@@ -3,6 +3,7 @@
 from common.data import grid, sinc, square_wave, tent_map
 
 import numpy as np
+import pytest
 import torch
 
 
@@ -29,9 +30,12 @@ def test_the_square_wave_has_five_pieces():
     assert values[0] == 1
 
 
-def test_the_tent_map_has_256_straight_pieces_between_0_and_1():
-    corners = torch.arange(257, dtype=torch.float64) / 256
-    assert tent_map(corners).tolist() == [0, 1] * 128 + [0]  # exact: all sums are dyadic
+@pytest.mark.parametrize("compositions, pieces", [(1, 2), (2, 4), (4, 16), (8, 256)])
+def test_every_composition_of_the_tent_map_doubles_its_straight_pieces(compositions, pieces):
+    corners = torch.arange(pieces + 1, dtype=torch.float64) / pieces
+    # Exact: all sums are dyadic.
+    assert tent_map(corners, compositions).tolist() == [0, 1] * (pieces // 2) + [0]
     x = torch.linspace(0, 1, 10_001, dtype=torch.float64)
-    distance_from_odd = (256 * x % 2 - 1).abs()  # of 256 x from the nearest odd number
-    torch.testing.assert_close(tent_map(x), 1 - distance_from_odd, rtol=0, atol=1e-12)
+    distance_from_odd = (pieces * x % 2 - 1).abs()  # of pieces · x from the nearest odd number
+    torch.testing.assert_close(tent_map(x, compositions), 1 - distance_from_odd, rtol=0,
+                               atol=1e-12)

@@ -18,7 +18,6 @@ from common.training import (
 )
 from hw1_2_gradnorm import (
     Training,
-    dead_units,
     preconditioner,
     stability_limit,
     train_on_function,
@@ -46,10 +45,6 @@ def closed_form(vectors, inputs, targets):
     design = torch.cat([inputs, torch.ones(len(inputs), 1, dtype=inputs.dtype)], 1)
     residuals = vectors @ design.T - targets.squeeze(1)
     return residuals.square().mean(1), 2 / len(inputs) * residuals @ design
-
-
-def tensor(values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def batch_gradient(model):
@@ -141,20 +136,6 @@ def test_the_batches_of_one_epoch_average_to_the_full_gradient():
           probe_steps=range(4), optimizer=torch.optim.SGD, cosine=False,
           order_generators=run_generators(0, 3, "order"))
     torch.testing.assert_close(torch.stack(batches).mean(0), full)
-
-
-def test_dead_units_are_those_that_are_zero_on_all_inputs():
-    model = mlp([1, 2, 2, 1], run_generators(0, 2, "initialization")).double()
-    inputs = torch.linspace(0, 1, 11, dtype=torch.float64).unsqueeze(1)
-    first, second = model[1], model[3]
-    with torch.no_grad():
-        # x and 0.9 − x, each zero on some inputs; in the second run the latter is −0.1 − x
-        first.weight[:] = tensor([[1], [-1]])
-        first.bias[:] = tensor([[[0], [0.9]], [[0], [-0.1]]])
-        # the sum of both and its negative, which is dead
-        second.weight[:] = tensor([[1, 1], [-1, -1]])
-        second.bias[:] = 0
-    assert dead_units(model, inputs).tolist() == [1 / 4, 2 / 4]
 
 
 def on_function(model, inputs, targets, training, record_at, steps, lr=None):
@@ -288,5 +269,5 @@ def test_networks_observed_in_groups_are_those_observed_one_by_one(monkeypatch):
             else:
                 alone = hw1_2_gradnorm.observe_on_images(data, name, [run], steps, settings)
             for measure, values in records.items():
-                assert values.shape == ((3,) if "dead" in measure else (3, 3))
+                assert values.shape == (3, 3)
                 np.testing.assert_allclose(values[run], alone[measure][0], rtol=1e-3)

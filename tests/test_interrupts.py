@@ -22,11 +22,11 @@ SIGNALS = pytest.mark.parametrize("name, word", [("SIGINT", "interrupted"),
 
 # --- a real script at random moments ---
 
-# Trainings of a few seconds after an import of two, all in the process of the script: its workers
-# are for test_pieces.py.
-COMMAND = [sys.executable, str(ROOT / "hw1_1_simulate.py"), "--quick", "--runs", "1", "--epochs",
-           "10", "--jobs", "1", "--out", "figures"]
-AT_A_TIME = 4
+# Two seconds of training, storing and drawing after an import of two, all in the process of the
+# script: its workers are for test_pieces.py.
+COMMAND = [sys.executable, str(ROOT / "hw1_2_minratio.py"), "--quick", "--runs", "2", "--epochs",
+           "100", "--iterations", "10", "--jobs", "1", "--out", "figures"]
+AT_A_TIME = 2
 
 
 def interrupt(folder, moment, signal_number):
@@ -51,17 +51,19 @@ def interrupt(folder, moment, signal_number):
     return status, terminal.lines_beside_progress()
 
 
-@SIGNALS
-def test_at_twenty_random_moments(tmp_path, name, word):
-    signal_number = getattr(signal, name)
-    draw = random.Random(name)
-    moments = [("imports", draw.uniform(0, 2)) for _ in range(12)]
-    moments += [("training", draw.uniform(0, 2)) for _ in range(8)]
+def test_at_random_moments(tmp_path):
+    # One in every sixth of two seconds of either phase, and the two signals in turn.
+    draw = random.Random(0)
+    moments = [(phase, draw.uniform(sixth, sixth + 1) / 3)
+               for phase in ("imports", "training") for sixth in range(6)]
+    endings = [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")] * 6
+    signals = [signal_number for signal_number, _ in endings]
     folders = [tmp_path / str(position) for position in range(len(moments))]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        outcomes = list(pool.map(interrupt, folders, moments, [signal_number] * len(moments)))
+        outcomes = list(pool.map(interrupt, folders, moments, signals))
     interrupted = 0
-    for folder, moment, (status, lines) in zip(folders, moments, outcomes):
+    for folder, moment, (signal_number, word), (status, lines) in zip(
+            folders, moments, endings, outcomes):
         if status == 0:  # it had ended, or was about to
             assert lines == [], (moment, lines)
         else:
@@ -76,7 +78,7 @@ def only_whole_results(folder):
     """Fails where a file is neither whole results nor figure or tables of those beside it."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
-        assert path.stem == "hw1_1_simulate", path
+        assert path.stem == "hw1_2_minratio", path
         if path.suffix == ".json":
             json.loads(path.read_text())
         else:

@@ -111,11 +111,12 @@ def test_measures_of_a_training_against_a_count_by_hand(monkeypatch):
         order = torch.randperm(24, generator=run_generators(0, [run], "order")[0])
         for fraction in experiment.FRACTIONS:
             history = experiment.train_model(data, fraction, run, 24, settings)
-            labels, mask = randomize_labels(data.train_labels[:24], fraction, generator(run))
+            labels, _ = randomize_labels(data.train_labels[:24], fraction, generator(run))
             assert torch.equal(seen["labels"][0], labels) and len(seen["labels"]) == 1
             assert torch.equal(seen["order"], order)
             hits = [int(answers[j] == labels[j]) for j in range(24)]
-            true_hits = [int(answers[j] == data.train_labels[j]) for j in range(24) if mask[j]]
+            true_hits = [int(answers[j] == data.train_labels[j]) for j in range(24)
+                         if labels[j] != data.train_labels[j]]
             test_hits = [int(test_answers[j] == data.test_labels[j]) for j in range(20)]
             expected = {
                 "epoch": 0,

@@ -113,7 +113,9 @@ def test_without_images_left_there_is_no_temperature_and_all_the_rest(monkeypatc
     results["environment"] = {"dataset": "made up"}
     figure = experiment.plot(results)
     assert png_of(figure, results)
-    assert not any("temperature" in text.get_text() for text in figure.legends[0].get_texts())
+    words = figure.legends[0].get_texts() + [panel.title for panel in figure.axes]
+    assert not any("temperature" in text.get_text() for text in words)
+    assert png_of(experiment.plot_details(results), results)
 
 
 # --- random features ---

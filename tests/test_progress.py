@@ -31,6 +31,7 @@ COLUMNS = 80  # of a usual terminal
 
 # One call of a single piece of many steps, then one of four, of which one ends early.
 DEMO = '''
+import sys
 import time
 from types import SimpleNamespace
 
@@ -44,7 +45,7 @@ def walk(steps, pause):
         advance()
 
 
-settings = SimpleNamespace(experiment="demo", jobs=2, cluster=None, device="cpu")
+settings = SimpleNamespace(experiment="demo", jobs=int(sys.argv[1]), cluster=None, device="cpu")
 first = {0: Piece("long", walk, (150, 0.02), steps=150)}
 second = {k: Piece(str(k), walk, (30, 0.02), steps=30) for k in range(3)}
 second[3] = Piece("ends early", walk, (1, 0.02), steps=60)
@@ -60,13 +61,13 @@ def shown_and_filed(tmp_path_factory):
         pytest.skip("Windows has no pseudo-terminals")
     folder = tmp_path_factory.mktemp("progress")
     (folder / "demo.py").write_text(DEMO)
-    command = [sys.executable, "demo.py"]
+    command = [sys.executable, "demo.py"]  # and how many pieces at a time
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     terminal = Terminal()
-    process = terminal.start(command, cwd=folder, env=environment)
+    process = terminal.start([*command, "2"], cwd=folder, env=environment)
     try:
-        filed = subprocess.run(command, cwd=folder, env=environment, capture_output=True,
-                               timeout=LONGEST_WAIT)
+        filed = subprocess.run([*command, "1"], cwd=folder, env=environment,
+                               capture_output=True, timeout=LONGEST_WAIT)
         assert filed.returncode == 0, filed.stderr
         assert process.wait(timeout=LONGEST_WAIT) == 0, terminal.text()
     finally:

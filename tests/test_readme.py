@@ -112,8 +112,7 @@ def test_the_smallest_experiment_runs_and_replots(tmp_path, run_here):
     name = "hw_width"
     shutil.copy(ROOT / "tests" / f"{name}.py", tmp_path)
     flags = ["--quick", "--dataset", "digits"]
-    result = run([sys.executable, f"{name}.py", *flags], tmp_path, PYTHONPATH=str(ROOT))
-    assert result.returncode == 0, result.stderr
+    run_here(tmp_path / f"{name}.py", *flags, folder=tmp_path)
     folder = tmp_path / "figures" / "quick,dataset=digits"
     (folder / f"{name}.png").unlink()
     run_here(tmp_path / f"{name}.py", *flags, "--replot", folder=tmp_path)

@@ -179,6 +179,8 @@ def test_a_table_has_headings_filters_and_intervals_of_several_columns():
     # −0.0123 ± 0.004 is 0.0083 away from no effect, 0.008 long.
     ({"interval": DIFFERENCE}, "settled"),
     ({"interval": {"value": 0.3, "ci95": 0.125}}, "suggestive"),
+    ({"interval": {"value": 5, "low": 4, "high": 6}, "none": 1}, "settled"),  # the rule's example
+    ({"interval": {"value": 4, "low": 2, "high": 6}, "none": 1}, "suggestive"),
     ({"interval": {"value": 2, "low": 1, "high": 2}}, "suggestive"),
     ({"interval": {"value": 2, "low": 1.1, "high": 2}}, "settled"),
     ({"interval": {"value": 2, "low": 1.1, "high": 2}, "none": 3}, "settled"),

@@ -65,7 +65,7 @@ def test_a_tour_then_replot_then_the_same_numbers_with_another_number_of_jobs(
         flags += ["--" + flag.replace("_", "-"), value]
         changes.append(f"{flag}={value}")
     folder_name = ",".join([*parts, *changes])
-    succeed(start(script, *flags, "--jobs", 2, "--out", "ø figures", folder=tmp_path))
+    succeed(start(script, *flags, "--jobs", 1, "--out", "ø figures", folder=tmp_path))
     folder = tmp_path / "ø figures" / folder_name
     figures = sorted(folder.glob("*.png"))
     assert [path.name for path in figures] in ([f"{name}.png"],
@@ -90,12 +90,12 @@ def test_a_tour_then_replot_then_the_same_numbers_with_another_number_of_jobs(
     assert [figure.read_bytes() for figure in figures] == drawn
     assert tables_problem(tables) is None
 
-    # In another process, one piece of work after another, in the order in which they are listed.
-    run_here(script, *flags, "--jobs", 1, "--out", "again", folder=tmp_path)
+    # In other processes, side by side: two workers, which the scripts here share as in run_all.py.
+    run_here(script, *flags, "--jobs", 2, "--out", "again", folder=tmp_path)
     repeated = stored(tmp_path / "again" / folder_name / f"{name}.json")
     for key in results.keys() - set(OF_THE_RUN):
         assert repeated[key] == results[key]
-    assert (results["jobs"], repeated["jobs"]) == (2, 1)
+    assert (results["jobs"], repeated["jobs"]) == (1, 2)
 
     run_here(script, *flags, "--jobs", 1, "--seed", 1, "--out", "other", folder=tmp_path)
     other_name = ",".join([*parts, "seed=1", *changes])
@@ -105,16 +105,16 @@ def test_a_tour_then_replot_then_the_same_numbers_with_another_number_of_jobs(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows replaces no file that another reads")
 def test_two_copies_at_once_both_succeed_and_leave_whole_files(tmp_path):
-    flags = ["--quick", "--epochs", "10", "--runs", "1", "--out", "figures"]
-    for process in [start("hw1_1_simulate.py", *flags, folder=tmp_path) for _ in range(2)]:
+    flags = ["--quick", "--runs", "2", "--epochs", "10", "--iterations", "10", "--out", "figures"]
+    for process in [start("hw1_2_minratio.py", *flags, folder=tmp_path) for _ in range(2)]:
         succeed(process)
-    folder = tmp_path / "figures" / "quick,runs=1,epochs=10"
+    folder = tmp_path / "figures" / "quick,runs=2,epochs=10,iterations=10"
     names = sorted(path.name for path in folder.iterdir())
     assert [name for name in names if not name.endswith("_details.png")] == [
-        "hw1_1_simulate.json", "hw1_1_simulate.md", "hw1_1_simulate.png"]
-    assert stored(folder / "hw1_1_simulate.json")["settings"]["epochs"] == 10
-    assert figure_problem(folder / "hw1_1_simulate.png") is None
-    assert tables_problem(folder / "hw1_1_simulate.md") is None
+        "hw1_2_minratio.json", "hw1_2_minratio.md", "hw1_2_minratio.png"]
+    assert stored(folder / "hw1_2_minratio.json")["settings"]["epochs"] == 10
+    assert figure_problem(folder / "hw1_2_minratio.png") is None
+    assert tables_problem(folder / "hw1_2_minratio.md") is None
 
 
 @pytest.mark.parametrize("flags, place, message", [
