@@ -2,8 +2,9 @@
 
 Four ReLU networks of about 571 parameters and 1 to 7 hidden layers are trained on sinc and on a
 square wave, many runs each. Each of them gets the learning rate that suits it best on runs kept
-apart for that choice. Beside what training finds stands what the networks can represent: straight
-lines between the training points, and the best output weights for hinges that stay where they are.
+apart for that choice. Beside what training finds stands what the networks can represent: linear
+interpolation between the training points, and the best output weights for one layer whose hinges,
+the places where its ReLUs bend, stay where they are.
 
 Tent maps of 4, 8, 16 and 256 straight pieces tell the two apart: networks whose weights are set by
 hand equal them, except that one hidden layer cannot represent 256 pieces. How many trainings fit
@@ -78,26 +79,31 @@ LEARNING_RATES = (3e-3, 1e-2, 3e-2, 1e-1)  # of Adam; the best is chosen for eac
 # random numbers from (seed, k), and selection runs are numbered from FIRST_SELECTION_RUN on.
 SELECTION_RUNS = 10
 FIRST_SELECTION_RUN = 1_000_000
-# Of the epochs of a reported run. With an eighth, deep networks got rates that suit the beginning
-# of a training, and fell behind on a triangle wave of eight teeth.
+# A selection run takes this fraction of a reported run's epochs. In trials with an eighth, deep
+# networks got rates that suit only the beginning of a training, and fell behind on a triangle wave
+# of eight teeth.
 SELECTION_FRACTION = 1 / 4
-# Of the epochs on the other functions. With all 20,000, in trial runs, some more networks fitted
-# 16 pieces, and none fitted 32 or more.
+# A training on tent maps takes this fraction of the epochs on the other functions. In trials with
+# all 20,000 some more networks fitted 16 straight pieces, and none fitted 32 or more.
 TENT_FRACTION = 1 / 4
-# A run fits a tent map where its training error ends below this share of the best constant's. To
-# flatten a single tooth costs as much with 256 pieces, and more with fewer.
+# A run fits a tent map where its training error ends below this share of the error of the best
+# constant. A network that misses a single tooth (a straight piece up and the next one down) does
+# not fit: level there and right elsewhere, it has a share of 0.0104 on the map of 256 straight
+# pieces, and a larger one on the maps of fewer teeth.
 FITTED_SHARE = 0.01
-HIGH_ERROR = 1e-4  # runs on sinc that end above it have failed: the others end far below
+# Runs whose training error ends above this are counted. On sinc they have failed: all others end
+# far below. On the square wave, for which they are counted too, there is no such gap.
+HIGH_ERROR = 1e-4
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
 RECORDS = 100  # times that the error is recorded in a training, about
-# Outputs near 1 are rounded by 6e-8 in float32, so that training errors below 1e-14 cannot be told
-# apart. They are set to it.
+# Outputs near 1 are rounded by up to 6e-8 in float32. The square of that is 4e-15, so that training
+# errors below 1e-14 cannot be told from zero. They are set to this.
 SMALLEST_MSE = 1e-14
-RUNS_TOGETHER = 10  # of each function, in one stack
-# What a training step costs is about proportional to the hidden units of all networks in the stack,
-# and never less than what this many units cost.
-SMALLEST_STEP_COST = 600
+RUNS_TOGETHER = 10  # runs of each function in one stack
+# The cost of a training step ≈ the hidden units of all networks in the stack + this. Only the order
+# in which trainings start and the progress line depend on it.
+FIXED_STEP_COST = 600
 
 # An earlier report compared these networks and called them equal in size. By the parameter counts
 # that it gives, "4 layers" means three hidden layers and the output layer, and so on. It gives no
@@ -109,7 +115,7 @@ EARLIER_REPORT = {
     "8 layers of 15": [1, 15, 15, 15, 15, 15, 15, 15, 1],
 }
 EARLIER_LEARNING_RATE = 1e-3
-EARLIER_FRACTION = 1 / 10  # of the epochs of a reported run
+EARLIER_FRACTION = 1 / 10  # the part of a reported run's epochs for which they are trained
 
 
 # --- networks ---
@@ -130,26 +136,37 @@ def set_tent_map_by_hand(depth, compositions):
     """A network of the reported size that equals tent_map on [0, 1], without any training.
 
     Returns a stack of one, float64. Each hidden layer takes on some of the compositions, or none.
-    The tent map composed n times is a sum of 2ⁿ ReLUs with hinges at j / 2ⁿ: its slope is 2ⁿ at
-    first, and changes by 2ⁿ⁺¹ at every other hinge, down and up in turn. All other units stay zero.
+    The tent map composed n times is a weighted sum of 2ⁿ ReLUs with hinges at 0, 1 / 2ⁿ, 2 / 2ⁿ,
+    ... The weight of each is the change of slope at its hinge: from 0 to 2ⁿ at the first one, then
+    by −2ⁿ⁺¹ and 2ⁿ⁺¹ in turn. All other units stay zero.
     """
     model = mlp(mlp_widths(depth, PARAMETERS), [torch.Generator()]).double()
     *hidden_layers, output_layer = [layer for layer in model if isinstance(layer, StackedLinear)]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        slopes = torch.ones(1)  # by which units of the layer before enter the sum, at first x alone
+        # A layer sums up the units of the layer before, each times the change of slope at its
+        # hinge. The first layer has x alone.
+        slope_changes = torch.ones(1)
         for number, layer in enumerate(hidden_layers):
-            units = 2 ** ((compositions + number) // depth)  # the exponents add up to compositions
-            layer.weight[0, :units, : len(slopes)] = slopes
+            # 8 compositions over 7 layers, for example, are 1, 1, 1, 1, 1, 1 and 2.
+            compositions_here = (compositions + number) // depth
+            units = 2**compositions_here
+            layer.weight[0, :units, : len(slope_changes)] = slope_changes
             layer.bias[0, :units, 0] = -torch.arange(units) / units
-            slopes = 2 * units * (-1.0) ** torch.arange(units)
-            slopes[0] = units
-        output_layer.weight[0, 0, : len(slopes)] = slopes
+            slope_changes = 2 * units * (-1.0) ** torch.arange(units)
+            slope_changes[0] = units
+        output_layer.weight[0, 0, : len(slope_changes)] = slope_changes
     return model
 
 
 # --- training ---
+
+# A piece, as in common/pieces.py, is a piece of work: here one call of train_model. The pieces that
+# a tent map consists of are called straight pieces. The key of a piece of work has five parts: what
+# it is for ("selection", "reported" or "earlier"), the network (its number of hidden layers, or its
+# name in EARLIER_REPORT), the learning rate, the names of the functions, and the number of the
+# first run.
 
 
 def training_points(function_name, settings, dtype=torch.float32):
@@ -159,17 +176,22 @@ def training_points(function_name, settings, dtype=torch.float32):
     1 in turn, and no fewer points show every piece.
     """
     if function_name in TENT_MAPS:
-        pieces = 2 ** max(TENT_MAPS.values())
-        x = (torch.arange(pieces + 1, dtype=dtype) / pieces).unsqueeze(1)
+        straight_pieces = 2 ** max(TENT_MAPS.values())
+        x = (torch.arange(straight_pieces + 1, dtype=dtype) / straight_pieces).unsqueeze(1)
     else:
         x = grid(settings.points, dtype=dtype)
     return x, FUNCTIONS[function_name](x)
 
 
+def shorten(epochs, fraction):
+    """A fraction of so many epochs, but at least one."""
+    return max(round(fraction * epochs), 1)
+
+
 def reported_epochs(function_name, settings):
     """The epochs for which the reported networks learn a function."""
     if function_name in TENT_MAPS:
-        return max(round(TENT_FRACTION * settings.epochs), 1)
+        return shorten(settings.epochs, TENT_FRACTION)
     return settings.epochs
 
 
@@ -191,11 +213,12 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
     points (runs, functions, TEST_POINTS)}.
     """
     model = build_model(widths, function_names, run_numbers, settings)
+    x, _ = training_points(function_names[0], settings)  # (points, 1), those of all functions
+    x = x.to(settings.device)
     targets = []
     for name in function_names:
-        x, y = training_points(name, settings)  # (points, 1) each
+        _, y = training_points(name, settings)  # (points, 1)
         targets.append(y.expand(len(run_numbers), -1, -1))  # (runs, points, 1)
-    x = x.to(settings.device)  # shared by all networks
     # (functions · runs, points, 1): each network has its own.
     targets = torch.cat(targets).to(settings.device)
     errors = []
@@ -210,6 +233,8 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
           record=record, record_every=record_interval(epochs))
     errors = torch.stack(errors, dim=1).clamp(min=SMALLEST_MSE)  # (functions · runs, records)
     outputs = predict(model, grid(TEST_POINTS, settings.device))
+    # The stack has all runs for the first function, then all runs for the second, and so on. Runs
+    # come first in what is returned: join_groups joins groups of runs along the first dimension.
     shape = len(function_names), len(run_numbers), -1
     return {"errors": errors.cpu().numpy().reshape(shape).swapaxes(0, 1),
             "outputs": outputs.cpu().numpy().reshape(shape).swapaxes(0, 1)}
@@ -219,7 +244,7 @@ def make_piece(name, widths, function_names, run_numbers, learning_rate, epochs,
     """A call of train_model as a piece of work."""
     networks = len(function_names) * len(run_numbers)
     hidden_units = sum(widths[1:-1])
-    step_cost = networks * hidden_units + SMALLEST_STEP_COST
+    step_cost = networks * hidden_units + FIXED_STEP_COST
     name = (f"{name}, {', '.join(function_names)}, learning rate {learning_rate}, runs "
             f"{run_numbers[0]} to {run_numbers[-1]}")
     arguments = widths, function_names, run_numbers, learning_rate, epochs, settings
@@ -249,7 +274,8 @@ def selection_pieces(settings):
     pieces = {}
     for depth in DEPTHS:
         for names in group_functions(depth, FUNCTIONS):
-            epochs = max(round(SELECTION_FRACTION * reported_epochs(names[0], settings)), 1)
+            # Functions of one group take equally many epochs.
+            epochs = shorten(reported_epochs(names[0], settings), SELECTION_FRACTION)
             for learning_rate in LEARNING_RATES:
                 key = "selection", depth, learning_rate, tuple(names), FIRST_SELECTION_RUN
                 pieces[key] = make_piece(f"selection, {depth} hidden",
@@ -260,7 +286,7 @@ def selection_pieces(settings):
 
 def earlier_epochs(settings):
     """The epochs for which the networks of the earlier report are trained."""
-    return max(round(EARLIER_FRACTION * settings.epochs), 1)
+    return shorten(settings.epochs, EARLIER_FRACTION)
 
 
 def earlier_pieces(settings):
@@ -300,14 +326,22 @@ def train_pieces(pieces, settings, later_cost=0):
     """Runs the trainings {(kind, network, rate, functions, first run): Piece}.
 
     Returns {(kind, network, rate, function): {"errors": (runs, records), "outputs": (runs,
-    TEST_POINTS)}}: each function by itself, all its runs together. For later_cost see run_pieces.
+    TEST_POINTS)}}: each function by itself, all its runs together. later_cost serves the progress
+    line alone, see run_pieces.
     """
+    # join_groups joins all runs of a network, and drops the first run from the keys.
+    results = join_groups(run_pieces(pieces, settings, later_cost))
     trained = {}
-    for (*network, names), result in join_groups(run_pieces(pieces, settings, later_cost)).items():
+    for (kind, network, rate, names), result in results.items():
         for position, name in enumerate(names):
-            trained[(*network, name)] = {"errors": result["errors"][:, position],
-                                         "outputs": result["outputs"][:, position]}
+            trained[kind, network, rate, name] = {"errors": result["errors"][:, position],
+                                                  "outputs": result["outputs"][:, position]}
     return trained
+
+
+def errors_at_end(errors):
+    """The last of the errors of every run (runs, records): (runs,)."""
+    return np.asarray(errors)[:, -1]
 
 
 def choose_learning_rates(trained):
@@ -322,17 +356,18 @@ def choose_learning_rates(trained):
         for name in FUNCTIONS:
             third_quartiles = {}
             for rate in LEARNING_RATES:
-                errors = trained["selection", depth, rate, name]["errors"]  # (runs, records)
-                third_quartiles[rate] = np.quantile(errors[:, -1], 0.75)
+                final_errors = errors_at_end(trained["selection", depth, rate, name]["errors"])
+                third_quartiles[rate] = np.quantile(final_errors, 0.75)
             best[depth, name] = min(third_quartiles, key=third_quartiles.get)
     return best
 
 
 def train_all(settings):
     """The learning rates {(depth, function): rate}, and what train_pieces gives for all pieces."""
-    # Which functions share a stack is known only later, and makes little difference.
-    usual_rates = dict.fromkeys(product(DEPTHS, FUNCTIONS), LEARNING_RATES[0])
-    later_cost = total_cost(reported_pieces(usual_rates, settings))
+    # The progress line needs the cost of the reported trainings before their rates are chosen. Any
+    # rates serve: they only decide which functions share a stack, which changes the cost little.
+    any_rates = dict.fromkeys(product(DEPTHS, FUNCTIONS), LEARNING_RATES[0])
+    later_cost = total_cost(reported_pieces(any_rates, settings))
     first_pieces = selection_pieces(settings) | earlier_pieces(settings)
     first_trained = train_pieces(first_pieces, settings, later_cost)
     learning_rates = choose_learning_rates(first_trained)
@@ -353,8 +388,8 @@ def true_values(function_name):
     return FUNCTIONS[function_name](test_points()).squeeze(1).numpy()
 
 
-def connect_the_dots(settings):
-    """Rows: the test error of straight lines between the training points, for each function.
+def interpolate_linearly(settings):
+    """Rows: the test error of linear interpolation between the training points, for each function.
 
     A network of one hidden layer with as many hinges as points is just such a function: it fits
     every training point, and no training is needed to find it.
@@ -399,17 +434,19 @@ def fit_fixed_hinges(settings):
     return rows
 
 
-def one_layer_floor(hinges, pieces, points):
+def one_layer_floor(hinges, straight_pieces, points):
     """An error that no network of one hidden layer with so many hinges can get below.
 
-    It is the mean squared error at points on a tent map, among them the pieces + 1 ends of its
-    straight pieces, where the targets are 0 and 1 in turn. Each of the network's hinges + 1
+    It is the mean squared error at so many points of a tent map, among them the ends of its
+    straight pieces, where the targets are 0 and 1 in turn. Each of the network's own hinges + 1
     straight pieces crosses 1/2 once at most, so that the ends fall into hinges + 2 groups at most,
-    each on one side of 1/2. In a group of m ends every second target lies on the other side, at
-    least (m − 1) / 2 of them, and each is missed by 1/2 or more (Telgarsky 2016, arXiv:1602.04485,
-    counts in this way).
+    each on one side of 1/2. In a group of m ends every second target lies on the other side and is
+    missed: at least (m − 1) / 2 of them. Summed over the groups, these are at least (ends − groups)
+    / 2. Each is missed by 1/2 or more, which adds 1/4 or more to the sum of squared errors
+    (Telgarsky 2016, arXiv:1602.04485, counts in this way).
     """
-    missed = max(ceil((pieces + 1 - (hinges + 2)) / 2), 0)
+    ends, groups = straight_pieces + 1, hinges + 2
+    missed = max(ceil((ends - groups) / 2), 0)
     return missed / 4 / points
 
 
@@ -422,13 +459,13 @@ def bound_tent_maps(settings):
     rows = []
     for name, compositions in TENT_MAPS.items():
         _, targets = training_points(name, settings, torch.float64)
-        pieces = 2**compositions
+        straight_pieces = 2**compositions
         rows.append({
             "function": name,
-            "pieces": pieces,
+            "pieces": straight_pieces,
             "hinges": hinges,
             "points": len(targets),
-            "one_layer_floor": one_layer_floor(hinges, pieces, len(targets)),
+            "one_layer_floor": one_layer_floor(hinges, straight_pieces, len(targets)),
             "best_constant": targets.var(correction=0).item(),
         })
     return rows
@@ -466,17 +503,18 @@ def summarize_reported(learning_rates, trained):
 
     learning_rates and trained are what train_all returns. The curves are {"train_mse": {function:
     {depth: errors in training (runs, records)}}, "test_mse": likewise, errors at the end (runs,),
-    "fit": likewise, the outputs of the run with the median training error}.
+    "fit": likewise, the outputs of the run with the median training error, of an even number of
+    runs the upper one of the two in the middle}.
     """
     table = []
     curves = {"train_mse": {}, "test_mse": {}, "fit": {}}
     for function_name in FUNCTIONS:
-        for of_function in curves.values():
-            of_function[function_name] = {}
+        for curves_of_functions in curves.values():
+            curves_of_functions[function_name] = {}
         for depth in DEPTHS:
             learning_rate = learning_rates[depth, function_name]
             result = trained["reported", depth, learning_rate, function_name]
-            final_errors = result["errors"][:, -1]  # (runs,)
+            final_errors = errors_at_end(result["errors"])
             test_errors = ((result["outputs"] - true_values(function_name)) ** 2).mean(1)  # (runs,)
             median_run = np.argsort(final_errors)[len(final_errors) // 2]
             table.append(summarize_network(function_name, depth, learning_rate, final_errors,
@@ -515,7 +553,7 @@ def count_fits(train_mse, bounds):
     rows = []
     for row in bounds:
         for depth, errors in train_mse[row["function"]].items():
-            shares = errors[:, -1] / row["best_constant"]  # (runs,)
+            shares = errors_at_end(errors) / row["best_constant"]  # (runs,)
             rows.append({
                 "function": row["function"],
                 "pieces": row["pieces"],
@@ -542,7 +580,7 @@ def summarize_earlier_report(trained, settings):
         final_errors[function_name] = {}
         for model, widths in EARLIER_REPORT.items():
             result = trained["earlier", model, EARLIER_LEARNING_RATE, function_name]
-            errors = result["errors"][:, -1]  # (runs,)
+            errors = errors_at_end(result["errors"])
             final_errors[function_name][model] = errors
             rows.append({
                 "function": function_name,
@@ -573,13 +611,13 @@ def run(settings):
     table, curves = summarize_reported(learning_rates, trained)
     earlier_table, earlier_errors = summarize_earlier_report(trained, settings)
     tent_map_bounds = bound_tent_maps(settings)
-    # On tent maps the fits are counted instead.
-    final_train_mse, final_test_mse = {}, {}
+    # What is compared on the functions of the question. On tent maps the fits are counted instead.
+    train_mse, test_mse = {}, {}  # both {function: {depth: errors at the end (runs,)}}
     for name in QUESTION_FUNCTIONS:
-        final_test_mse[name] = curves["test_mse"][name]
-        final_train_mse[name] = {}
+        test_mse[name] = curves["test_mse"][name]
+        train_mse[name] = {}
         for depth, errors in curves["train_mse"][name].items():
-            final_train_mse[name][depth] = errors[:, -1]
+            train_mse[name][depth] = errors_at_end(errors)
     return {
         "constants": {
             "QUESTION_FUNCTIONS": QUESTION_FUNCTIONS,
@@ -597,9 +635,9 @@ def run(settings):
             "EARLIER_LEARNING_RATE": EARLIER_LEARNING_RATE,
         },
         "table": table,
-        "comparisons": compare_networks(final_train_mse),
-        "test_comparisons": compare_networks(final_test_mse),
-        "connected_dots": connect_the_dots(settings),
+        "comparisons": compare_networks(train_mse),
+        "test_comparisons": compare_networks(test_mse),
+        "connected_dots": interpolate_linearly(settings),
         "fixed_hinges": fit_fixed_hinges(settings),
         "set_by_hand": measure_networks_set_by_hand(settings),
         "tent_map_bounds": tent_map_bounds,
@@ -617,22 +655,26 @@ def run(settings):
 
 
 def collect_facts(results):
-    """What figure and report say: errors are mean squared errors, p-values Holm's.
+    """What figure and report say.
 
-    A p-value of None stands for "no winner" or "not tested".
+    Errors are mean squared errors. P-values are adjusted by Holm's method for the number of
+    comparisons, see compare_errors; None stands for "no winner" or "not tested".
     """
-    sinc, square_wave = (function_facts(results, name)
-                         for name in results["constants"]["QUESTION_FUNCTIONS"])
-    one_wins_once = [1] in (sinc["winners"], square_wave["winners"])
-    both_have_winners = bool(sinc["winners"] and square_wave["winners"])
-    differ = one_wins_once and both_have_winners and sinc["winners"] != square_wave["winners"]
+    smooth, jumping = (function_facts(results, name)
+                       for name in results["constants"]["QUESTION_FUNCTIONS"])
+    # Winners are either one layer alone or some deeper networks, see find_winners. That no depth
+    # wins both functions is shown where one layer wins one of them, and deeper networks the other.
+    # Different deeper networks would not show it, as find_winners does not compare them.
+    both_have_winners = bool(smooth["winners"] and jumping["winners"])
+    one_layer_wins_one_only = (smooth["winners"] == [1]) != (jumping["winners"] == [1])
+    no_depth_wins_both = both_have_winners and one_layer_wins_one_only
+    p_value = max(smooth["p_value"], jumping["p_value"]) if no_depth_wins_both else None
     return {
         "hinges": find_row(results["table"], depth=1)["width"],  # one for each unit of one layer
-        "no_depth_wins_both": differ,
-        "no_depth_wins_both_p_value": (max(sinc["p_value"], square_wave["p_value"])
-                                       if differ else None),
-        "sinc": sinc,
-        "square_wave": square_wave,
+        "no_depth_wins_both": no_depth_wins_both,
+        "no_depth_wins_both_p_value": p_value,
+        "sinc": smooth,
+        "square_wave": jumping,
         "tent_map": tent_map_facts(results),
     }
 
@@ -641,9 +683,10 @@ def function_facts(results, function_name):
     """The facts of one of the functions that the question names.
 
     winners and p_value are about training errors, test_winners and test_p_value about test errors.
+    "dots" in the name of a fact stands for linear interpolation between the training points.
     """
     rows = [row for row in results["table"] if row["function"] == function_name]
-    dots = find_row(results["connected_dots"], function=function_name)
+    interpolation_error = find_row(results["connected_dots"], function=function_name)["test_mse"]
     fixed_hinges = find_row(results["fixed_hinges"], function=function_name)
     winners, p_value = find_winners(results["comparisons"], function_name)
     test_winners, test_p_value = find_winners(results["test_comparisons"], function_name)
@@ -651,12 +694,12 @@ def function_facts(results, function_name):
     best_on_test = min(rows, key=lambda row: row["test_mse_median"])
     test_mse = results["curves"]["test_mse"][function_name]  # {depth: (runs,)}
     best_test_errors = np.array(test_mse[best_on_test["depth"]])
-    times_dots = ratio_columns("ratio", best_test_errors / dots["test_mse"])
+    times_interpolation = ratio_columns("ratio", best_test_errors / interpolation_error)
     times_fixed_hinges = ratio_columns("ratio", best_test_errors / fixed_hinges["test_mse"])
     high_error = results["constants"]["HIGH_ERROR"]
     high_runs = {}
-    for depth in results["curves"]["train_mse"][function_name]:
-        high_runs[depth] = int((errors_at_end(results, function_name, depth) > high_error).sum())
+    for depth, errors in results["curves"]["train_mse"][function_name].items():
+        high_runs[depth] = int((errors_at_end(errors) > high_error).sum())
     return {
         "winners": winners,
         "p_value": p_value,
@@ -664,17 +707,17 @@ def function_facts(results, function_name):
         "test_p_value": test_p_value,
         "best_depth": best_on_training["depth"],
         "high_runs": high_runs,  # {depth: runs whose training error ends above HIGH_ERROR}
-        # The lowest median of the test errors, and that of straight lines from point to point.
+        # The depth with the lowest median of the test errors, and linear interpolation.
         "best_test_depth": best_on_test["depth"],
         "best_test_error": best_on_test["test_mse_median"],
-        "dots_test_error": dots["test_mse"],
-        "best_test_error_above_dots": best_on_test["test_mse_median"] > dots["test_mse"],
-        "runs_below_dots": int((np.array(list(test_mse.values())) < dots["test_mse"]).sum()),
-        # Of one hidden layer with fixed hinges.
+        "dots_test_error": interpolation_error,
+        "best_test_error_above_dots": best_on_test["test_mse_median"] > interpolation_error,
+        "runs_below_dots": int((np.array(list(test_mse.values())) < interpolation_error).sum()),
+        # One hidden layer with fixed hinges has these errors.
         "fixed_hinges_training_error": fixed_hinges["train_mse"],
         "fixed_hinges_test_error": fixed_hinges["test_mse"],
-        # How many times as large as these the test error of the best depth is: geometric means.
-        "times_dots": as_interval(times_dots, "ratio"),
+        # The test error of the best depth is so many times as large as these two: geometric means.
+        "times_dots": as_interval(times_interpolation, "ratio"),
         "times_fixed_hinges": as_interval(times_fixed_hinges, "ratio"),
     }
 
@@ -682,15 +725,17 @@ def function_facts(results, function_name):
 def tent_map_facts(results):
     """The facts of the tent maps: what their networks could reach, and what training reaches.
 
-    All are training errors. Shares are of the best constant's error. Facts whose name says nothing
-    of pieces or fits are about the tent map of most pieces.
+    All are training errors. A share is an error divided by that of the best constant. Pieces are
+    straight pieces. Facts whose name says nothing of pieces or fits are about the tent map of most
+    pieces.
     """
     bounds = max(results["tent_map_bounds"], key=lambda row: row["pieces"])
     pieces, best_constant = bounds["pieces"], bounds["best_constant"]
     rows = [row for row in results["tent_map_fits"] if row["pieces"] == pieces]
     deeper_rows = [row for row in rows if row["depth"] > 1]
     best_depth = min(deeper_rows, key=lambda row: row["share_median"])["depth"]
-    best_shares = errors_at_end(results, bounds["function"], best_depth) / best_constant
+    best_errors = errors_at_end(results["curves"]["train_mse"][bounds["function"]][best_depth])
+    best_share = interval_columns("share", best_errors / best_constant)
     fits = fits_by_pieces(results)
     return {
         "fits": fits,  # {pieces: counts}
@@ -701,9 +746,9 @@ def tent_map_facts(results):
         "one_layer_floor": bounds["one_layer_floor"],
         "floor_share": bounds["one_layer_floor"] / best_constant,
         "best_depth": best_depth,  # of the deeper ones
-        "best_depth_share": as_interval(interval_columns("share", best_shares), "share"),
+        "best_depth_share": as_interval(best_share, "share"),
         "lowest_share": min(row["share_lowest"] for row in rows),  # of all depths
-        # Of all networks set by hand, for every number of pieces.
+        # This is the largest one of all networks set by hand, on all tent maps.
         "largest_error_set_by_hand": max(row["train_mse"] for row in results["set_by_hand"]),
     }
 
@@ -728,7 +773,7 @@ def fits_by_pieces(results):
 
 
 def partly_fitted_pieces(fits):
-    """The number of pieces that half of the runs fit, as nearly as possible."""
+    """The number of straight pieces that half of the runs fit, as nearly as possible."""
     distances = {}  # of the fraction of runs that fit from 1/2
     for pieces, counts in fits.items():
         distances[pieces] = abs(counts["runs_that_fit"] / counts["runs"] - 1 / 2)
@@ -736,7 +781,10 @@ def partly_fitted_pieces(fits):
 
 
 def failing_pieces(fits):
-    """The fewest pieces from which on less than half of the runs fit, None where there is none."""
+    """The smallest number of straight pieces such that most runs fail there and at all larger ones.
+
+    That is, fewer than half of the runs fit. None where there is no such number.
+    """
     failing = None
     for pieces in sorted(fits, reverse=True):
         if fits[pieces]["runs_that_fit"] >= fits[pieces]["runs"] / 2:
@@ -745,17 +793,14 @@ def failing_pieces(fits):
     return failing
 
 
-def errors_at_end(results, function_name, depth):
-    """The training errors at the end of all runs (runs,)."""
-    return np.array(results["curves"]["train_mse"][function_name][depth])[:, -1]
-
-
 def find_winners(comparisons, function_name):
-    """The depths that win on a function, a list, and the p-value: one layer against deeper ones.
+    """The depths that win on a function, a list, and the p-value of their win.
 
-    One layer wins where it is better than every deeper network. Of deeper networks all those win
-    that are better than one layer. Better means by a p-value that is significant; the largest
-    of those that count is given. comparisons are rows of compare_networks.
+    Only comparisons of one layer with a deeper network count, and only significant ones show that
+    one of the two is better. One layer is the winner, [1], where it is better than every deeper
+    network. All deeper networks that are better than one layer are winners together. Where neither
+    holds the list is empty and the p-value None. Otherwise the p-value is the largest of those of
+    the winners' comparisons. comparisons are rows of compare_networks.
     """
     against_one_layer = [row for row in comparisons if row["function"] == function_name
                          and 1 in (row["better"], row["worse"])]
@@ -773,7 +818,7 @@ def find_winners(comparisons, function_name):
 # --- drawing ---
 
 TRUTH_COLOR = "#bbbbbb"  # of the true functions, wide lines below the fits
-FIXED_KINKS_PLACE = -1.3  # on the x axis; the depths are at 0, 1, ...
+FIXED_HINGES_PLACE = -1.3  # on the x axis; the depths are at 0, 1, ...
 
 
 def plot(results):
@@ -816,14 +861,14 @@ def tent_map_title(facts):
             f"fail; weights set by hand fit all {facts['most_pieces']}")
 
 
-def function_fact(results, function_name):
-    """The facts of one function."""
+def find_facts(results, function_name):
+    """The stored facts of one function of the question."""
     return results["facts"][function_name.replace(" ", "_")]
 
 
 def name_winners(results, function_name):
     """The winners on a function: "1 layer", "deeper networks", "2 or 4 layers", or "undecided"."""
-    depths = function_fact(results, function_name)["winners"]
+    depths = find_facts(results, function_name)["winners"]
     if not depths:
         return "undecided"
     if depths == [1]:
@@ -835,76 +880,81 @@ def name_winners(results, function_name):
 
 def draw_both_errors(panel, results, function_name):
     """Training and test error of every run on one function, with the medians of each depth."""
-    facts = function_fact(results, function_name)
-    test_mse = results["curves"]["test_mse"][function_name]
-    train_mse = {}
-    errors = [facts["fixed_hinges_training_error"], facts["fixed_hinges_test_error"]]
-    for depth in test_mse:
-        train_mse[depth] = errors_at_end(results, function_name, depth)
-        errors += [*train_mse[depth], *test_mse[depth]]
-    smallest = results["constants"]["SMALLEST_MSE"]
-    zero_place = set_error_axis(panel, errors, smallest)
-    for position, depth in enumerate(test_mse):
-        color, marker = COLORS[position], MARKERS[position]
-        train_errors = put_zeros(train_mse[depth], smallest, zero_place)
-        draw_final(panel, position - 0.2, train_errors, np.median, color, marker, TRAIN, width=0.36)
-        draw_final(panel, position + 0.2, test_mse[depth], np.median, color, marker, TEST,
-                   width=0.36)
-    fixed_hinges_error = put_zeros(facts["fixed_hinges_training_error"], smallest, zero_place)
-    draw_star(panel, FIXED_KINKS_PLACE - 0.2, fixed_hinges_error, "white")
-    draw_star(panel, FIXED_KINKS_PLACE + 0.2, facts["fixed_hinges_test_error"], "black")
-    draw_dots_error(panel, facts, 1.5, "linear interpolation, test")
-    set_depth_axis(panel, list(test_mse))
-    panel.set(ylabel="mean squared error",
-              title=f"{function_name.capitalize()}, lowest training\n"
-                    f"error: {name_winners(results, function_name)}")
+    facts = find_facts(results, function_name)
+    train_errors = training_errors(results, function_name)
+    test_errors = {}
+    for depth, errors in results["curves"]["test_mse"][function_name].items():
+        test_errors[depth] = without_rounding(errors, results)
+    train_star = without_rounding(facts["fixed_hinges_training_error"], results)
+    test_star = without_rounding(facts["fixed_hinges_test_error"], results)
+    zero_place = set_error_axis(panel, [*train_errors.values(), *test_errors.values(), train_star,
+                                        test_star, facts["dots_test_error"]])
+    draw_depths(panel, train_errors, train_star, TRAIN, zero_place, shift=-0.2, width=0.36)
+    draw_depths(panel, test_errors, test_star, TEST, zero_place, shift=0.2, width=0.36)
+    draw_interpolation_error(panel, facts, 1.5, "linear interpolation, test")
+    panel.set(ylabel="mean squared error", title=winners_title(results, function_name))
 
 
 def draw_test_errors(panel, results, function_name):
     """The test error of every run on one function, with the medians of each depth."""
-    facts = function_fact(results, function_name)
-    test_mse = results["curves"]["test_mse"][function_name]
-    for position, errors in enumerate(test_mse.values()):
-        draw_final(panel, position, errors, np.median, COLORS[position], MARKERS[position],
-                   TEST, width=0.8)
-    draw_star(panel, FIXED_KINKS_PLACE, facts["fixed_hinges_test_error"], "black")
-    draw_dots_error(panel, facts, -0.65, "linear\ninterpolation")
-    set_depth_axis(panel, list(test_mse))
-    title = f"{function_name.capitalize()}: test errors"
-    if facts["best_test_error_above_dots"]:
-        title = f"{function_name.capitalize()}, test: no depth\nbeats linear interpolation"
-    panel.set(ylabel="test error", title=title)
-    panel.set_ylim(0, 1.05 * max(map(max, test_mse.values())))
+    facts = find_facts(results, function_name)
+    test_errors = results["curves"]["test_mse"][function_name]
+    draw_depths(panel, test_errors, facts["fixed_hinges_test_error"], TEST)
+    draw_interpolation_error(panel, facts, -0.65, "linear\ninterpolation")
+    panel.set(ylabel="test error", title=test_title(results, function_name))
+    panel.set_ylim(0, 1.05 * max(map(max, test_errors.values())))
 
 
 def draw_training_errors(panel, results, function_name):
     """The training error of every run on one function, with the medians of each depth."""
-    facts = function_fact(results, function_name)
-    depths = list(results["curves"]["train_mse"][function_name])
-    errors = [errors_at_end(results, function_name, depth) for depth in depths]
-    smallest = results["constants"]["SMALLEST_MSE"]
-    fixed_hinges_error = facts["fixed_hinges_training_error"]
-    zero_place = set_error_axis(panel, [*np.ravel(errors), fixed_hinges_error], smallest)
-    for position, errors_of_depth in enumerate(errors):
-        draw_final(panel, position, put_zeros(errors_of_depth, smallest, zero_place), np.median,
-                   COLORS[position], MARKERS[position], TRAIN, width=0.8)
-    fixed_hinges_error = put_zeros(fixed_hinges_error, smallest, zero_place)
-    draw_star(panel, FIXED_KINKS_PLACE, fixed_hinges_error, "white")
-    set_depth_axis(panel, depths)
-    panel.set(ylabel="training error",
-              title=f"{function_name.capitalize()}, lowest training\n"
-                    f"error: {name_winners(results, function_name)}")
+    errors = training_errors(results, function_name)
+    star = without_rounding(find_facts(results, function_name)["fixed_hinges_training_error"],
+                            results)
+    zero_place = set_error_axis(panel, [*errors.values(), star])
+    draw_depths(panel, errors, star, TRAIN, zero_place)
+    panel.set(ylabel="training error", title=winners_title(results, function_name))
 
 
-def set_error_axis(panel, errors, smallest):
+def winners_title(results, function_name):
+    """The title of a panel that shows which depth has the lowest training error on a function."""
+    return (f"{function_name.capitalize()}, lowest training\n"
+            f"error: {name_winners(results, function_name)}")
+
+
+def test_title(results, function_name):
+    """The title of draw_test_errors."""
+    name = function_name.capitalize()
+    # The depth with the lowest median is the one that is compared with linear interpolation.
+    highest_ratio = find_facts(results, function_name)["times_dots"]["high"]
+    if highest_ratio is None or highest_ratio <= 1:  # of a single run, or clearly better
+        return f"{name}: test errors"
+    return f"{name}, test: no depth\nclearly beats linear interpolation"
+
+
+def training_errors(results, function_name):
+    """The training errors at the end of all runs on a function: {depth: (runs,)}."""
+    final_errors = {}
+    for depth, errors in results["curves"]["train_mse"][function_name].items():
+        final_errors[depth] = without_rounding(errors_at_end(errors), results)
+    return final_errors
+
+
+def without_rounding(errors, results):
+    """The errors, with 0 for those up to SMALLEST_MSE, which are zero but for rounding."""
+    return np.where(np.asarray(errors) > results["constants"]["SMALLEST_MSE"], errors, 0)
+
+
+def set_error_axis(panel, errors):
     """Makes the y axis logarithmic, with a place for zero below all others, which is returned.
 
-    errors are all that will be drawn; see put_zeros.
+    errors are all that will be drawn, numbers and arrays; see put_zeros.
     """
-    above_zero = [error for error in errors if error > smallest] or [1.0]
+    all_errors = np.hstack(errors)
+    above_zero = all_errors[all_errors > 0] if all_errors.any() else [1.0]
     lowest_decade = floor(log10(min(above_zero)))
     highest_decade = ceil(log10(max(above_zero)))
-    step = ceil((highest_decade - lowest_decade) / 6)  # decades between two ticks
+    # Two ticks are so many decades apart, and at least one where all errors are equal.
+    step = max(ceil((highest_decade - lowest_decade) / 6), 1)
     decades = range(highest_decade, lowest_decade - 1, -step)
     zero_place = 10.0 ** (lowest_decade - step)
     tick_labels = [f"$10^{{{decade}}}$" for decade in decades]
@@ -915,18 +965,26 @@ def set_error_axis(panel, errors, smallest):
     return zero_place
 
 
-def put_zeros(errors, smallest, zero_place):
-    """The errors, with zero_place for those up to smallest, which are zero but for rounding."""
-    return np.where(np.array(errors) > smallest, errors, zero_place)
+def put_zeros(errors, zero_place):
+    """The errors as they are drawn on an axis that has zero at zero_place."""
+    return np.where(np.asarray(errors) > 0, errors, zero_place)
 
 
-def draw_star(panel, place, error, face_color):
-    """One layer with fixed kinks: white for its training error, black for its test error."""
-    panel.plot(place, error, "*", color="black", markerfacecolor=face_color, markersize=10)
+def draw_depths(panel, errors, star, style, zero_place=0, shift=0, width=0.8):
+    """The errors of all runs {depth: (runs,)} with their medians, and that of fixed hinges: a star.
+
+    style is TRAIN or TEST. shift moves all marks on the x axis, width is that of a depth on it.
+    """
+    for position, errors_of_depth in enumerate(errors.values()):
+        draw_final(panel, position + shift, put_zeros(errors_of_depth, zero_place), np.median,
+                   COLORS[position], MARKERS[position], style, width)
+    panel.plot(FIXED_HINGES_PLACE + shift, put_zeros(star, zero_place), "*", color="black",
+               markerfacecolor="white" if style == TRAIN else "black", markersize=10)
+    set_depth_axis(panel, list(errors))
 
 
-def draw_dots_error(panel, facts, label_place, label):
-    """The test error of straight lines from point to point, and below it, centered, a label."""
+def draw_interpolation_error(panel, facts, label_place, label):
+    """The test error of linear interpolation, and below it, centered, a label."""
     error = facts["dots_test_error"]
     panel.axhline(error, linestyle=":", color="black", linewidth=1.2)
     panel.annotate(label, (label_place, error), (0, -4), textcoords="offset points", ha="center",
@@ -934,10 +992,10 @@ def draw_dots_error(panel, facts, label_place, label):
 
 
 def set_depth_axis(panel, depths):
-    """An x axis with a tick for one layer with fixed kinks, and one for each depth."""
-    panel.set(xlabel="hidden layers", xticks=[FIXED_KINKS_PLACE, *range(len(depths))],
-              xticklabels=["1, kinks\nfixed", *depths],
-              xlim=(FIXED_KINKS_PLACE - 0.6, len(depths) - 0.4))
+    """An x axis with a tick for one layer with fixed hinges, and one for each depth."""
+    panel.set(xlabel="hidden layers", xticks=[FIXED_HINGES_PLACE, *range(len(depths))],
+              xticklabels=["1, hinges\nfixed", *depths],
+              xlim=(FIXED_HINGES_PLACE - 0.6, len(depths) - 0.4))
 
 
 def draw_tent_maps(panel, results):
@@ -946,23 +1004,22 @@ def draw_tent_maps(panel, results):
     All errors are shares of the best constant's error.
     """
     facts, constants = results["facts"]["tent_map"], results["constants"]
-    all_pieces, smallest = constants["TENT_PIECES"], constants["SMALLEST_MSE"]
+    all_pieces = constants["TENT_PIECES"]
     shares = {}  # {(pieces, depth): (runs,)}
-    for row in results["tent_map_fits"]:
-        bounds = find_row(results["tent_map_bounds"], pieces=row["pieces"])
-        errors = put_zeros(errors_at_end(results, row["function"], row["depth"]), smallest, 0)
-        shares[row["pieces"], row["depth"]] = errors / bounds["best_constant"]
-    zero_place = set_error_axis(panel, np.ravel(list(shares.values())), 0)
+    for bounds in results["tent_map_bounds"]:
+        for depth, errors in training_errors(results, bounds["function"]).items():
+            shares[bounds["pieces"], depth] = errors / bounds["best_constant"]
+    zero_place = set_error_axis(panel, list(shares.values()))
 
     for (pieces, depth), shares_of_runs in shares.items():
         place, position = tent_map_place(constants, pieces, depth)
         places = place + np.linspace(-0.07, 0.07, len(shares_of_runs))
-        panel.plot(places, put_zeros(shares_of_runs, 0, zero_place), MARKERS[position],
+        panel.plot(places, put_zeros(shares_of_runs, zero_place), MARKERS[position],
                    color=COLORS[position], markersize=5, markerfacecolor="white")
     for row in results["set_by_hand"]:
         place, _ = tent_map_place(constants, row["pieces"], row["depth"])
-        panel.plot(place, put_zeros(row["train_mse"], smallest, zero_place), "X", color="black",
-                   markersize=6)
+        error = without_rounding(row["train_mse"], results)
+        panel.plot(place, put_zeros(error, zero_place), "X", color="black", markersize=6)
 
     place, _ = tent_map_place(constants, facts["most_pieces"], depth=1)
     panel.hlines(facts["floor_share"], place - 0.12, place + 0.12, color="black")
@@ -1045,7 +1102,7 @@ def training_title(results, function_name):
     """The title of a panel of draw_training."""
     name = function_name.capitalize()
     if function_name in results["constants"]["QUESTION_FUNCTIONS"]:
-        best_depth = function_fact(results, function_name)["best_depth"]
+        best_depth = find_facts(results, function_name)["best_depth"]
         return f"{name}: lowest at the end\nwith {name_depth(best_depth)}"
     pieces = find_row(results["tent_map_bounds"], function=function_name)["pieces"]
     fits = results["facts"]["tent_map"]["fits"][pieces]

@@ -12,7 +12,6 @@ and the test loss is given once more after one temperature has taken the over-co
     python hw1_3_flatness.py --quick      # a tour in seconds
 """
 
-
 from common.command_line import Flag, main, positive_integer
 from common.data import first_images, load_dataset
 from common.derivatives import (
@@ -25,14 +24,7 @@ from common.derivatives import (
 from common.evaluation import evaluate_sets, predict
 from common.models import mlp
 from common.parameters import barrier, interpolate, parameter_vectors, rescale, unflatten
-from common.pieces import (
-    Piece,
-    groups_of_runs,
-    join_groups,
-    run_pieces,
-    to_arrays,
-    total_cost,
-)
+from common.pieces import Piece, groups_of_runs, join_groups, run_pieces, to_arrays
 from common.plotting import (
     COLORS,
     GREY,
@@ -78,7 +70,8 @@ INITIALIZATIONS = ("same", "different")  # of the two ends of a line
 ALPHAS = torch.arange(-10, 21) / 10  # −1 … 2 in steps of 0.1; exactly 0 and 1 are among them
 AT_0, AT_1 = ALPHAS.tolist().index(0), ALPHAS.tolist().index(1)  # their indices
 RUNS_TOGETHER = 3  # in one stack
-# What the pieces of work cost, a training step on an image of every network in a stack being 1.
+# How long it takes to measure a line, or a stack of solutions, about, where 1 is a training step of
+# a stack on one image. Only the progress line and the order of the work depend on it.
 LINE_COST, SOLUTIONS_COST = 60_000, 90_000
 LINE_MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 # What is given beside the curvature at the ends of a line, in addition to LINE_MEASURES.
@@ -101,6 +94,14 @@ def build_model(run_numbers, settings):
     """A stack of networks, one for each run, initialized from (seed, run number)."""
     generators = run_generators(settings.seed, run_numbers, "initialization")
     return mlp(WIDTHS, generators).to(settings.device)
+
+
+def build_structure(settings):
+    """A model that is never trained: it says how a vector of parameters becomes a network.
+
+    Whoever evaluates it gives parameters in place of its own, of however many networks.
+    """
+    return build_model([0], settings)
 
 
 # --- training ---
@@ -135,9 +136,10 @@ def train_all(options_by_training, data, later_cost, settings):
     for training, options in options_by_training.items():
         steps = count_updates(options, settings)
         for runs in groups_of_runs(range(settings.runs + 1), RUNS_TOGETHER):
-            pieces[training, runs[0]] = Piece(f"training, {training}, runs {runs}", train_model,
-                                              (runs, options, settings), steps,
-                                              options["batch_size"], data)
+            pieces[training, runs[0]] = Piece(
+                f"training, {training}, runs {runs}", train_model, (runs, options, settings),
+                steps=steps, step_cost=options["batch_size"], data=data)
+    # join_groups puts the groups of runs together and takes the run out of the keys: {training: …}.
     trained = join_groups(run_pieces(pieces, settings, later_cost))
     return {training: torch.from_numpy(result["solutions"])
             for training, result in trained.items()}
@@ -146,12 +148,16 @@ def train_all(options_by_training, data, later_cost, settings):
 def pair_solutions(base, changed, initialization):
     """The two ends of each line, (runs, ...) twice, from values (runs + 1, ...) of two trainings.
 
-    The values are the solutions or what was measured of them. Run k of the base meets run k of the
-    other training, which started from the same weights and saw the images in the same order, or run
-    k + 1, which did neither. The sampled unit is the pair. Within one kind of lines no two pairs
-    share a solution. Pairs of the same initialization are independent of each other. Those of
-    different ones are not quite: run k + 1 of the other training ends pair k, and run k + 1 of the
-    base, from the same initialization and with the same order, begins pair k + 1.
+    The values are the solutions or what was measured of them. With A0, A1, ... of the base and B0,
+    B1, ... of the changed training, where Ak and Bk started from the same weights and saw the
+    images in the same order, the pairs are
+
+    - same: (A0, B0), (A1, B1), ...
+    - different: (A0, B1), (A1, B2), ...
+
+    The sampled unit is the pair. No solution is in two pairs of one kind. Those of the same
+    initialization are independent of each other. Those of different ones are not quite: B1 ends one
+    pair, and A1, from the same initialization, begins the next.
     """
     if initialization == "same":
         return base[:-1], changed[:-1]
@@ -161,19 +167,18 @@ def pair_solutions(base, changed, initialization):
 # --- measuring ---
 
 
-def measure_networks(data, vectors, settings):
+def measure_networks(data, networks, settings):
     """Loss and accuracy of networks (n, P) on both sets of images: {"train_loss": (n,), ...}."""
     sets = {
         "train": first_images(data, settings.train_size),
         "test": (data.test_images, data.test_labels),
     }
-    # A model for its structure: the parameters replace its own, however many networks they are of.
-    model = build_model([0], settings)
-    return to_arrays(evaluate_sets(model, sets, unflatten(vectors.to(settings.device), model)))
+    model = build_structure(settings)
+    return to_arrays(evaluate_sets(model, sets, unflatten(networks.to(settings.device), model)))
 
 
-def measure_uncertainty(data, vectors, settings):
-    """How unsure networks (R, P) are of their own predictions, from 0 to 1/4: (R,).
+def measure_uncertainty(data, solutions, settings):
+    """How unsure solutions (R, P) are of their own predictions, from 0 to 1/4: (R,).
 
     It is the mean of p (1 − p) over the training images, where p is the probability of the
     predicted class: the variance of an answer that is right with probability p. The second
@@ -181,15 +186,15 @@ def measure_uncertainty(data, vectors, settings):
     network has a curved loss, and a confident one a flat loss.
     """
     images, _ = first_images(data, settings.train_size)
-    model = build_model([0], settings)
-    logits = predict(model, images, unflatten(vectors.to(settings.device), model))
+    model = build_structure(settings)
+    logits = predict(model, images, unflatten(solutions.to(settings.device), model))
     # In float64, because 1 − p is small where the network is confident.
     highest = logits.double().softmax(2).amax(2)  # (R, N)
     return (highest * (1 - highest)).mean(1)
 
 
 def measure_line(data, first, second, settings):
-    """measure_networks along the line from first to second (P,), and the curvature at its ends.
+    """measure_networks along the line between two solutions (P,), and the curvature at its ends.
 
     The curvature is the second derivative of the training loss by α. Returns {"train_loss": (1,
     alphas), ..., "curvature_at_0": (1,), "curvature_at_1": (1,)}.
@@ -199,15 +204,15 @@ def measure_line(data, first, second, settings):
               for name, by_alpha in measure_networks(data, networks, settings).items()}
     images, labels = first_images(data, settings.train_size)
     # In float64, because curvature is a small difference of large sums.
-    loss = loss_at(build_model([0], settings), images.double(), labels, cross_entropy)
-    direction = second.double() - first.double()
-    for name, end in {"curvature_at_0": first, "curvature_at_1": second}.items():
-        end, direction = end.double().to(settings.device), direction.to(settings.device)
-        values[name] = curvature(loss, end[None], direction[None]).cpu().numpy()
+    loss = loss_at(build_structure(settings), images.double(), labels, cross_entropy)
+    at_0 = first.double().to(settings.device).unsqueeze(0)  # (1, P), as curvature takes stacks
+    at_1 = second.double().to(settings.device).unsqueeze(0)
+    values["curvature_at_0"] = curvature(loss, at_0, at_1 - at_0).cpu().numpy()
+    values["curvature_at_1"] = curvature(loss, at_1, at_1 - at_0).cpu().numpy()
     return values
 
 
-def measure_solutions(data, vectors, settings):
+def measure_solutions(data, solutions, settings):
     """Measures each solution (R, P): {name: (R,)}.
 
     They are loss, accuracy, SHARPNESS_MEASURES, norm, uncertainty, the temperature, and the test
@@ -215,36 +220,37 @@ def measure_solutions(data, vectors, settings):
     """
     images, labels = first_images(data, settings.train_size)
     # In float64 like curvature: sharpness is a small difference of large sums too.
-    loss = loss_at(build_model([0], settings), images[: settings.sharpness_images].double(),
+    model = build_structure(settings)
+    loss = loss_at(model, images[: settings.sharpness_images].double(),
                    labels[: settings.sharpness_images], cross_entropy)
-    precise = vectors.double().to(settings.device)
+    precise = solutions.double().to(settings.device)
     measured = {
         "largest_eigenvalue": largest_eigenvalue(loss, precise),
         "sharpness": epsilon_sharpness(loss, precise),
         "adaptive_sharpness": adaptive_sharpness(loss, precise),
-        "weight_norm": vectors.norm(dim=1),
-        "uncertainty": measure_uncertainty(data, vectors, settings),
+        "weight_norm": solutions.norm(dim=1),
+        "uncertainty": measure_uncertainty(data, solutions, settings),
     }
-    model = build_model([0], settings)
     measured |= calibrate(model, data, settings.train_size,
-                          unflatten(vectors.to(settings.device), model))
-    return measure_networks(data, vectors, settings) | to_arrays(measured)
+                          unflatten(solutions.to(settings.device), model))
+    return measure_networks(data, solutions, settings) | to_arrays(measured)
 
 
-def measure_rescaled(data, vectors, scale, settings):
+def measure_rescaled(data, solutions, scale, settings):
     """Rescales solutions (R, P) and measures them: {name: (R,)}.
 
     The first layer is multiplied by the scale, the second layer's weights are divided by it. The
     ReLU between them lets the factor through, so that the function stays as it is, which the
     largest change of an output confirms.
     """
-    model = build_model([0], settings)
-    vectors = vectors.to(settings.device)
-    scaled = rescale(vectors, model, scale)
-    before = predict(model, data.test_images, unflatten(vectors, model))
-    after = predict(model, data.test_images, unflatten(scaled, model))
-    values = measure_solutions(data, scaled, settings)
-    values["output_change"] = (after - before).abs().amax((1, 2)).cpu().numpy()
+    model = build_structure(settings)
+    solutions = solutions.to(settings.device)
+    rescaled = rescale(solutions, model, scale)
+    outputs_before = predict(model, data.test_images, unflatten(solutions, model))
+    outputs_after = predict(model, data.test_images, unflatten(rescaled, model))
+    values = measure_solutions(data, rescaled, settings)
+    changes = (outputs_after - outputs_before).abs()  # (R, images, classes)
+    values["output_change"] = changes.amax((1, 2)).cpu().numpy()
     return values
 
 
@@ -259,30 +265,41 @@ def measuring_pieces(solutions, data, settings):
         for initialization in INITIALIZATIONS:
             ends = pair_solutions(solutions["base"], solutions[comparison], initialization)
             for run_number, (first, second) in enumerate(zip(*ends)):
-                # Copies: a part of a larger tensor would take the whole of it along.
+                # A row of a tensor shares the tensor's memory. Sent to another process, it would
+                # take all rows with it; a copy of the row, made by clone, does not.
                 pieces["line", comparison, initialization, run_number] = Piece(
                     f"line, {comparison}, {initialization} initialization, run {run_number}",
-                    measure_line, (first.clone(), second.clone(), settings), 1, LINE_COST, data)
-    for training, vectors in solutions.items():
+                    measure_line, (first.clone(), second.clone(), settings),
+                    steps=1, step_cost=LINE_COST, data=data)
+    for training, of_training in solutions.items():
         for runs in groups_of_runs(range(settings.runs + 1), RUNS_TOGETHER):
             pieces["solutions", training, runs[0]] = Piece(
                 f"solutions, {training}, runs {runs}", measure_solutions,
-                (vectors[runs], settings), 1, SOLUTIONS_COST, data)
+                (of_training[runs], settings), steps=1, step_cost=SOLUTIONS_COST, data=data)
     for scale in SCALES:
         for runs in groups_of_runs(range(settings.runs), RUNS_TOGETHER):
             pieces["scale", scale, runs[0]] = Piece(
                 f"layers rescaled by {scale}, runs {runs}", measure_rescaled,
-                (solutions["base"][runs], scale, settings), 1, SOLUTIONS_COST, data)
+                (solutions["base"][runs], scale, settings),
+                steps=1, step_cost=SOLUTIONS_COST, data=data)
     return pieces
 
 
 def cost_of_measuring(settings):
-    """What all measuring_pieces will cost."""
-    no_solutions = dict.fromkeys(["base", *CHANGES], torch.zeros(settings.runs + 1, 0))
-    return total_cost(measuring_pieces(no_solutions, None, settings))
+    """What all measuring_pieces will cost; needed before there are solutions to make them of."""
+    lines = len(CHANGES) * len(INITIALIZATIONS) * settings.runs
+    trainings = 1 + len(CHANGES)  # the base is one of them
+    stacks = trainings * len(groups_of_runs(range(settings.runs + 1), RUNS_TOGETHER))
+    stacks += len(SCALES) * len(groups_of_runs(range(settings.runs), RUNS_TOGETHER))
+    return lines * LINE_COST + stacks * SOLUTIONS_COST
 
 
-# --- summing up: measured are the joined results of measuring_pieces ---
+# --- summing up ---
+
+
+# "measured" are the results of measuring_pieces after join_groups, which puts all runs together and
+# takes the run out of the keys: ("line", comparison, initialization), ("solutions", training) and
+# ("scale", scale).
 
 
 def summarize_values(values):
@@ -292,8 +309,10 @@ def summarize_values(values):
     """
     columns = {}
     for name, of_runs in values.items():
-        of_name = range_columns(name, of_runs)
-        columns |= dict.fromkeys(of_name) if np.isnan(of_runs).any() else of_name
+        columns_of_name = range_columns(name, of_runs)
+        if np.isnan(of_runs).any():
+            columns_of_name = dict.fromkeys(columns_of_name)  # the same columns, all None
+        columns |= columns_of_name
     return columns
 
 
@@ -314,8 +333,8 @@ def summarize_solutions(measured, options_by_training, settings):
         })
         curves[training] = {}
         for name in SOLUTION_MEASURES:
-            unknown = np.isnan(values[name]).any()
-            curves[training][name] = None if unknown else values[name]
+            is_unknown = np.isnan(values[name]).any()
+            curves[training][name] = None if is_unknown else values[name]
     return rows, curves
 
 
@@ -386,20 +405,21 @@ def summarize_lines(measured, comparison, changed_options, settings):
         # The most by which the training loss between the ends exceeds the straight line from its
         # value at one end to that at the other.
         barriers = barrier(ALPHAS, lines["train_loss"]).numpy()
-        key = {"comparison": comparison, "initialization": initialization, "pairs": len(barriers),
-               **range_columns("barrier", barriers)}
-        barrier_rows.append(key)
+        barrier_row = {"comparison": comparison, "initialization": initialization,
+                       "pairs": len(barriers), **range_columns("barrier", barriers)}
+        barrier_rows.append(barrier_row)
 
         at_0, at_1 = measures_of_ends(measured, comparison, initialization)
-        end_rows.append(key | summarize_end(AT_0, lines, at_0, BASE, comparison, settings))
         end_rows.append(
-            key | summarize_end(AT_1, lines, at_1, changed_options, comparison, settings))
+            barrier_row | summarize_end(AT_0, lines, at_0, BASE, comparison, settings))
+        end_rows.append(
+            barrier_row | summarize_end(AT_1, lines, at_1, changed_options, comparison, settings))
     return end_rows, barrier_rows, curves
 
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    # The images after those of the training fit the temperatures.
+    # HELD_OUT images more than the training takes: on those the temperatures are fitted.
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
                         settings.train_size + HELD_OUT)
     options_by_training = {"base": BASE}
@@ -433,15 +453,16 @@ def collect_facts(results):
 
     "batch_size" and "learning_rate" are the two comparisons; "base" and again "batch_size" and
     "learning_rate" are the three trainings, each named after what it changes. "value" is a median,
-    "low" and "high" are the lowest and the highest of all pairs or runs. The p-values are Holm's
-    for the two comparisons.
+    "low" and "high" are the lowest and the highest of all pairs or runs. The p-values are corrected
+    for the number of comparisons, two, by Holm's method (1979). "minima" are the solutions of the
+    three trainings.
     """
     changes = results["constants"]["CHANGES"]
     differences = {name: barrier_differences(results["curves"], name) for name in changes}
     p_values = holm([p_value_of_mean(values) for values in differences.values()])
     facts = {}
     for (name, values), p_value in zip(differences.items(), p_values):
-        difference, interval_half = mean_ci95(values)
+        difference, half_width = mean_ci95(values)
         base_row, changed_row = ends_of_lines(results, name)
         facts[name] = {
             "base_end": base_row["end"],
@@ -453,66 +474,67 @@ def collect_facts(results):
             "same_start_barrier": range_of(find_barriers(results, name, "same"), "barrier"),
             "different_starts_barrier": range_of(find_barriers(results, name, "different"),
                                                  "barrier"),
-            "difference": {"value": difference, "ci95": interval_half},
+            "difference": {"value": difference, "ci95": half_width},
             "p_value": p_value,
         }
-    facts["minima"] = {}
-    for name, row in zip(("base", *changes), results["solutions"]):
-        columns = ("train_loss", "test_loss", "calibrated_test_loss", "temperature",
-                   "test_accuracy", "largest_eigenvalue", "adaptive_sharpness", "uncertainty")
-        facts["minima"][name] = {column: range_of(row, column) for column in columns}
-        facts["minima"][name]["updates"] = row["updates"]
-    facts["flattest"] = flattest_training(facts["minima"])
-    of_solutions = results["curves"]["solutions"]
+    columns = ("train_loss", "test_loss", "calibrated_test_loss", "temperature", "test_accuracy",
+               "largest_eigenvalue", "adaptive_sharpness", "uncertainty")
+    solutions = {}
+    for training, row in zip(("base", *changes), results["solutions"]):
+        solutions[training] = {column: range_of(row, column) for column in columns}
+        solutions[training]["updates"] = row["updates"]
+    facts["minima"] = solutions
+    facts["flattest"] = flattest_training(solutions)
+    of_trainings = results["curves"]["solutions"]
     facts["excess_of_learning_rate"] = {
-        name: excess_of_training(of_solutions, "learning_rate", name)
+        name: excess_of_training(of_trainings, "learning_rate", name)
         for name in ("test_loss", "calibrated_test_loss", "test_accuracy")}
     facts["rescaling"] = rescaling_facts(results)
     return facts
 
 
-def flattest_training(minima):
+def flattest_training(solutions):
     """The training whose adaptive sharpness is lower in every run than in any run of the others.
 
-    minima are the facts of that name. None where no training's is.
+    solutions are the facts named "minima". None where no training's is.
     """
-    for name, solution in minima.items():
-        others = [other["adaptive_sharpness"]["low"] for other_name, other in minima.items()
-                  if other_name != name]
-        if solution["adaptive_sharpness"]["high"] < min(others):
-            return name
+    for training, solution in solutions.items():
+        lowest_of_others = min(other["adaptive_sharpness"]["low"]
+                               for name, other in solutions.items() if name != training)
+        if solution["adaptive_sharpness"]["high"] < lowest_of_others:
+            return training
     return None
 
 
-def excess_of_training(of_solutions, training, name):
+def excess_of_training(of_trainings, training, name):
     """A measure of the solutions of a training minus that of the base, with its 95 % interval.
 
-    of_solutions are {training: {name: (runs,) or None}}. The unit is the run: run k of both starts
+    of_trainings are {training: {name: (runs,) or None}}. The unit is the run: run k of both starts
     from the same weights, so that the difference is taken in each run.
     """
-    changed, base = of_solutions[training][name], of_solutions["base"][name]
+    changed, base = of_trainings[training][name], of_trainings["base"][name]
     if changed is None:
         return {"value": None, "ci95": None}
-    difference, interval_half = mean_ci95(np.array(changed) - base)
-    return {"value": difference, "ci95": interval_half}
+    difference, half_width = mean_ci95(np.array(changed) - base)
+    return {"value": difference, "ci95": half_width}
 
 
 def rescaling_facts(results):
-    """What the smallest scale does to each of SHARPNESS_MEASURES, as medians over the solutions.
+    """What rescaling does to the measures of sharpness of the solutions.
 
-    One scale says it: the first two could be made as large as one likes. "eigenvalue_factor" is the
-    median of the factors by which the solutions' eigenvalues grow, "largest_change_of" the largest
-    relative change of a solution's adaptive sharpness at any scale. Sharpness can fall too:
-    "lowest_sharpness_factor" is the lowest median at any scale, relative to scale 1, and
-    "lowest_sharpness_scale" that scale.
+    - "..._before" and "..._after" are medians over the solutions, as trained and at the smallest
+      scale. A smaller scale yet would make the first two measures as large as one likes.
+    - "eigenvalue_factor": by how much the smallest scale multiplies a solution's largest
+      eigenvalue, the median over the solutions.
+    - "lowest_sharpness_factor": the same of ε-sharpness, at the scale where this median is lowest,
+      "lowest_sharpness_scale". Below 1 it says that sharpness can fall as well.
+    - "largest_change_of_adaptive_sharpness" is the largest of any solution at any scale, as a
+      fraction; "largest_output_change" that of any output at the smallest scale.
     """
     scales = results["constants"]["SCALES"]
     smallest = find_row(results["rescaling"], scale=min(scales))
     as_trained = find_row(results["rescaling"], scale=1)
-    relative = {}  # to what each solution has at scale 1: {measure: (scales, runs)}
-    for measure, of_scales in results["curves"]["rescaling"].items():
-        by_scale = np.array(of_scales)
-        relative[measure] = by_scale / by_scale[scales.index(1)]
+    relative = relative_to_scale_1(results)
     sharpness_factors = np.median(relative["sharpness"], axis=1)  # (scales,)
     return {
         "divided_by": 1 / smallest["scale"],
@@ -529,10 +551,28 @@ def rescaling_facts(results):
     }
 
 
+def relative_to_scale_1(results):
+    """Measures of sharpness, each solution's divided by its own at scale 1.
+
+    Returns {measure: (scales, runs)}.
+    """
+    place_of_1 = results["constants"]["SCALES"].index(1)
+    relative = {}
+    for measure, of_scales in results["curves"]["rescaling"].items():
+        by_scale = np.array(of_scales)
+        relative[measure] = by_scale / by_scale[place_of_1]
+    return relative
+
+
 def barrier_differences(curves, comparison):
     """Barriers of the lines from different starts minus those from the same start: (pairs,).
 
-    Line k of both kinds begins at the same solution. The sampled unit is the pair of solutions.
+    The unit is the pair: difference k is of the lines from Ak to Bk+1 and from Ak to Bk, in the
+    letters of pair_solutions. Neighbours are not independent: B1 is part of differences 0 and 1,
+    and A1, from the same initialization, of difference 1. The t-tests and t-intervals made of them
+    take them as independent, which would make them too sure of themselves if neighbours rose and
+    fell together. As differences further apart share nothing, neighbours correlate by 1/2 at most;
+    an interval of five would then have to be 1.5 times as wide.
     """
     barriers = {}
     for initialization, values in curves[comparison].items():
@@ -553,19 +593,25 @@ def find_barriers(results, comparison, initialization):
 
 
 def ends_of_lines(results, comparison):
-    """The stored rows of both ends of the lines of a comparison: that of α = 0, that of α = 1."""
-    rows = [row for row in results["table"] if row["comparison"] == comparison]
-    return rows[:2]  # those from the same start; the others come next, from the same trainings
+    """The stored rows of both ends of the lines of a comparison: that of α = 0, that of α = 1.
+
+    They are those of the lines from the same start. Those from different starts lie between
+    solutions of the same trainings.
+    """
+    at_0, at_1 = [row for row in results["table"] if row["comparison"] == comparison
+                  and row["initialization"] == "same"]
+    return at_0, at_1
 
 
 # --- drawing ---
 
-# A barrier from the same start counts as none where the highest is lower than this fraction of the
-# lowest from different starts.
+# A barrier from the same start counts as none below this fraction of the lowest from different
+# starts.
 NO_BARRIER = 0.1
 # A sharpness counts as unchanged below this relative change: rounding in float64 is far smaller,
 # what a scale changes far larger.
 NO_CHANGE = 1e-6
+RISE = 2  # the factor from which on a sharpness counts as risen
 START_LABELS = {"same": "same start", "different": "different starts"}
 MEASURE_LABELS = {"largest_eigenvalue": "largest eigenvalue", "sharpness": "ε-sharpness",
                   "adaptive_sharpness": "adaptive sharpness"}
@@ -601,17 +647,23 @@ def figure_title(facts, comparisons):
 
 
 def is_one_valley(comparison):
-    """Whether solutions from the same start have no barrier between them, by NO_BARRIER."""
-    lowest_from_different = comparison["different_starts_barrier"]["low"]
-    return comparison["same_start_barrier"]["high"] < NO_BARRIER * lowest_from_different
+    """Whether no pair of solutions from the same start has a barrier between them."""
+    return comparison["same_start_barrier"]["high"] < smallest_barrier(comparison)
+
+
+def smallest_barrier(comparison):
+    """What a barrier from the same start must reach to count as one (nats), by NO_BARRIER."""
+    return NO_BARRIER * comparison["different_starts_barrier"]["low"]
 
 
 def loss_title(facts, comparison):
-    """Whether there is a barrier from the same start, in words."""
+    """Whether there is a barrier from the same start, in words, where all pairs agree."""
     name = comparison.replace("_", " ")
     if is_one_valley(facts[comparison]):
         return f"Two {name}s: no barrier from the same start"
-    return f"Two {name}s: a barrier even from the same start"
+    if facts[comparison]["same_start_barrier"]["low"] > smallest_barrier(facts[comparison]):
+        return f"Two {name}s: a barrier even from the same start"
+    return f"Two {name}s: from the same start some barriers"
 
 
 def highest_between_ends(results):
@@ -646,12 +698,12 @@ def draw_rescaling(panel, results):
     """Every measure of sharpness against the scale of a layer, as a multiple of its own at scale 1.
     """
     scales = results["constants"]["SCALES"]
+    relative = relative_to_scale_1(results)
     looks = zip(MEASURE_LABELS.items(), COLORS[2:], MARKERS[2:])
     for (measure, label), color, marker in looks:
-        by_scale = np.array(results["curves"]["rescaling"][measure])  # (scales, runs)
-        relative = (by_scale / by_scale[scales.index(1)]).T
-        draw_runs(panel, scales, relative, color, marker=marker)
-        panel.annotate(label, (scales[-1], np.median(relative[:, -1])), (7, 0), color=color,
+        by_run = relative[measure].T  # (runs, scales)
+        draw_runs(panel, scales, by_run, color, marker=marker)
+        panel.annotate(label, (scales[-1], np.median(by_run[:, -1])), (7, 0), color=color,
                        textcoords="offset points", va="center")
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
@@ -665,22 +717,25 @@ def draw_rescaling(panel, results):
 
 def rescaling_title(facts):
     """Which measures follow the scale of the weights, in words."""
-    if (facts["largest_change_of_adaptive_sharpness"] < NO_CHANGE
-            and facts["eigenvalue_after"] > 2 * facts["eigenvalue_before"]):
-        changes = "rises or falls" if facts["lowest_sharpness_factor"] < 1 else "rises"
-        return f"Same outputs, layers rescaled: sharpness {changes},\nonly adaptive sharpness stays"
-    return "Sharpness of a rescaled network"
+    eigenvalue_rises = facts["eigenvalue_after"] > RISE * facts["eigenvalue_before"]
+    sharpness_rises = facts["sharpness_after"] > RISE * facts["sharpness_before"]
+    adaptive_sharpness_stays = facts["largest_change_of_adaptive_sharpness"] < NO_CHANGE
+    if not (eigenvalue_rises and sharpness_rises and adaptive_sharpness_stays):
+        return "Sharpness of a rescaled network"
+    sharpness_falls_too = facts["lowest_sharpness_factor"] < 1 - NO_CHANGE
+    changes = "rises or falls" if sharpness_falls_too else "rises"
+    return f"Same outputs, layers rescaled: sharpness {changes},\nonly adaptive sharpness stays"
 
 
 def draw_solutions(panel, results):
     """The test loss of every solution against its adaptive sharpness, before and after temperature.
     """
-    of_solutions = list(results["curves"]["solutions"].values())
+    of_trainings = list(results["curves"]["solutions"].values())
     # Notes stand above and below the solutions in turn, so that those of neighbours do not meet.
     from_flat_to_sharp = np.argsort([np.median(values["adaptive_sharpness"])
-                                     for values in of_solutions])
+                                     for values in of_trainings])
     for turn, place in enumerate(from_flat_to_sharp):
-        row, values = results["solutions"][place], of_solutions[place]
+        row, values = results["solutions"][place], of_trainings[place]
         sharpness, as_trained = values["adaptive_sharpness"], values["test_loss"]
         calibrated = values["calibrated_test_loss"] or []  # none where no image was left to fit on
         panel.plot(sharpness, as_trained, "o", color="black", markersize=4, label="as trained")
@@ -690,11 +745,13 @@ def draw_solutions(panel, results):
                        label="after one temperature")
         note = (f"batch {row['batch_size']:,}, rate {row['learning_rate']:g},\n"
                 f"training loss {row['train_loss_median']:.2g}")
-        is_above = turn % 2 == 0
-        height = max(as_trained + calibrated) if is_above else min(as_trained + calibrated)
-        panel.annotate(note, (np.median(sharpness), height), (0, 7 if is_above else -7),
-                       textcoords="offset points", ha="center",
-                       va="bottom" if is_above else "top", fontsize=8)
+        losses = [*as_trained, *calibrated]
+        if turn % 2 == 0:
+            height, points_away, alignment = max(losses), 7, "bottom"
+        else:
+            height, points_away, alignment = min(losses), -7, "top"
+        panel.annotate(note, (np.median(sharpness), height), (0, points_away),
+                       textcoords="offset points", ha="center", va=alignment, fontsize=8)
     panel.set(title=solutions_title(results["facts"]), xlabel="adaptive sharpness (%)",
               ylabel="test loss (nats)", xscale="log")
     panel.margins(x=0.3, y=0.25)  # room for the notes
@@ -702,14 +759,32 @@ def draw_solutions(panel, results):
 
 
 def solutions_title(facts):
-    """Whether the flattest solutions lose more in the test, and how much of that is confidence."""
-    excess = facts["excess_of_learning_rate"]
-    before, after = excess["test_loss"]["value"], excess["calibrated_test_loss"]["value"]
-    if facts["flattest"] != "learning_rate" or before <= 0 or after is None:
-        return "Test loss and sharpness of three solutions"
-    if abs(after) < before / 2:
-        return "The flattest solution's high test loss\nis mostly confidence"
-    return "The flattest solution has a higher test loss,\nalso after a temperature"
+    """Whether the flattest solutions lose more in the test, and how much of that is confidence.
+
+    It is mostly confidence where a temperature takes more than half of the excess away. An excess
+    counts where its interval says so.
+    """
+    low_before, _ = ends_of_interval(facts["excess_of_learning_rate"]["test_loss"])
+    low_after, high_after = ends_of_interval(
+        facts["excess_of_learning_rate"]["calibrated_test_loss"])
+    if facts["flattest"] == "learning_rate" and low_before > 0:
+        if high_after < 0:
+            return "The flattest solution has a higher test loss,\na lower one after a temperature"
+        if high_after < low_before / 2:
+            return "The flattest solution's high test loss\nis mostly confidence"
+        if low_after > 0:
+            return "The flattest solution has a higher test loss,\nalso after a temperature"
+    return "Test loss and sharpness of three solutions"
+
+
+def ends_of_interval(difference):
+    """Low and high end of a stored difference's interval, both NaN where there is none.
+
+    No comparison with NaN holds.
+    """
+    if difference["ci95"] is None:
+        return np.nan, np.nan
+    return difference["value"] - difference["ci95"], difference["value"] + difference["ci95"]
 
 
 def plot_details(results):

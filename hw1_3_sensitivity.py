@@ -87,13 +87,17 @@ BATCH_SIZES = tuple(2**power for power in range(4, 13))
 WIDTHS = [784, 64, 10]
 # So many runs share a stack; with batches above this size they would gain nothing from it.
 RUNS_TOGETHER, LARGEST_SHARED_BATCH = 5, 64
-# A step costs a network about as much as its images and this many more.
-SMALLEST_STEP_COST = 64
+# A training step of R networks costs about R × (FIXED_COST + batch size), in the unit of an image.
+# Only the progress line and the order of the work depend on it.
+FIXED_COST = 64
 # The loss of the whole training set is measured after so many steps. Where it has fallen below the
 # target, the step is sought among those in between, and then the place between two steps, until the
 # loss differs from the target by less than a fraction LOSS_TOLERANCE.
 CHECK_EVERY = 64
 LOSS_TOLERANCE = 0.005
+# In a step Adam moves a weight by about the learning rate. Places that are nearer to each other
+# than this fraction of a step are nearly the same in float32.
+SMALLEST_FRACTION = 1e-6
 REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
 # What might predict generalization, and what it might predict, both at equal training loss.
 MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "adaptive_sharpness",
@@ -125,37 +129,53 @@ def find_target_loss(path, loss_function, target_loss):
     """Where the training loss reaches the target on the path of one run: parameters (P,), steps.
 
     path (steps + 1, P) holds the parameters before and after each step. loss_function, (1, P) ->
-    (1,), is above the target at its beginning, unless the path is a single point, and not above it
-    at its end. The result may lie between two steps, on the straight line between their parameters.
+    (1,), is above the target at its beginning and not above it at its end. A path of a single point
+    is that of a run that starts below the target. The result may lie between two steps, on the
+    straight line between their parameters.
     """
-    above, below = 0, len(path) - 1  # steps at which the loss is above and below the target
-    while below - above > 1:
-        middle = (above + below) // 2
-        if loss_function(path[middle : middle + 1]) > target_loss:
-            above = middle
-        else:
-            below = middle
+    if len(path) == 1:
+        return path[0], 0
 
-    start, step = path[above], path[below] - path[above]
-    low, high = 0.0, 1.0  # the same for fractions of the last step
-    while True:
-        reached = start + high * step
-        loss = loss_function(reached.unsqueeze(0))
-        if loss >= (1 - LOSS_TOLERANCE) * target_loss or high - low < 1e-6:
-            return reached, above + high * (below - above)
+    # Two bisections, first among the steps and then within one of them. The loss at low is always
+    # above the target, that at high never. For a target of 1:
+    #
+    #     step     0    1    2    3    4        low, high = 0, 4
+    #     loss    2.3  1.8  1.4  0.8  0.6       2 is above the target: 2, 4; 3 is not: 2, 3
+    #
+    #     fraction of step 2 to 3    0    0.25   0.5   0.75    1        low, high = 0, 1
+    #     loss                      1.4   1.25   1.1   0.95   0.8       0.5 is above: 0.5, 1; ...
+    low_step, high_step = 0, len(path) - 1
+    while high_step - low_step > 1:
+        middle_step = (low_step + high_step) // 2
+        if loss_function(path[middle_step].unsqueeze(0)) > target_loss:
+            low_step = middle_step
+        else:
+            high_step = middle_step
+
+    before, movement = path[low_step], path[high_step] - path[low_step]
+
+    def loss_within_step(fraction):
+        return loss_function((before + fraction * movement).unsqueeze(0))
+
+    low, high = 0.0, 1.0
+    loss_at_high = loss_within_step(high)
+    lowest_accepted = (1 - LOSS_TOLERANCE) * target_loss
+    while loss_at_high < lowest_accepted and high - low >= SMALLEST_FRACTION:
         middle = (low + high) / 2
-        # The loss is continuous: it is the target somewhere between low and high.
-        while loss_function((start + middle * step).unsqueeze(0)) > target_loss:
-            low, middle = middle, (middle + high) / 2
-        high = middle
+        loss_at_middle = loss_within_step(middle)
+        if loss_at_middle > target_loss:
+            low = middle
+        else:
+            high, loss_at_high = middle, loss_at_middle
+    return before + high * movement, low_step + high
 
 
 def train_model(data, batch_size, run_numbers, settings):
     """Trains some runs of one batch size until both comparisons can be made.
 
     Returns the model and {regime: (vectors, steps)}: the parameters (R, P) of every run where it
-    met the condition of the regime, and the training steps until then (R,), NaN for a run that has
-    not met it.
+    met the condition of the regime, and the training steps until then (R,). For a run that has not
+    met it the steps are NaN, and the parameters mean nothing.
     """
     model = build_model(run_numbers, settings)
     images, labels = first_images(data, settings.train_size)
@@ -163,9 +183,11 @@ def train_model(data, batch_size, run_numbers, settings):
     steps_of_epoch = count_steps(settings.train_size, 1, batch_size)
     last_epoch = max(settings.max_epochs, settings.epochs)  # long enough for both comparisons
     runs = len(run_numbers)
+    # Until a run meets the condition of a regime, these hold its initial parameters and NaN.
     vectors = {regime: parameter_vectors(model) for regime in REGIMES}
     steps = {regime: np.full(runs, np.nan) for regime in REGIMES}
-    recent = []  # the parameters (R, P) after each step since the last check, and at that check
+    # The parameters (R, P) at the last check of the training loss and after each step since then.
+    recent = []
 
     def training_loss(points):  # (n, P) -> (n,), over the whole training set
         losses, _ = evaluate(model, images, labels, unflatten(points, model))
@@ -173,35 +195,37 @@ def train_model(data, batch_size, run_numbers, settings):
 
     def seek_target_loss(step):
         losses = training_loss(recent[-1])
+        first_step = step - (len(recent) - 1)  # the step of recent[0]
         for run in range(runs):
             if losses[run] <= settings.target_loss and np.isnan(steps["equal_loss"][run]):
-                path = torch.stack([points[run] for points in recent])
+                path = torch.stack([parameters[run] for parameters in recent])
                 reached, steps_on_path = find_target_loss(path, training_loss,
                                                           settings.target_loss)
                 vectors["equal_loss"][run] = reached
-                steps["equal_loss"][run] = step - (len(path) - 1) + steps_on_path
+                steps["equal_loss"][run] = first_step + steps_on_path
 
-    def watch(step):  # train calls it before every step
+    def before_step(step):
         if np.isnan(steps["equal_loss"]).any():
             recent.append(parameter_vectors(model))
             if step % CHECK_EVERY == 0:
                 seek_target_loss(step)
                 del recent[:-1]
 
-    def record(epoch):  # train calls it before training and after every epoch
+    def after_epoch(epoch):  # train calls it before training as well, with epoch 0
         if epoch == settings.epochs:
             vectors["equal_epochs"] = parameter_vectors(model)
             steps["equal_epochs"][:] = epoch * steps_of_epoch
         if epoch == last_epoch and np.isnan(steps["equal_loss"]).any():
-            recent.append(parameter_vectors(model))
+            recent.append(parameter_vectors(model))  # no call of before_step follows
             seek_target_loss(epoch * steps_of_epoch)
-        return not any(np.isnan(values).any() for values in steps.values())  # True ends it
+        is_finished = not any(np.isnan(values).any() for values in steps.values())
+        return is_finished  # True ends the training
 
     train(model, images, labels_of_runs, cross_entropy, epochs=last_epoch,
           learning_rate=settings.lr, batch_size=batch_size,
           order_generators=run_generators(settings.seed, run_numbers, "order"),
           cosine=False,  # a schedule would make the equal loss depend on max_epochs
-          record=record, probe=watch, probe_steps=range(last_epoch * steps_of_epoch))
+          record=after_epoch, probe=before_step, probe_steps=range(last_epoch * steps_of_epoch))
     return model, {regime: (vectors[regime], steps[regime]) for regime in REGIMES}
 
 
@@ -245,7 +269,7 @@ def measure_at_equal_loss(data, model, vectors, settings):
 def train_and_measure(data, batch_size, run_numbers, settings):
     """Trains some runs of one batch size and measures them in both regimes.
 
-    Returns {"regime quantity": (R,)}. All are NaN for a run that has not met the condition of the
+    Returns {(regime, quantity): (R,)}. All are NaN for a run that has not met the condition of the
     regime.
     """
     model, networks = train_model(data, batch_size, run_numbers, settings)
@@ -256,7 +280,8 @@ def train_and_measure(data, batch_size, run_numbers, settings):
             values |= measure_at_equal_loss(data, model, vectors, settings)
         values |= {"updates": steps, "batch_size": np.full(len(steps), float(batch_size))}
         for name, by_run in values.items():
-            measured[f"{regime} {name}"] = np.where(np.isnan(steps), np.nan, by_run)
+            # A run without steps was measured at parameters that mean nothing, see train_model.
+            measured[regime, name] = np.where(np.isnan(steps), np.nan, by_run)
     return measured
 
 
@@ -273,15 +298,16 @@ def measure_all(batch_sizes, data, settings):
             # An estimate: the larger the batches, the more epochs until the target loss is reached.
             epochs = min(settings.epochs + batch_size // 32, longest)
             steps = count_steps(settings.train_size, epochs, batch_size)
-            step_cost = len(runs) * (SMALLEST_STEP_COST + batch_size)
-            pieces[batch_size, runs[0]] = Piece(f"batch size {batch_size}, runs {runs}",
-                                                train_and_measure, (batch_size, runs, settings),
-                                                steps, step_cost, data)
-    measured = join_groups(run_pieces(pieces, settings))  # {batch size: {"regime quantity": (R,)}}
+            step_cost = len(runs) * (FIXED_COST + batch_size)
+            pieces[batch_size, runs[0]] = Piece(
+                f"batch size {batch_size}, runs {runs}", train_and_measure,
+                (batch_size, runs, settings), steps=steps, step_cost=step_cost, data=data)
+    # join_groups puts the groups of runs together and takes the run out of the keys:
+    # {batch size: {(regime, quantity): (runs,)}}.
+    measured = join_groups(run_pieces(pieces, settings))
     curves = {regime: {} for regime in REGIMES}
     for values in measured.values():
-        for name, by_run in values.items():
-            regime, quantity = name.split()
+        for (regime, quantity), by_run in values.items():
             curves[regime].setdefault(quantity, []).append(by_run)
     for regime in REGIMES:
         curves[regime] = {name: np.stack(by_size) for name, by_size in curves[regime].items()}
@@ -361,12 +387,13 @@ def summarize_correlations(curves):
 def correlate(values, measure, target):
     """The columns of summarize_correlations; values are {quantity: (runs, batch sizes)}.
 
-    All are None where the target is not among the values.
+    All are None where the target is not among the values, and for fewer than two batch sizes.
     """
     x, y = values[measure], values.get(target)
     sizes = x.shape[1]
     if y is None or sizes < 2:
-        x = y = np.ones((len(x), 2))  # nothing to correlate
+        return dict.fromkeys(["across", "across_low", "across_high",
+                              "within", "within_low", "within_high"])
     correlations = [spearman(x_of_run, y_of_run) for x_of_run, y_of_run in zip(x, y)]
     within, within_low, within_high = correlation_within_groups(x, y)
     return {
@@ -379,7 +406,7 @@ def correlate(values, measure, target):
 
 def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
-    # The images after those of the training fit the temperatures.
+    # HELD_OUT images more than the training takes: on those the temperatures are fitted.
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
                         settings.train_size + HELD_OUT)
     # Batch sizes beyond the training set become the whole set, once.
@@ -400,8 +427,9 @@ def collect_facts(results):
 
     - "at_equal_loss" has the correlations of each measure with each target, as in
       summarize_correlations: "across" the batch sizes and "within" one batch size.
-    - "clear_measures" are those whose correlation across the batch sizes is clearly above zero with
-      all three targets, "clear_measures_by_target" those for which it is with one of them.
+    - "clear_measures" are those whose interval across the batch sizes lies above zero with all
+      three targets, "clear_measures_by_target" those for which it does with one of them. That is
+      before any correction for the number of intervals; the p-values of the groups have one.
     - "with_test_labels" and "without_test_labels" sum up MEASURE_GROUPS, see group_facts.
     - "lead_of_sensitivity" says how far sensitivity lies above each measure of sharpness in it.
     - "cost_of_largest_batch" is a target at the largest batch size minus that at the smallest;
@@ -455,10 +483,11 @@ def group_facts(measures, at_equal_loss, values):
     """How many correlations across the batch sizes a group of measures shows, and how surely.
 
     Each pair of a measure and a target has one. "intervals" counts the pairs, "excluding_zero"
-    those whose interval excludes zero. "p_values" {measure: {target: p}} are those of t-tests that
-    Fisher's z is zero on average, which the intervals are of too; the unit is the run. They are
-    Holm's over all pairs of the group, None where nothing can be correlated. "significant" counts
-    the pairs that are, "lowest_p_value" is the lowest of them all.
+    those whose interval excludes zero. "p_values" {measure: {target: p}} are from t-tests of
+    whether the mean over the runs of Fisher's z is zero, the mean that the intervals are of; the
+    unit is the run. They are corrected for the number of pairs in the group by Holm's method
+    (1979), and None where nothing can be correlated. "significant" counts the pairs whose corrected
+    p-value is below 0.05, "lowest_p_value" is the lowest of all.
     """
     pairs, excluding_zero, p_values = [], 0, []
     for measure in measures:
@@ -489,8 +518,8 @@ def leads_of_sensitivity(values):
 
     values are {quantity: (batch sizes, runs)}. In every run it is Fisher's z of the rank
     correlation of sensitivity over the batch sizes minus that of the other measure. The unit is the
-    run; p-values are those of paired t-tests, Holm's for the measures. None where nothing can be
-    correlated.
+    run; p-values are those of paired t-tests, corrected for the number of measures by Holm's
+    method. None where nothing can be correlated.
     """
     target = "calibrated_test_loss"
     own, leads = z_of_runs(values, "sensitivity", target), []
@@ -515,7 +544,11 @@ def z_of_runs(values, measure, target):
         return None
     by_run = zip(np.transpose(values[measure]), np.transpose(values[target]))
     correlations = [spearman(x, y) for x, y in by_run]
-    return None if np.isnan(correlations).any() else fisher_z(correlations, sizes)
+    if np.isnan(correlations).any():
+        return None
+    # For a correlation of exactly 1, z would be infinite. How near to 1 it is taken instead depends
+    # on how near a correlation over so many batch sizes can come.
+    return fisher_z(correlations, sizes)
 
 
 def cost_of_largest_batch(values, target):
@@ -543,7 +576,10 @@ TARGET_LABELS = {"test_error": "test error", "test_loss": "test loss",
                  "calibrated_test_loss": "test loss after one temperature"}
 # Images are standardized: the unit of a pixel is the standard deviation of all pixels.
 AXIS_LABELS = {"sensitivity": "sensitivity (nats per standard deviation of pixels)",
-               "jacobian": "Jacobian norm (per standard deviation of pixels)"}
+               "jacobian": "Jacobian norm (per standard deviation of pixels)",
+               "sharpness": "ε-sharpness (%)",
+               "adaptive_sharpness": "adaptive sharpness (%)",
+               "largest_eigenvalue": "largest eigenvalue of the Hessian"}
 # Large batches count as under-trained where their training loss is this multiple of the lowest.
 UNDER_TRAINED = 10
 
@@ -551,38 +587,67 @@ UNDER_TRAINED = 10
 def plot(results):
     """Test error by batch size, which measures go with it, and two of them in every network."""
     layout = [["equal_loss", "correlations"], ["equal_epochs", "correlations"],
-              ["sensitivity", "jacobian"]]
+              ["with_test_labels", "without_test_labels"]]
     figure, panels = new_mosaic(figure_title(results), results, layout, height=7.6,
                                 height_ratios=(1.4, 1, 2.2))
     draw_test_error(panels["equal_loss"], results, "equal_loss", equal_loss_title(results))
     draw_test_error(panels["equal_epochs"], results, "equal_epochs", equal_epochs_title(results))
     draw_correlations(panels["correlations"], results)
-    panels["jacobian"].sharey(panels["sensitivity"])
-    draw_networks(panels["sensitivity"], results, "sensitivity")
-    dots = draw_networks(panels["jacobian"], results, "jacobian")
-    panels["jacobian"].set(ylabel="")  # that of its neighbour
+    left, right = panels["with_test_labels"], panels["without_test_labels"]
+    right.sharey(left)
+    draw_networks(left, results, "sensitivity")
+    dots = draw_networks(right, results, best_without_test_labels(results))
+    right.set(ylabel="")  # that of its neighbour
     if dots is not None:
-        add_colour_bar([panels["sensitivity"], panels["jacobian"]], dots, results)
-    legend_below(figure, panels["correlations"], panels["equal_epochs"], columns=5)
+        add_colour_bar([left, right], dots, results)
+    legend_below(figure, panels["correlations"], panels["equal_epochs"], columns=3)
     return figure
 
 
 def figure_title(results):
     """Which batch size errs less at equal training loss, and which measures say so, in words."""
     facts = results["facts"]
-    cost = facts["cost_of_largest_batch"]["test_error"]
-    winner = "Equal loss: batch size makes no clear difference"
-    if is_above_zero(cost):
-        smallest, *_, largest = batch_sizes_of(results["curves"]["equal_loss"])
-        winner = f"At equal loss batch size {smallest:,} beats {largest:,}"
-    without_labels = [measure for measure in facts["without_test_labels"]["measures"]
-                      if measure in facts["clear_measures"]]
-    if without_labels:
+    winner = "At equal loss no clear winner"
+    if is_above_zero(facts["cost_of_largest_batch"]["test_error"]):
+        batch_sizes = batch_sizes_of(results["curves"]["equal_loss"])
+        winner = f"At equal loss batch {batch_sizes[0]:,} beats {batch_sizes[-1]:,}"
+    clear = measures_that_rise_with(facts, ["test_error"])
+    without_labels = [measure for measure in clear
+                      if measure in facts["without_test_labels"]["measures"]]
+    if len(without_labels) == 1:
         name = MEASURE_LABELS[without_labels[0]]
-        return f"{winner}; without test labels, {name} ranks all sizes"
-    if "sensitivity" in facts["clear_measures"]:
-        return f"{winner}; only sensitivity, with test labels, ranks all sizes"
-    return f"{winner}; no measure clearly ranks all sizes"
+        return f"{winner}; without test labels, {name} clearly tracks error"
+    if without_labels:
+        return f"{winner}; {len(without_labels)} measures without test labels clearly track error"
+    if clear:
+        return f"{winner}; only sensitivity, with test labels, clearly tracks error"
+    return f"{winner}; no measure clearly tracks error"
+
+
+def measures_that_rise_with(facts, targets):
+    """The measures that clearly rise with each of these targets, by clear_direction."""
+    return [measure for measure in MEASURE_LABELS
+            if all(clear_direction(facts, measure, target) == "rises" for target in targets)]
+
+
+def clear_direction(facts, measure, target):
+    """Whether a measure "rises" or "falls" with a target across the batch sizes; None if unclear.
+
+    It is clear where the p-value that group_facts has corrected for all links of the group is low,
+    not wherever the interval, which is not corrected, excludes zero.
+    """
+    if not is_significant(facts[group_of(facts, measure)]["p_values"][measure][target]):
+        return None
+    correlation = facts["at_equal_loss"][measure][target]["across"]["value"]
+    return "rises" if correlation > 0 else "falls"
+
+
+def group_of(facts, measure):
+    """The name of the group of measures that a measure belongs to, one of GROUP_LABELS."""
+    for group in GROUP_LABELS:
+        if measure in facts[group]["measures"]:
+            return group
+    raise LookupError(f"no group has {measure}")
 
 
 def is_above_zero(difference):
@@ -600,7 +665,7 @@ def equal_loss_title(results):
     cost = results["facts"]["cost_of_largest_batch"]["test_error"]
     place = f"At training loss {results['settings']['target_loss']:g}"
     if is_above_zero(cost):
-        return f"{place} the largest batch errs {100 * cost['value']:.1f} points more"
+        return f"{place}\nthe largest batch errs {100 * cost['value']:.1f} points more"
     return f"{place}: no clear difference"
 
 
@@ -624,7 +689,8 @@ def draw_test_error(panel, results, regime, title):
     batch_sizes = batch_sizes_of(values)
     errors = 100 * np.array(values["test_error"])  # (batch sizes, runs)
     mean, half_width = mean_ci95(errors.T)
-    draw_each_run(panel, batch_sizes, errors.T, "#b8b8b8", label="single run")
+    single_runs = panel.plot(batch_sizes, errors, color="#b8b8b8", linewidth=0.7)
+    single_runs[0].set_label("single run")
     panel.errorbar(batch_sizes, mean, half_width, color=color, marker=marker, markersize=4,
                    capsize=2, label="mean and 95 % interval")
 
@@ -643,36 +709,44 @@ def target_looks():
 
 
 def draw_correlations(panel, results):
-    """The correlation of every measure with every target across the batch sizes, by groups."""
-    columns = ("across", "across_low", "across_high")
+    """The correlation of every measure with every target across the batch sizes, by groups.
+
+    Marks are full where the link is clear, see clear_direction.
+    """
+    facts, columns = results["facts"], ("across", "across_low", "across_high")
     place, places, names = 0, [], []
     for group, group_label in GROUP_LABELS.items():
         panel.text(-0.97, place, group_label, va="center", color="#555555")
-        for measure in results["facts"][group]["measures"]:
+        for measure in facts[group]["measures"]:
             place += 1
             places.append(place)
             names.append(MEASURE_LABELS[measure])
             for shift, (target, (color, marker)) in zip((-0.25, 0, 0.25), target_looks().items()):
                 row = find_row(results["correlations"], measure=measure, target=target)
-                draw_ranges(panel, [row], [place + shift], columns, color, marker,
-                            TARGET_LABELS[target])
+                draw_ranges(panel, [row], [place + shift], columns, color, marker)
+                if clear_direction(facts, measure, target) is None:
+                    panel.lines[-1].set_markerfacecolor("white")  # that of the mark just drawn
         place += 1  # that of the next group's label
+    for target, (color, marker) in target_looks().items():  # for the legend
+        panel.plot([], [], marker, color=color, markersize=5, label=TARGET_LABELS[target])
+    panel.plot([], [], "o", color=GREY, markersize=5, markerfacecolor="white",
+               label="not clear after correction")
     panel.axvline(0, color="black", linewidth=1)
     panel.set_yticks(places, names)
-    panel.set(title=correlations_title(results["facts"]), xlim=(-1, 1), ylim=(place - 0.4, -0.4),
+    panel.set(title=correlations_title(facts), xlim=(-1, 1), ylim=(place - 0.4, -0.4),
               xticks=[-1, -0.5, 0, 0.5, 1],
               xlabel="rank correlation across batch sizes (95 % interval)")
 
 
 def correlations_title(facts):
-    """Which measures are clearly correlated with all outcomes, in words."""
-    clear = [label for measure, label in MEASURE_LABELS.items()
-             if measure in facts["clear_measures"]]
+    """Which measures clearly rise with all outcomes, in words."""
+    clear = measures_that_rise_with(facts, TARGET_LABELS)
     if not clear:
         return "No measure clearly goes\nwith all three outcomes"
-    if clear == [MEASURE_LABELS["sensitivity"]]:
+    if clear == ["sensitivity"]:
         return "Only sensitivity, with test labels,\nclearly goes with all three outcomes"
-    return f"Clearly goes with all three outcomes:\n{', '.join(clear)}"
+    names = ", ".join(MEASURE_LABELS[measure] for measure in clear)
+    return f"Clearly goes with all three outcomes:\n{names}"
 
 
 def drawn_target(results):
@@ -681,14 +755,26 @@ def drawn_target(results):
     return "calibrated_test_loss" if "calibrated_test_loss" in values else "test_loss"
 
 
+def best_without_test_labels(results):
+    """The measure without test labels whose link with the drawn target has the lowest p-value."""
+    group, target = results["facts"]["without_test_labels"], drawn_target(results)
+    tested = {measure: by_target[target] for measure, by_target in group["p_values"].items()
+              if by_target[target] is not None}
+    if not tested:
+        return group["measures"][0]
+    return min(tested, key=tested.get)
+
+
 def networks_title(facts, measure, target):
     """Whether a measure orders the batch sizes by their test loss, in words."""
-    name = capitalize(MEASURE_LABELS[measure])
-    labels = "with" if measure in facts["with_test_labels"]["measures"] else "without"
-    group = facts[f"{labels}_test_labels"]
-    if is_significant(group["p_values"][measure][target]):
-        return f"{name}, {labels} test labels:\nrises with test loss"
-    return f"{name}, {labels} test labels:\nwhether it rises with test loss is open"
+    labels = group_of(facts, measure).replace("_", " ")  # "with test labels", or "without ..."
+    subject = f"{capitalize(MEASURE_LABELS[measure])}, {labels}:"
+    direction, outcome = clear_direction(facts, measure, target), TARGET_LABELS[target]
+    if direction == "rises":
+        return f"{subject}\nrises with {outcome}"
+    if direction == "falls":
+        return f"{subject}\nfalls as {outcome} rises"
+    return f"{subject}\nno clear link with {outcome}"
 
 
 def capitalize(name):
@@ -730,12 +816,10 @@ def plot_details(results):
     accuracy_panel.set(title="Accuracy", ylabel="accuracy (%)")
     sensitivity_panel.set(title="Sensitivity to the pixels",
                           ylabel="‖∂ loss / ∂ pixels‖\n(nats per standard deviation)")
-    sharpness_labels = {"sharpness": "ε-sharpness (%)",
-                        "adaptive_sharpness": "adaptive sharpness (%)",
-                        "largest_eigenvalue": "largest eigenvalue of the Hessian"}
-    for panel, (measure, label) in zip(panels[1], sharpness_labels.items()):
+    for panel, measure in zip(panels[1], ("sharpness", "adaptive_sharpness", "largest_eigenvalue")):
         draw_by_batch_size(panel, results, {measure: TRAIN})  # it is that of the training loss
-        panel.set(title=f"{capitalize(MEASURE_LABELS[measure])} at equal loss", ylabel=label)
+        panel.set(title=f"{capitalize(MEASURE_LABELS[measure])} at equal loss",
+                  ylabel=AXIS_LABELS[measure])
     legend_below(figure, loss_panel, train_test=True)
     return figure
 

@@ -1,12 +1,10 @@
 """How sure a finding is: one rule for the whole report."""
 
 CERTAINTY_RULE = (
-    "A finding is *settled* where its p-value, corrected for the number of comparisons, is below "
-    "0.01, *suggestive* where it is below 0.05, and otherwise *open*. Some findings have a 95 % "
-    "interval instead: *settled* where no effect lies more than the interval's width away from it, "
-    "*suggestive* where no effect lies outside it. For example, a ratio of 4 to 6 is settled to "
-    "differ from 1; a ratio of 2 to 6 suggests it. What no experiment here tested is called \"not "
-    "tested\".")
+    "*Settled*: the p-value, corrected for the number of comparisons, is below 0.01, or the 95 % "
+    "interval misses \"no effect\" by more than its own width. *Suggestive*: p is below 0.05, or "
+    "the interval misses it by less. *Open*: the rest. A ratio of 4 to 6 misses 1 by 3 and is 2 "
+    "wide: settled.")
 
 
 def certainty(p_value=None, interval=None, none=0):

@@ -53,7 +53,8 @@ def made_up_results():
     for task, trainings in curves.items():
         as_arrays[task] = {name: {key: np.array(values) for key, values in of_training.items()}
                            for name, of_training in trainings.items()}
-    return {"curves": curves, "ends": [], "ratios": hw1_2_gradnorm.compare_trainings(as_arrays)}
+    return {"environment": {"dataset": "MNIST"}, "constants": {"DESCENT_RATES": [0.01]},
+            "curves": curves, "ends": [], "ratios": hw1_2_gradnorm.compare_trainings(as_arrays)}
 
 
 def test_the_answer_is_that_the_rate_matters_beside_the_loss_on_both_tasks():
@@ -61,8 +62,8 @@ def test_the_answer_is_that_the_rate_matters_beside_the_loss_on_both_tasks():
     p_values = []
     for loss_ratios, norm_ratios in (([1, 1, 2, 1], [10, 10, 15, 10]),
                                      ([1, 1, 1, 1], [10 / 3, 4, 3, 2.5])):
-        quotients = 2 * np.log(norm_ratios) + np.log(loss_ratios)  # constant over falling
-        p_values.append(stats.ttest_1samp(quotients, 0).pvalue)
+        ratios = 2 * np.log(norm_ratios) + np.log(loss_ratios)  # constant over falling
+        p_values.append(stats.ttest_1samp(ratios, 0).pvalue)
     on_sinc, on_images = p_values
     assert on_sinc < on_images < 2 * on_sinc  # Holm's: the smaller one counts twice
     assert facts["answer_p_value"] == pytest.approx(2 * on_sinc)
@@ -99,7 +100,7 @@ def test_norms_at_the_edge_are_told_from_those_below_and_exceptions_are_counted(
         "trainings": 7, "at_edge": 4, "below": 3, "median_norm_at_edge": 4.5,
         "median_norm_below": 0.2, "exceptions": 2})
     assert [row["final_gradient_norm"] for row in rows
-            if hw1_2_gradnorm.is_exception(row, facts)] == [0.5, 5, 100]
+            if hw1_2_gradnorm.has_norm_of_other_side(row, facts)] == [0.5, 5, 100]
     assert collect_edge_facts({"ends": rows}, ["c"]) == {
         "trainings": 1, "at_edge": 0, "below": 1, "median_norm_at_edge": None,
         "median_norm_below": 100, "exceptions": 0}
@@ -125,8 +126,11 @@ def test_the_norm_ends_above_or_below_the_root_of_the_loss_only_where_the_interv
     assert describe(interval(0.5, None, None)) == "norm\nand √loss"
 
 
-@pytest.mark.parametrize("at_edge, below, larger", [
-    (0.06, 0.001, True), (0.001, 0.06, False), (None, 1, False), (1, None, False)])
-def test_norms_are_called_larger_at_the_limit_where_their_median_is(at_edge, below, larger):
-    facts = {"descent": {"median_norm_at_edge": at_edge, "median_norm_below": below}}
+@pytest.mark.parametrize("at_edge, below, exceptions, larger", [
+    (0.06, 0.001, 0, True), (0.06, 0.001, 4, True), (0.06, 0.001, 5, False),
+    (0.001, 0.06, 0, False), (None, 1, 0, False), (1, None, 0, False)])
+def test_norms_are_called_larger_at_the_limit_where_their_median_is_with_few_exceptions(
+        at_edge, below, exceptions, larger):
+    facts = {"descent": {"median_norm_at_edge": at_edge, "median_norm_below": below,
+                         "exceptions": exceptions, "trainings": 20}}  # a quarter of which is 5
     assert ("mostly end large at the limit" in hw1_2_gradnorm.details_title(facts)) is larger

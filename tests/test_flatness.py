@@ -9,7 +9,7 @@ from common.derivatives import curvature, largest_eigenvalue, loss_at
 from common.evaluation import evaluate, predict
 from common.models import mlp
 from common.parameters import flatten, interpolate, parameter_vectors, rescale, unflatten
-from common.pieces import join_groups
+from common.pieces import join_groups, total_cost
 from common.results import as_stored
 from common.temperature import calibrate
 from common.training import cross_entropy, run_generators, train
@@ -95,6 +95,7 @@ def test_lines_lead_from_the_base_to_the_changed_training_of_the_same_or_the_nex
         assert {piece_scale for _, piece_scale in scaled} == {scale}
     kinds = [key[0] for key in pieces]
     assert (kinds.count("line"), kinds.count("solutions")) == (2 * 2 * 2, 3 * 2)
+    assert experiment.cost_of_measuring(settings) == total_cost(pieces)
 
 
 def test_solutions_are_those_of_each_run_trained_by_itself(monkeypatch):

@@ -215,6 +215,20 @@ def test_the_limits_are_those_of_the_papers():
     assert stability_limit(0.9) == pytest.approx(38)
 
 
+def test_the_limit_that_is_stored_for_adam_is_that_of_its_average():
+    adam = torch.optim.Adam([torch.zeros(1)])
+    assert adam.defaults["betas"][0] == hw1_2_gradnorm.ADAM_BETA1
+
+
+def test_losses_and_norms_of_zero_are_raised_for_their_logarithms_and_curvatures_are_not():
+    measured = torch.tensor([-2.0, 0.0])
+    records = hw1_2_gradnorm.stack_records({
+        name: [measured, measured + 3] for name in ("loss", "norm", "fraction_of_limit")})
+    for name in ("loss", "norm"):
+        assert records[name].tolist() == [[pytest.approx(1e-30), 1], [pytest.approx(1e-30), 3]]
+    assert records["fraction_of_limit"].tolist() == [[-2, 1], [0, 3]]
+
+
 def test_adams_preconditioner_turns_the_average_gradient_into_the_step():
     model, inputs, targets = linear_regression()
     updater = torch.optim.Adam(model.parameters(), lr=0.01)

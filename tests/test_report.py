@@ -190,7 +190,7 @@ def test_a_table_has_headings_filters_and_intervals_of_several_columns():
 ])
 def test_certainty(evidence, word):
     assert certainty(**evidence) == word
-    assert f"*{word}*" in CERTAINTY_RULE
+    assert f"*{word.capitalize()}*" in CERTAINTY_RULE
 
 
 def test_certainty_refuses_two_kinds_of_evidence():
