@@ -52,9 +52,9 @@ FLAGS = {
 }
 PARAMETERS = 32_000  # of every network, to within 1 %
 # blocks lists the channels of the convolutions; every inner list is a block, which ends in a 2×2
-# max-pool. [[8, 8]] is a convolution of 8 channels, another one, and a pool. Learning rate (the
-# highest) and weight decay are AdamW's, chosen for each network on held-out training images by
-# choices/image_settings.py.
+# max-pool. [[8, 8]] is a convolution of 8 channels, another one, and a pool. learning_rate, the
+# highest that the schedule reaches, and weight_decay are AdamW's. choices/image_settings.py chose
+# them for each network by itself, on held-out training images; the choices came out equal.
 MODELS = {
     "1 conv 5×5": {"blocks": [[8]], "kernel": 5, "learning_rate": 3e-2, "weight_decay": 0.2},
     "2 conv 3×3": {"blocks": [[8, 8]], "kernel": 3, "learning_rate": 3e-2, "weight_decay": 0.2},
@@ -62,14 +62,14 @@ MODELS = {
     "4 conv 3×3": {"blocks": [[8, 8], [16, 16]], "kernel": 3, "learning_rate": 3e-2,
                    "weight_decay": 0.2},
 }
+# What a training step costs, relative to one of "1 conv 5×5".
+STEP_COSTS = {"1 conv 5×5": 1.0, "2 conv 3×3": 3.0, "2 conv 5×5": 2.2, "4 conv 3×3": 4.5}
 # The learning rate rises through this fraction of the steps and then falls to zero along a half
 # cosine. Without the rise the runs of one network ended up to twenty points of accuracy apart.
 WARMUP = 0.25
 # One 5×5 convolution in every block against two 3×3 ones. The networks of a pair have the same
 # number of parameters, but the deeper one takes more multiplications.
 DEPTH_PAIRS = (("1 conv 5×5", "2 conv 3×3"), ("2 conv 5×5", "4 conv 3×3"))
-# What a training step costs, relative to one of "1 conv 5×5".
-STEP_COSTS = {"1 conv 5×5": 1.0, "2 conv 3×3": 3.0, "2 conv 5×5": 2.2, "4 conv 3×3": 4.5}
 SMALL_TASK = "digits"  # enlarged to 28×28 pixels, the size of MNIST's images
 SMALL_TASK_EPOCH_FACTOR = 3  # more epochs, because there are only a tenth as many digits
 # Training images, the first, on which loss and accuracy are measured.
@@ -80,10 +80,8 @@ MEASURES = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 # --- networks ---
 
 
-# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs as their first dimension; inputs that all runs share
-# lack that dimension. See common/models.py. Stacks do not make convolutions faster on a CPU: here
-# every stack holds a single run, and the runs are shared out among the cores.
+# Models are stacks of networks, see common/models.py: dimension 0 of their parameters, outputs and
+# losses is the run. Here its size is 1, because larger stacks make convolutions no faster on a CPU.
 def build_model(name, run_number, settings):
     """A stack of one network of MODELS, initialized from (seed, run_number)."""
     blocks, kernel = MODELS[name]["blocks"], MODELS[name]["kernel"]
@@ -111,8 +109,10 @@ def train_model(data, name, run_number, learning_rate, weight_decay, epochs, set
     }
     records = {measure: [] for measure in MEASURES}
 
-    def record(epoch):  # train calls it before training and after every record_every epochs
-        # "train" and "loss" make "train_loss", one of MEASURES, and so on.
+    # train calls it before training and after every record_every epochs. It passes the epoch, which
+    # is not needed: the moments are equally spaced.
+    def record(epoch):
+        # evaluate_sets names the values "train_loss", "train_accuracy" and so on, as MEASURES does.
         for measure, values in evaluate_sets(model, sets).items():
             records[measure].append(values)  # (1,)
 
@@ -121,7 +121,8 @@ def train_model(data, name, run_number, learning_rate, weight_decay, epochs, set
           order_generators=run_generators(settings.seed, [run_number], "order"),
           optimizer=partial(torch.optim.AdamW, weight_decay=weight_decay), record=record,
           record_every=epochs // settings.epochs)
-    return to_arrays({measure: torch.stack(values, dim=1) for measure, values in records.items()})
+    histories = {measure: torch.stack(values, dim=1) for measure, values in records.items()}
+    return to_arrays(histories)
 
 
 def list_pieces(data, epochs, settings):
@@ -133,9 +134,10 @@ def list_pieces(data, epochs, settings):
     for name, model in MODELS.items():
         for run_number in range(settings.runs):
             pieces[task, name, run_number] = Piece(
-                f"{task}, {name}, run {run_number}", train_model,
-                (name, run_number, model["learning_rate"], model["weight_decay"], epochs, settings),
-                steps, STEP_COSTS[name], data)
+                name=f"{task}, {name}, run {run_number}", function=train_model,
+                arguments=(name, run_number, model["learning_rate"], model["weight_decay"], epochs,
+                           settings),
+                steps=steps, step_cost=STEP_COSTS[name], data=data)
     return pieces
 
 
@@ -145,7 +147,7 @@ def list_pieces(data, epochs, settings):
 def summarize_model(name, history, data, epochs, settings):
     """One row of the table: means over the runs at the end, and what the network is made of.
 
-    The interval *_ci95 is that of mean_columns: the unit is the run.
+    *_ci95 is half the width of a 95 % interval, which treats each run as one independent sample.
     """
     model = MODELS[name]
     hidden_width = cnn_hidden_width(model["blocks"], model["kernel"], PARAMETERS)
@@ -173,7 +175,7 @@ def compare_networks(final_accuracies):
 
     final_accuracies is {task: {network: test accuracies (runs,)}}. Runs are paired, because run k
     of every network sees the images in the same order, drawn from (seed, k). "isolates_depth" marks
-    the pairs of DEPTH_PAIRS.
+    the pairs of DEPTH_PAIRS, which differ in depth alone.
     """
     rows = []
     for task, accuracies in final_accuracies.items():
@@ -206,33 +208,41 @@ def facts_of_task(results, task):
     """
     rows = [row for row in results["table"] if row["dataset"] == task]
     best = max(rows, key=lambda row: row["test_accuracy"])
-    one_block, two_blocks = results["constants"]["DEPTH_PAIRS"]
+    one_block_networks, two_block_networks = results["constants"]["DEPTH_PAIRS"]
+    one_block_5x5, one_block_3x3 = one_block_networks
+    two_blocks_5x5, two_blocks_3x3 = two_block_networks
     return {
         "best_network": best["model"],
         "best_accuracy": {"value": best["test_accuracy"], "ci95": best["test_accuracy_ci95"]},
         "lowest_accuracy": min(row["test_accuracy"] for row in rows),
         "narrowest": min(row["hidden_width"] for row in rows),
         "widest": max(row["hidden_width"] for row in rows),
-        "one_block": compare_pair(results, task, *one_block),
-        "two_blocks": compare_pair(results, task, *two_blocks),
-        "second_block_5x5": compare_pair(results, task, one_block[0], two_blocks[0]),
-        "second_block_3x3": compare_pair(results, task, one_block[1], two_blocks[1]),
+        "one_block": compare_pair(results, task, one_block_5x5, one_block_3x3),
+        "two_blocks": compare_pair(results, task, two_blocks_5x5, two_blocks_3x3),
+        "second_block_5x5": compare_pair(results, task, one_block_5x5, two_blocks_5x5),
+        "second_block_3x3": compare_pair(results, task, one_block_3x3, two_blocks_3x3),
     }
 
 
 def compare_pair(results, task, first, second):
     """The accuracy of the second network minus that of the first, with the stored p-value.
 
-    The p-value is corrected for all comparisons of the task, see compare_accuracies.
+    The p-value is corrected for all comparisons of the task, see compare_accuracies. "winner" is
+    the more accurate network where the difference is clear (significant), and None elsewhere.
     """
     rows = [row for row in results["comparisons"]
             if row["dataset"] == task and {row["better"], row["worse"]} == {first, second}]
-    row, = rows  # there is one row for each pair
+    row = rows[0]  # the only one: each two networks of a task are compared once
     sign = 1 if row["better"] == second else -1
     return {"difference": {"value": sign * row["accuracy_difference"],
                            "ci95": row["difference_ci95"]},
             "p_value": row["p_value"],
             "winner": row["better"] if is_significant(row["p_value"]) else None}
+
+
+def is_clear(pair):
+    """Whether a difference (compare_pair) is clear."""
+    return pair["winner"] is not None
 
 
 def run(settings):
@@ -332,20 +342,32 @@ def figure_title(facts):
 def verdict(pairs):
     """What a change does to the test error, from two comparisons {which: compare_pair}, in words.
 
-    Clear differences alone are named.
+    Clear differences alone are named, by one of these phrases:
+
+    - no clear difference
+    - 1.5 points fewer errors with 3×3 only  (one of the two is clear)
+    - 1.2 points fewer errors with one block, 1.0 points more errors with two  (opposite signs)
+    - 0.8 points fewer errors  (both, and equal when rounded)
+    - 0.8 to 1.1 points fewer errors  (both)
     """
-    clear = {which: error_points(pair) for which, pair in pairs.items()
-             if pair["winner"] is not None}
-    if not clear:
+    clear_points, phrases = [], []
+    for which, pair in pairs.items():
+        if is_clear(pair):
+            points = error_points(pair)
+            clear_points.append(points)
+            phrases.append(f"{points_in_words(points)} {which}")
+    if len(phrases) == 0:
         return "no clear difference"
-    if len(clear) == 1:
-        (which, points), = clear.items()
-        return f"{points_in_words(points)} {which} only"
-    smaller, larger = sorted(clear.values(), key=abs)
-    if smaller * larger > 0:  # both fewer errors, or both more
-        low, high = f"{abs(smaller):.1f}", f"{abs(larger):.1f}"
-        return points_in_words(larger) if low == high else f"{low} to {points_in_words(larger)}"
-    return ", ".join(f"{points_in_words(points)} {which}" for which, points in clear.items())
+    if len(phrases) == 1:
+        return f"{phrases[0]} only"
+    smaller, larger = sorted(clear_points, key=abs)
+    have_equal_signs = smaller * larger > 0
+    if not have_equal_signs:
+        return ", ".join(phrases)
+    low, high = f"{abs(smaller):.1f}", f"{abs(larger):.1f}"
+    if low == high:
+        return points_in_words(larger)
+    return f"{low} to {points_in_words(larger)}"
 
 
 def error_points(pair):
@@ -367,7 +389,8 @@ def look_of(results, task, name):
 def values_of(history, measure):
     """A loss of a network, or an error in percent: (runs, moments)."""
     if measure.endswith("_error"):
-        return 100 * (1 - np.array(history[measure.replace("error", "accuracy")]))
+        images = measure.removesuffix("_error")  # "train" or "test"
+        return 100 * (1 - np.array(history[f"{images}_accuracy"]))
     return np.array(history[measure])
 
 
@@ -390,8 +413,10 @@ def draw_final_errors(panel, results, task):
         block_count = len(find_row(results["table"], dataset=task, model=name)["blocks"])
         labels.append(f"{name}\n({block_count} block{'s' if block_count > 1 else ''})")
     for shallow, deep in pairs:
-        panel.plot([places[shallow], places[deep]], [errors[shallow], errors[deep]], color=GREY,
-                   linewidth=0.6, zorder=0)
+        for run_number in range(len(errors[shallow])):
+            panel.plot([places[shallow][run_number], places[deep][run_number]],
+                       [errors[shallow][run_number], errors[deep][run_number]], color=GREY,
+                       linewidth=0.6, zorder=0)
     panel.plot([], [], color=GREY, linewidth=0.6, label="same order of images")
     panel.plot([], [], color=GREY, linewidth=2, label="mean of the runs")
     panel.set(title=f"{task}: {final_verdict(errors, pairs)}", xlabel="network",
@@ -400,8 +425,10 @@ def draw_final_errors(panel, results, task):
 
 def final_verdict(errors, pairs):
     """Whether two blocks are better in every run, from the errors {network: (runs,)}, in words."""
-    one_block, two_blocks = ([errors[name] for name in pair] for pair in pairs)
-    if np.max(two_blocks) < np.min(one_block):
+    one_block_networks, two_block_networks = pairs
+    one_block_errors = [errors[name] for name in one_block_networks]
+    two_block_errors = [errors[name] for name in two_block_networks]
+    if np.max(two_block_errors) < np.min(one_block_errors):
         return "every run with two blocks\nerrs less than any with one"
     return "the final test errors of all runs,\nnetworks of equal size in pairs"
 
@@ -436,7 +463,7 @@ def draw_changes(panel, facts):
 
 def count_clear(pairs):
     """How many of the differences (compare_pair) are clear, in words."""
-    clear_count = sum(pair["winner"] is not None for pair in pairs)
+    clear_count = sum(is_clear(pair) for pair in pairs)
     return "none" if clear_count == 0 else f"{clear_count} of {len(pairs)}"
 
 
@@ -447,7 +474,7 @@ def draw_differences(panel, pairs, offset, color, marker, label):
         half_width = pair["difference"]["ci95"] or 0  # None for a single run
         panel.errorbar(error_points(pair), place + offset, xerr=100 * half_width, fmt=marker,
                        color=color, markersize=5, zorder=3,
-                       markerfacecolor="white" if pair["winner"] is None else color)
+                       markerfacecolor=color if is_clear(pair) else "white")
 
 
 def details_title(results):
@@ -460,13 +487,13 @@ def details_title(results):
 
 def two_blocks_lead(results, task):
     """Whether all medians drawn of a network with two blocks are below all of one with one."""
-    one_block, two_blocks = results["constants"]["DEPTH_PAIRS"]
+    one_block_networks, two_block_networks = results["constants"]["DEPTH_PAIRS"]
     histories = results["curves"][task]
     for measure, *_ in CURVES:
         medians = {name: np.median(values_of(history, measure), axis=0)[1:]
                    for name, history in histories.items()}
-        highest = np.maximum(*[medians[name] for name in two_blocks])
-        lowest = np.minimum(*[medians[name] for name in one_block])
+        highest = np.max([medians[name] for name in two_block_networks], axis=0)  # (moments,)
+        lowest = np.min([medians[name] for name in one_block_networks], axis=0)
         if not (highest < lowest).all():
             return False
     return True

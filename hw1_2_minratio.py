@@ -1,10 +1,11 @@
 """What happens when the gradient is almost zero? Minimal ratio and loss at critical points.
 
-Networks of 33 parameters are trained on sin(5πx)/(5πx) and stopped at random moments. From there
-Newton's method solves ∇L = 0. The minimal ratio of a point is the fraction of positive eigenvalues
-of its Hessian. On the plain mean squared error the gradient hardly ever becomes zero, so that the
-ratio is shown where it is almost zero. With an L2 term it truly vanishes at many points. These are
-followed while the L2 term falls, to see how many the plain loss has nearby.
+Networks of 33 parameters are trained on sin(5πx)/(5πx) and stopped at random moments. The weights
+at which a training is stopped are the start of a search: from there Newton's method solves ∇L = 0.
+The minimal ratio of a point is the fraction of positive eigenvalues of its Hessian. On the plain
+mean squared error the gradient hardly ever becomes zero, so that the ratio is shown where it is
+almost zero. With an L2 term it truly vanishes at many points. These are followed while the L2 term
+falls, to see how many the plain loss has nearby.
 
     python hw1_2_minratio.py              # the report's figure
     python hw1_2_minratio.py --quick      # a tour in seconds
@@ -13,18 +14,20 @@ followed while the L2 term falls, to see how many the plain loss has nearby.
 from common.command_line import Flag, main, positive_integer
 from common.critical_points import (
     ITERATION_STEPS,
+    count_signs,
+    eigenvalues_at,
     find_critical_points,
-    follow_critical_points,
-    higher_neighbours,
+    losses_at,
     measure_ends,
     number_distinct,
     number_losses,
     random_directions,
-    signature,
+    share_of_higher_neighbours,
 )
 from common.data import grid, sinc
 from common.derivatives import loss_at
 from common.evaluation import predict
+from common.following import follow_critical_points
 from common.models import mlp, parameter_count
 from common.parameters import parameter_vectors, unflatten
 from common.pieces import Piece, groups_of_runs, join_runs, run_pieces, to_arrays
@@ -52,7 +55,8 @@ from torch import nn
 # --- settings ---
 
 FLAGS = {
-    "runs": Flag(positive_integer, 400, quick=12, help="trainings, and starts of every search"),
+    "runs": Flag(positive_integer, 400, quick=12,
+                 help="trainings, each with a search on either objective"),
     "epochs": Flag(positive_integer, 2_000, quick=500,
                    help="the longest training, in full-batch steps"),
     "iterations": Flag(positive_integer, 150, quick=60,
@@ -68,13 +72,13 @@ WEIGHT_DECAY = {"plain": 0.0, "regularized": 1e-3}
 # Largest norm of an accepted gradient. Rounding leaves about 1e-14, and the L2 term's part of the
 # gradient has a norm of 1e-5 even where its weight decay is smallest.
 ACCEPTED = 1e-10
-# Where a search ended is nearly critical up to this norm of the gradient. How much the answer
-# depends on this choice, the others show.
+# The gradient of the plain loss counts as almost zero if its norm is at most this. The correlation
+# is measured with other tolerances too, to show how much it depends on this choice.
 NEARLY_CRITICAL = 1e-4
 TOLERANCES = (1e-3, 3e-4, NEARLY_CRITICAL, 3e-5, 1e-5, 1e-6, ACCEPTED)
 # At critical points of the regularized loss, the minimal ratio by either loss's Hessian.
 RATIO_OF_HESSIAN = {"regularized": "minimal_ratio", "plain": "plain_minimal_ratio"}
-# With ever less of the L2 term the critical points are followed.
+# The critical points of the regularized loss are followed through these weight decays.
 FOLLOWED_DECAYS = (WEIGHT_DECAY["regularized"], 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 # Trainings in one stack. Smaller stacks take longer, all together. Rounding differs between sizes,
 # and sends some searches to other points.
@@ -86,12 +90,12 @@ POINTS_TOGETHER = 30  # critical points that are followed side by side
 FOLLOWING_STEPS = 20
 RADIUS = 1e-2  # distance of random neighbours; parameter vectors have norms around 4
 COLOR_MAP = "viridis"  # of the gradient's norm; it also rises in brightness
-# Critical points; marks that lie upon each other show.
+# How critical points are drawn: half transparent, so that marks behind others can be seen.
 POINT_LOOK = {"marker": MARKERS[1], "facecolor": to_rgba(COLORS[1], 0.4), "edgecolor": COLORS[1]}
 MARK_AREA = 12  # in square points, of a point that was found once
-LOSS_GROUPS = 5  # in which the details show the points by their loss
+LOSS_GROUPS = 5  # groups of points by their loss, in the details
 SIGN_COLORS = {"positive": COLORS[2], "zero": "#dddddd", "negative": COLORS[3]}
-# Those of networks of constant output; no line joins them.
+# How networks of constant output are drawn: as marks that no line joins.
 CONSTANT_LOOK = {"color": GREY, "marker": MARKERS[3], "linestyle": "none", "markersize": 5}
 CONSTANT_LABEL = "networks of constant output (not in the rank correlation)"
 
@@ -102,6 +106,8 @@ CONSTANT_LABEL = "networks of constant output (not in the rank correlation)"
 # A stack is one model that holds many networks, one for each run, and trains them side by side. Its
 # parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
 # parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
+# Points side by side, such as all ends of searches or the critical points among them, are (R, P)
+# too, whatever their number R.
 def build_model(run_numbers, settings):
     """A stack of networks, one for each training, initialized from (seed, run number)."""
     generators = run_generators(settings.seed, run_numbers, "initialization")
@@ -119,7 +125,8 @@ def make_data(settings):
 
 def draw_stops(run_numbers, settings):
     """The random step at which each training stops: (R,)."""
-    # Every step uses all data, so that the random numbers of the data order are free for this.
+    # The stream "order" is meant for the order in which batches come. These trainings need none,
+    # because each of their steps uses all data, so that the stream is free for the stops.
     generators = run_generators(settings.seed, run_numbers, "order")
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     # The square, because the loss falls fastest at first: a tenth of the trainings stop within a
@@ -127,34 +134,50 @@ def draw_stops(run_numbers, settings):
     return ((settings.epochs + 1) * uniform**2).long().to(settings.device)
 
 
-def train_and_stop(model, x, y, stops, settings):
-    """Trains every run on the plain loss; returns the parameters (R, P) at its stop, of stops (R,).
+def train_and_copy(model, x, y, stops, settings):
+    """Trains on the plain loss; returns the parameters (R, P) of the runs at their stops (R,).
+
+    The runs of a stack train together: all of them go on to the last epoch, and what is returned of
+    each is a copy that was made at its stop.
     """
     y_of_runs = expand_to_runs(y, model)  # (R, N, 1); x is shared by all runs
-    stopped = torch.zeros(len(stops), parameter_count(model)).to(x)
+    copies = torch.zeros(len(stops), parameter_count(model)).to(x)
 
     def record(epoch):  # train calls it before training and after every step
         stops_now = stops == epoch
-        stopped[stops_now] = parameter_vectors(model)[stops_now]
+        copies[stops_now] = parameter_vectors(model)[stops_now]
 
     train(model, x, y_of_runs, mean_squared_error, epochs=settings.epochs,
           learning_rate=LEARNING_RATE, cosine=False, record=record)
-    return stopped
+    return copies
 
 
 # --- measuring ---
 
 
+# Where searches ended, the ends, is a dict of arrays with one value for each end, (R,) where no
+# other shape is given:
+#
+# - from search_and_measure: "parameters" (R, P) and "constant", whether the network predicts the
+#   same everywhere;
+# - from measure_ends: "loss", "gradient_norm", "eigenvalues" (R, P), "minimal_ratio", "zero_ratio",
+#   "negative_ratio" and "saddle";
+# - from number_ends: "point" and "loss_rank".
+#
+# The distinct critical points among the ends are such a dict too. They also have
+#
+# - from find_accepted: "run" and "times_found";
+# - from run, on the regularized loss alone: "plain_minimal_ratio".
+
+
 def search_and_measure(run_numbers, settings):
     """Trains, searches from where each training stopped, and measures where the searches ended.
 
-    Returns for each objective a dict of arrays on the R places where the searches ended:
-    "parameters" (R, P), what measure_ends lists, and "constant" (R,): whether the network predicts
-    the same everywhere.
+    Returns the ends of each objective, {objective: ends}, not numbered yet.
     """
     x, y = make_data(settings)
     model = build_model(run_numbers, settings)
-    starts = train_and_stop(model, x, y, draw_stops(run_numbers, settings), settings)
+    starts = train_and_copy(model, x, y, draw_stops(run_numbers, settings), settings)
     ends_of_objectives = {}
     for objective, weight_decay in WEIGHT_DECAY.items():
         loss = loss_at(model, x, y, mean_squared_error, weight_decay)
@@ -166,19 +189,17 @@ def search_and_measure(run_numbers, settings):
 
 
 def is_constant(model, points, x, y):
-    """Whether the network at each of the points (K, P) predicts the same for all x: (K,).
+    """Whether the network at each of the points (R, P) predicts the same for all x: (R,).
 
     The points replace the parameters of the model, however many networks it holds itself.
     """
-    outputs = predict(model, x, unflatten(points, model))  # (K, N, 1)
+    outputs = predict(model, x, unflatten(points, model))  # (R, N, 1)
     variation = (outputs.amax(1) - outputs.amin(1)).flatten()
     return variation < CONSTANT * (y.max() - y.min())
 
 
 def search_all(settings):
-    """search_and_measure all trainings, cut into pieces of work: {objective: dict of arrays}.
-
-    Each dict gets two more entries, (R,): see number_points.
+    """search_and_measure for all trainings, cut into pieces of work: {objective: ends}, numbered.
     """
     pieces = {}
     steps = settings.epochs + len(WEIGHT_DECAY) * ITERATION_STEPS * settings.iterations
@@ -189,17 +210,17 @@ def search_all(settings):
     ends_of_objectives = {}
     for objective in WEIGHT_DECAY:
         ends = join_runs([group[objective] for group in groups])
-        ends_of_objectives[objective] = ends | number_points(ends)
+        ends_of_objectives[objective] = ends | number_ends(ends)
     return ends_of_objectives
 
 
-def number_points(points):
-    """Which points are the same: two arrays, each with a number for each point.
+def number_ends(ends):
+    """Which ends are the same point: two more entries for them, each a number for every end.
 
-    "point" is the number of the point: those that were found twice have the same. "loss_rank" is
-    that of the loss, the same for losses that rounding alone tells apart. Both rise with the loss.
+    "point" is the number of the point: ends at the same point share it. "loss_rank" is that of the
+    loss, the same for losses that rounding alone tells apart. Both rise with the loss.
     """
-    losses, eigenvalues = torch.as_tensor(points["loss"]), torch.as_tensor(points["eigenvalues"])
+    losses, eigenvalues = torch.as_tensor(ends["loss"]), torch.as_tensor(ends["eigenvalues"])
     return to_arrays({"point": number_distinct(losses, eigenvalues),
                       "loss_rank": number_losses(losses)})
 
@@ -207,122 +228,125 @@ def number_points(points):
 def follow_and_probe(parameters, run_numbers, settings):
     """Follows critical points while the L2 term falls, and looks at their neighbours.
 
-    parameters (K, P) are points of the regularized loss, found by run_numbers (K,). D counts
-    FOLLOWED_DECAYS. Returns arrays:
+    parameters (R, P) are points of the regularized loss, found by run_numbers (R,). With D for the
+    number of FOLLOWED_DECAYS, returns arrays:
 
-    - "left" (K, D): whether the point could be followed to that weight decay;
-    - what measure_ends lists, (K, D, ...) each: what the point is like there; it means nothing
-      where the point is lost;
-    - "first_curvature" and "last_curvature" (K,): the smallest |eigenvalue| of the Hessian at the
+    - "left" (R, D): whether the point could be followed to that weight decay;
+    - "loss" (R, D) and "eigenvalues" (R, D, P) there, regularized; they mean nothing where the
+      point is lost;
+    - "first_curvature" and "last_curvature" (R,): the smallest |eigenvalue| of the Hessian at the
       first weight decay, and at the last one where the point was found;
-    - "higher_neighbours" (K,): the fraction of random neighbours with a higher loss.
+    - "higher_neighbours" (R,): the fraction of random neighbours with a higher loss.
     """
     x, y = make_data(settings)
     model = build_model(run_numbers, settings)  # lends its architecture only
     plain_loss = loss_at(model, x, y, mean_squared_error)
     points = torch.from_numpy(parameters).to(settings.device)
-    first_loss = loss_at(model, x, y, mean_squared_error, FOLLOWED_DECAYS[0])
-    shares = probe_neighbours(first_loss, points, run_numbers, settings)
 
-    points_at_decays, reached, last_points, last_decays = follow_critical_points(
+    points_at_decays, decays_reached, last_points, last_decays = follow_critical_points(
         plain_loss, points, FOLLOWED_DECAYS, ACCEPTED)
-    stages = []
-    for place, decay in enumerate(FOLLOWED_DECAYS):
+    left, losses, eigenvalues = [], [], []
+    for index, decay in enumerate(FOLLOWED_DECAYS):
         loss = loss_at(model, x, y, mean_squared_error, decay)
-        stages.append({"left": place < reached, **measure_ends(loss, points_at_decays[:, place])})
-    followed = {}
-    for name in stages[0]:
-        followed[name] = torch.stack([stage[name] for stage in stages], dim=1)
-
+        left.append(index < decays_reached)  # an index counts from 0
+        losses.append(losses_at(loss, points_at_decays[:, index]))
+        eigenvalues.append(eigenvalues_at(loss, points_at_decays[:, index]))
     # The L2 term adds its weight decay to every eigenvalue.
-    last_eigenvalues = (measure_ends(plain_loss, last_points)["eigenvalues"]
-                        + last_decays.unsqueeze(1))
-    followed["first_curvature"] = followed["eigenvalues"][:, 0].abs().amin(1)
-    followed["last_curvature"] = last_eigenvalues.abs().amin(1)
-    followed["higher_neighbours"] = shares
-    return to_arrays(followed)
+    last_eigenvalues = eigenvalues_at(plain_loss, last_points) + last_decays.unsqueeze(1)
+
+    first_loss = loss_at(model, x, y, mean_squared_error, FOLLOWED_DECAYS[0])
+    return to_arrays({
+        "left": torch.stack(left, dim=1),
+        "loss": torch.stack(losses, dim=1),
+        "eigenvalues": torch.stack(eigenvalues, dim=1),
+        "first_curvature": eigenvalues[0].abs().amin(1),
+        "last_curvature": last_eigenvalues.abs().amin(1),
+        "higher_neighbours": probe_neighbours(first_loss, points, run_numbers, settings),
+    })
 
 
 def probe_neighbours(loss, points, run_numbers, settings):
-    """The fraction of random neighbours of each of the points (K, P) with a higher loss: (K,)."""
+    """The fraction of random neighbours of each of the points (R, P) with a higher loss: (R,)."""
     shares = []
     generators = run_generators(settings.seed, run_numbers, "probe")
     for point, generator in zip(points, generators):
         directions = random_directions(settings.neighbours, len(point), generator).to(points)
-        shares.append(higher_neighbours(loss, point, directions, RADIUS))
+        shares.append(share_of_higher_neighbours(loss, point, directions, RADIUS))
     return torch.stack(shares)
 
 
-def follow_all(points, settings):
-    """follow_and_probe distinct points, a dict with "parameters" (K, P) and "run" (K,), in pieces.
-
-    None where there is no point.
-    """
+def follow_all(critical, settings):
+    """follow_and_probe for all distinct critical points, in pieces; None where there is none."""
     pieces = {}
-    for places in groups_of_runs(range(len(points["run"])), POINTS_TOGETHER):
-        arguments = (points["parameters"][places], points["run"][places].tolist(), settings)
-        steps = len(places) * (len(FOLLOWED_DECAYS) - 1)
-        pieces[places[0]] = Piece(f"critical points {places[0]} to {places[-1]}", follow_and_probe,
-                                  arguments, steps, FOLLOWING_STEPS)
+    for indices in groups_of_runs(range(len(critical["run"])), POINTS_TOGETHER):
+        arguments = (critical["parameters"][indices], critical["run"][indices].tolist(), settings)
+        steps = len(indices) * (len(FOLLOWED_DECAYS) - 1)
+        name = f"critical points {indices[0]} to {indices[-1]}"
+        pieces[indices[0]] = Piece(name, follow_and_probe, arguments, steps, FOLLOWING_STEPS)
     return join_runs(list(run_pieces(pieces, settings).values())) if pieces else None
 
 
-# --- summing up: points, ends and found are dicts of arrays, see search_and_measure ---
+# --- summing up ---
 
 
-def select(points, chosen):
-    """The chosen ones of the points, by a mask or by their places."""
-    return {name: values[chosen] for name, values in points.items()}
+# What the arguments `ends` and `critical` are is listed at the start of "measuring"; `followed` is
+# what follow_and_probe returns, for all points.
+#
+# In the stored rows and facts, "distinct" points include constant predictors and "varying" ones do
+# not: constant predictors share one high loss and could carry a correlation by themselves.
+
+
+def select(ends, chosen):
+    """The chosen ones of the ends, by a mask or by indices."""
+    return {name: values[chosen] for name, values in ends.items()}
+
+
+def select_distinct(ends):
+    """One end for each point, by rising loss."""
+    _, first_indices = np.unique(ends["point"], return_index=True)
+    return select(ends, first_indices)
+
+
+def select_not_constant(ends):
+    """Those ends that are not constant predictors."""
+    return select(ends, ~ends["constant"])
 
 
 def find_accepted(ends):
-    """The distinct ends (K,) whose gradient vanishes, by rising loss.
+    """The distinct critical points: the ends whose gradient vanishes, one for each point.
 
-    They get two more entries, (K,): "run", the first that found the point, and "times_found".
+    They come by rising loss and get two more entries: "run", the first that found the point, and
+    "times_found".
     """
     accepted = ends["gradient_norm"] <= ACCEPTED
-    runs = np.flatnonzero(accepted)
-    # Numbered among themselves: an end nearby with some gradient left is another point.
-    found = select(ends, accepted)
-    found |= number_points(found)
-    _, first_places, times_found = np.unique(found["point"], return_index=True, return_counts=True)
-    distinct = select(found, first_places)
-    return distinct | {"run": runs[first_places], "times_found": times_found}
+    found = select(ends, accepted) | {"run": np.flatnonzero(accepted)}
+    # New numbers replace those among all ends, which also count ends with some gradient left.
+    found = found | number_ends(found)
+    _, times_found = np.unique(found["point"], return_counts=True)
+    return select_distinct(found) | {"times_found": times_found}
 
 
-def plain_minimal_ratio(eigenvalues, weight_decay):
-    """The minimal ratio of the plain loss at points of the regularized one: (K,).
+def ratio_above_decay(eigenvalues, weight_decay):
+    """The minimal ratio by the plain loss's Hessian at points of the regularized loss: (R,).
 
-    eigenvalues (K, P) are those of the regularized loss. The L2 term adds its weight decay to each:
-    those above it are the positive ones of the plain loss.
+    eigenvalues (R, P) are those of the regularized loss. The plain loss has the eigenvalues
+    eigenvalue − weight decay, because the L2 term adds its weight decay to each.
     """
-    positive = signature(torch.from_numpy(eigenvalues) - weight_decay)[:, 0]
+    positive = count_signs(torch.from_numpy(eigenvalues) - weight_decay)[:, 0]
     return positive.numpy() / eigenvalues.shape[1]
 
 
-def distinct_points(points):
-    """Indices of one of the points for each number, by rising loss."""
-    _, indices = np.unique(points["point"], return_index=True)
-    return indices
-
-
-def varying_points(points):
-    """Those of distinct_points that are not constant predictors."""
-    distinct = distinct_points(points)
-    return distinct[~points["constant"][distinct]]
-
-
-def summarize_search(ends, found):
+def summarize_search(ends, critical):
     """A row: how many searches reached zero, and how many distinct points they found."""
     accepted = ends["gradient_norm"] <= ACCEPTED
     return {
         "searches": len(accepted),
         "accepted": accepted.sum(),
         "accepted_constant": (accepted & ends["constant"]).sum(),
-        "distinct": len(found["loss"]),
-        "distinct_constant": found["constant"].sum(),
-        "max_gradient_norm": found["gradient_norm"].max(initial=0),
-        "parameters": found["eigenvalues"].shape[1],
+        "distinct": len(critical["loss"]),
+        "distinct_constant": critical["constant"].sum(),
+        "max_gradient_norm": critical["gradient_norm"].max(initial=0),
+        "parameters": critical["eigenvalues"].shape[1],
     }
 
 
@@ -330,49 +354,47 @@ def summarize_correlations(critical):
     """Rows: the rank correlation of minimal ratio and loss at distinct critical points.
 
     "hessian" says whose positive eigenvalues are counted: those of the regularized loss, or those
-    of the plain loss at the same points, without what the L2 term adds to them.
+    of the plain loss at the same points, see ratio_above_decay.
     """
     rows = []
-    chosen_points = {"distinct": distinct_points(critical), "varying": varying_points(critical)}
-    for name, chosen in chosen_points.items():
-        points = select(critical, chosen)
+    choices = {"distinct": critical, "varying": select_not_constant(critical)}
+    for name, chosen in choices.items():
         for hessian, ratio in RATIO_OF_HESSIAN.items():
-            rows.append({"points": name, "hessian": hessian, "count": len(chosen),
-                         **ratio_and_loss_columns(points, ratio)})
+            rows.append({"points": name, "hessian": hessian, "count": len(chosen["loss_rank"]),
+                         **ratio_and_loss_columns(chosen, ratio)})
     return rows
 
 
 def summarize_tolerances(ends):
-    """Rows: the correlation over the ends of all searches whose gradient is small enough.
+    """Rows: the correlation over the distinct ends whose gradient is small enough.
 
-    The unit is the search: each starts from a training of its own. Ends that coincide count once.
-    Constant predictors share one high loss and could carry a correlation by themselves, so that it
-    is given without them too. "zero_median" and "negative_median" are those of the fractions of
-    zero and negative eigenvalues, None where no end is left.
+    "zero_median" and "negative_median" are medians over these ends of the fractions of zero and of
+    negative eigenvalues, None where no end is left.
     """
     rows = []
     for tolerance in TOLERANCES:
-        near = select(ends, ends["gradient_norm"] <= tolerance)
-        chosen_ends = {"distinct": distinct_points(near), "varying": varying_points(near)}
-        for name, chosen in chosen_ends.items():
-            points = select(near, chosen)
+        distinct = select_distinct(select(ends, ends["gradient_norm"] <= tolerance))
+        choices = {"distinct": distinct, "varying": select_not_constant(distinct)}
+        for name, chosen in choices.items():
+            count = len(chosen["point"])
             rows.append({
                 "tolerance": tolerance,
                 "points": name,
-                "count": len(chosen),
-                **ratio_and_loss_columns(points),
-                "zero_median": np.median(points["zero_ratio"]) if len(chosen) else None,
-                "negative_median": np.median(points["negative_ratio"]) if len(chosen) else None,
+                "count": count,
+                **ratio_and_loss_columns(chosen),
+                "zero_median": np.median(chosen["zero_ratio"]) if count > 0 else None,
+                "negative_median": np.median(chosen["negative_ratio"]) if count > 0 else None,
             })
     return rows
 
 
-def ratio_and_loss_columns(points, ratio="minimal_ratio"):
-    """Columns: how a ratio goes with the rank of the loss, over distinct points (n,).
+def ratio_and_loss_columns(distinct, ratio="minimal_ratio"):
+    """Columns: how a ratio goes with the rank of the loss, over distinct ends.
 
-    The unit is the point, see spearman_ci95.
+    The unit is the distinct point, see spearman_ci95: however many searches found it, it counts
+    once.
     """
-    rho, low, high = spearman_ci95(points["loss_rank"], points[ratio])
+    rho, low, high = spearman_ci95(distinct["loss_rank"], distinct[ratio])
     return {"spearman": rho, "spearman_low": low, "spearman_high": high}
 
 
@@ -382,12 +404,12 @@ def summarize_followed(followed):
     "left" counts distinct ones: where two have become one, it counts once.
     """
     rows = []
-    for place, decay in enumerate(FOLLOWED_DECAYS):
+    for index, decay in enumerate(FOLLOWED_DECAYS):
         left_count = 0
         if followed is not None:
-            left = followed["left"][:, place]
-            points = {name: followed[name][left, place] for name in ("loss", "eigenvalues")}
-            left_count = len(distinct_points(number_points(points)))
+            left = followed["left"][:, index]
+            points = {name: followed[name][left, index] for name in ("loss", "eigenvalues")}
+            left_count = len(np.unique(number_ends(points)["point"]))
         rows.append({"weight_decay": decay, "left": left_count})
     return rows
 
@@ -409,10 +431,11 @@ def list_critical(critical, followed):
     columns = ("point", "times_found", "loss", "gradient_norm", "minimal_ratio",
                "plain_minimal_ratio", "saddle", "constant")
     rows = []
-    for k in range(len(critical["loss"])):
-        row = {column: critical[column][k] for column in columns}
-        row["higher_neighbours"] = followed["higher_neighbours"][k]
-        row["followed_down_to"] = FOLLOWED_DECAYS[followed["left"][k].sum() - 1]
+    for index in range(len(critical["loss"])):
+        row = {column: critical[column][index] for column in columns}
+        row["higher_neighbours"] = followed["higher_neighbours"][index]
+        decays_reached = followed["left"][index].sum()
+        row["followed_down_to"] = FOLLOWED_DECAYS[decays_reached - 1]
         rows.append(row)
     return rows
 
@@ -426,17 +449,19 @@ def run(settings):
         "table": [],
     }
     ends_of_objectives = search_all(settings)
+    critical_of_objectives = {}
     for objective, ends in ends_of_objectives.items():
-        row = summarize_search(ends, find_accepted(ends))
+        critical_of_objectives[objective] = find_accepted(ends)
+        row = summarize_search(ends, critical_of_objectives[objective])
         results["table"].append({"objective": objective, **row})
     plain_ends = ends_of_objectives["plain"]
     results["tolerances"] = summarize_tolerances(plain_ends)
     results["curves"] = {column: plain_ends[column] for column in
-                         ("loss", "minimal_ratio", "zero_ratio", "negative_ratio",
+                         ("point", "loss", "minimal_ratio", "zero_ratio", "negative_ratio",
                           "gradient_norm", "constant")}
-    critical = find_accepted(ends_of_objectives["regularized"])
-    critical["plain_minimal_ratio"] = plain_minimal_ratio(critical["eigenvalues"],
-                                                          WEIGHT_DECAY["regularized"])
+    critical = critical_of_objectives["regularized"]
+    critical["plain_minimal_ratio"] = ratio_above_decay(critical["eigenvalues"],
+                                                        WEIGHT_DECAY["regularized"])
     followed = follow_all(critical, settings)
     results["correlations"] = summarize_correlations(critical)
     results["followed"] = summarize_followed(followed)
@@ -448,20 +473,8 @@ def run(settings):
 def collect_facts(results):
     """What figure and report say of the results.
 
-    Correlations are rank correlations of loss and minimal ratio, with bootstrap intervals over
-    points. "ends" are where searches on the plain loss ended with a gradient of norm at most
-    NEARLY_CRITICAL, "critical" the distinct points with a regularized gradient of at most ACCEPTED.
-    "varying" leaves constant predictors out: they all have one loss, and on the plain loss nothing
-    but chance says how many of them searches find. The correlations over varying ends and varying
-    critical points are the answer; the others are checks. "above_decay_correlation" is over the
-    varying critical points too, but counts eigenvalues as positive that are above the weight decay:
-    those that are positive without the L2 term.
-
-    "varying_ends_zero" and "varying_ends_negative" are medians of the fractions of eigenvalues that
-    count as zero and as negative. "saddles_taken_for_minima" counts the saddles of which no random
-    neighbour has a lower loss. "left" of the critical points could be followed to the smallest L2
-    term; "share_left" has Clopper and Pearson's 95 % interval, whose unit is the point. The rest
-    are counts and a median.
+    The answer is in "varying_ends_correlation" and "varying_critical_correlation"; the other
+    correlations are checks.
     """
     constants, settings = results["constants"], results["settings"]
     tolerance = constants["NEARLY_CRITICAL"]
@@ -475,33 +488,50 @@ def collect_facts(results):
     saddles = [row for row in results["points"] if row["saddle"]]
     first, last = results["followed"][0], results["followed"][-1]
     return {
-        "searches": settings["runs"],
-        "parameters": tables["plain"]["parameters"],
+        "searches": settings["runs"],  # on either objective, one from each training
+        "parameters": tables["plain"]["parameters"],  # of one network
+        # Searches on the plain loss that made the gradient zero, and those of them that ended at
+        # constant predictors.
         "plain_accepted": tables["plain"]["accepted"],
         "plain_accepted_constant": tables["plain"]["accepted_constant"],
+        # Distinct ends on the plain loss whose gradient is almost zero, and the rank correlation of
+        # loss and minimal ratio over them, with its bootstrap interval over distinct points.
         "ends": ends["count"],
         "ends_correlation": as_interval(ends, "spearman"),
+        # The same without constant predictors: nothing but chance says how many of these the
+        # searches on the plain loss find.
         "varying_ends": varying_ends["count"],
         "varying_ends_correlation": as_interval(varying_ends, "spearman"),
+        # Medians over these ends of the fractions of eigenvalues that count as zero and as
+        # negative.
         "varying_ends_zero": varying_ends["zero_median"],
         "varying_ends_negative": varying_ends["negative_median"],
+        # Searches on the regularized loss that made the gradient zero, and the distinct points that
+        # they found.
         "critical_found": tables["regularized"]["accepted"],
         "critical": critical["count"],
         "critical_correlation": as_interval(critical, "spearman"),
+        # The same without constant predictors.
         "varying_critical": varying_critical["count"],
         "varying_critical_correlation": as_interval(varying_critical, "spearman"),
+        # Over the same points, where eigenvalues count as positive if they are above the weight
+        # decay: those that are positive without the L2 term.
         "above_decay_correlation": as_interval(above_decay, "spearman"),
+        # Saddles among all critical points, and those that have no lower random neighbour.
         "saddles": len(saddles),
         "saddles_taken_for_minima": sum(row["higher_neighbours"] == 1 for row in saddles),
+        # Critical points that could be followed to the smallest L2 term, and their share.
         "smallest_weight_decay": last["weight_decay"],
         "left": last["left"],
         "share_left": share_with_interval(last["left"], first["left"]),
+        # The smallest |eigenvalue| where a point was lost, divided by the first: the median.
         "curvature_ratio": results["lost"][0]["curvature_ratio"],
     }
 
 
 def share_with_interval(count, total):
-    """A share with Clopper and Pearson's 95 % interval; the unit is what is counted."""
+    """A share of distinct points with Clopper and Pearson's 95 % interval; the unit is the point.
+    """
     if total == 0:
         return {"value": None, "low": None, "high": None}
     low, high = scipy.stats.binomtest(int(count), int(total)).proportion_ci()
@@ -539,8 +569,8 @@ def figure_title(facts):
     """Whether a lower loss goes with more positive eigenvalues, for both objectives."""
     correlations = [facts["varying_ends_correlation"], facts["varying_critical_correlation"]]
     if all(is_below_zero(correlation) for correlation in correlations):
-        return "Where the gradient is zero: the lower the loss, the more eigenvalues are positive"
-    return "Where the gradient is zero: a lower loss need not mean more positive eigenvalues"
+        return "Gradient zero or almost zero: the lower the loss, the more eigenvalues are positive"
+    return "Gradient zero or almost zero: a lower loss need not mean more positive eigenvalues"
 
 
 def details_title(results):
@@ -597,24 +627,32 @@ def draw_points(panel, rows, ratio):
     panel.xaxis.set_minor_locator(NullLocator())
 
 
-def draw_plain_ends(figure, panel, results):
-    """The ratio against the plain loss, wherever a search ended with a small gradient."""
-    facts, tolerance = results["facts"], results["constants"]["NEARLY_CRITICAL"]
+def nearly_critical_ends(results):
+    """The distinct ends on the plain loss whose gradient is almost zero: not constant, constant."""
     ends = {name: np.array(values) for name, values in results["curves"].items()}
-    near = select(ends, ends["gradient_norm"] <= tolerance)
-    constant = near["constant"].astype(bool)
-    varying = select(near, ~constant)
-    marks = panel.scatter(varying["loss"], varying["minimal_ratio"], s=16, marker=MARKERS[0],
-                          c=varying["gradient_norm"].clip(min=tolerance / 100), cmap=COLOR_MAP,
-                          norm=LogNorm(tolerance / 100, tolerance), edgecolor=GREY, linewidth=0.3)
-    panel.plot(near["loss"][constant], near["minimal_ratio"][constant], **CONSTANT_LOOK)
+    almost_zero = ends["gradient_norm"] <= results["constants"]["NEARLY_CRITICAL"]
+    distinct = select_distinct(select(ends, almost_zero))
+    return select_not_constant(distinct), select(distinct, distinct["constant"])
+
+
+def draw_plain_ends(figure, panel, results):
+    """The ratio against the plain loss at the distinct ends whose gradient is almost zero."""
+    facts, tolerance = results["facts"], results["constants"]["NEARLY_CRITICAL"]
+    not_constant, constant = nearly_critical_ends(results)
+    smallest_norm = tolerance / 100  # of the colours; smaller gradients have the same one
+    marks = panel.scatter(not_constant["loss"], not_constant["minimal_ratio"], s=16,
+                          marker=MARKERS[0], cmap=COLOR_MAP, edgecolor=GREY, linewidth=0.3,
+                          c=not_constant["gradient_norm"].clip(min=smallest_norm),
+                          norm=LogNorm(smallest_norm, tolerance))
+    panel.plot(constant["loss"], constant["minimal_ratio"], **CONSTANT_LOOK)
     bar = figure.colorbar(marks, ax=panel, label="norm of the gradient", extend="min", pad=0.02)
     bar.ax.minorticks_off()
 
     ratios_beside = [row["minimal_ratio"] for row in results["points"]]
     if ratios_beside:
-        panel.axhspan(min(ratios_beside), 1, color=COLORS[1], alpha=0.12, linewidth=0)
-        panel.text(0.5, (min(ratios_beside) + 1) / 2, "range of the panel on the left", ha="center",
+        low, high = min(ratios_beside), max(ratios_beside)
+        panel.axhspan(low, high, color=COLORS[1], alpha=0.12, linewidth=0)
+        panel.text(0.5, (low + high) / 2, "range of the panel on the left", ha="center",
                    va="center", transform=panel.get_yaxis_transform(), color=COLORS[1])
     correlation = describe_correlation(facts["varying_ends_correlation"], facts["varying_ends"])
     panel.set(xscale="log", xlabel="loss (mean squared error)", ylabel="minimal ratio", ylim=(0, 1),
@@ -643,35 +681,33 @@ def followed_title(facts):
 def draw_signs(panel, results):
     """Positive, zero and negative eigenvalues on the plain loss, by the loss.
 
-    The ends without constant predictors come in LOSS_GROUPS groups of equal size.
+    The distinct ends whose gradient is almost zero, without constant predictors, come in
+    LOSS_GROUPS groups of equal size. Means of the three fractions add up to 1; medians need not.
     """
-    ends = {name: np.array(values) for name, values in results["curves"].items()}
-    near = ends["gradient_norm"] <= results["constants"]["NEARLY_CRITICAL"]
-    varying = select(ends, near & ~ends["constant"].astype(bool))
-    groups = np.array_split(varying["loss"].argsort(), LOSS_GROUPS)
+    ends, _ = nearly_critical_ends(results)
+    groups = np.array_split(ends["loss"].argsort(), LOSS_GROUPS)
     groups = [group for group in groups if len(group) > 0]
-    shares = {"positive": "minimal_ratio", "zero": "zero_ratio", "negative": "negative_ratio"}
+    columns = {"positive": "minimal_ratio", "zero": "zero_ratio", "negative": "negative_ratio"}
     bottom = np.zeros(len(groups))
-    for sign, ratio in shares.items():
-        heights = np.array([varying[ratio][group].mean() for group in groups])
+    for sign, column in columns.items():
+        heights = np.array([ends[column][group].mean() for group in groups])
         panel.bar(range(len(groups)), heights, bottom=bottom, width=0.85, color=SIGN_COLORS[sign])
         if groups:
             panel.text(len(groups) - 0.5, bottom[-1] + heights[-1] / 2, sign, va="center")
         bottom = bottom + heights
-    labels = [f"{np.median(varying['loss'][group]):.1g}" for group in groups]
+    labels = [f"{np.median(ends['loss'][group]):.1g}" for group in groups]
     panel.set(xticks=range(len(groups)), xticklabels=labels, ylim=(0, 1),
               xlabel=f"loss: median of each of {len(groups)} groups of points",
-              ylabel="mean fraction of the eigenvalues", title=signs_title(results["facts"]))
+              ylabel="mean fraction of the eigenvalues", title=signs_title(ends["zero_ratio"]))
     panel.grid(visible=False)
 
 
-def signs_title(facts):
-    """How many eigenvalues are neither positive nor negative without the L2 term."""
-    if facts["varying_ends_zero"] is None:
+def signs_title(zero_ratios):
+    """How many eigenvalues are neither positive nor negative at ends without the L2 term."""
+    if len(zero_ratios) == 0:
         return "Gradient almost zero, no L2 term"
     return ("Gradient almost zero, no L2 term:\n"
-            f"{format_number(100 * facts['varying_ends_zero'], '.0f')} % of eigenvalues count "
-            "as zero")
+            f"{100 * zero_ratios.mean():.0f} % of all eigenvalues count as zero")
 
 
 def draw_above_decay(panel, results):
@@ -697,7 +733,7 @@ def draw_choices(panel, results):
     names = ["L2 term", "L2 term, also\nconstant output", "L2 term, what it\nadds taken off",
              "no L2 term", "no L2 term, also\nconstant output"]
     labels = [f"{name} ({row['count']} points)" for name, row in zip(names, rows)]
-    draw_correlations(panel, rows, labels, looks=[1, 1, 1, 0, 0])
+    draw_correlations(panel, rows, labels, color_numbers=[1, 1, 1, 0, 0])
     panel.set(title=choices_title(rows))
 
 
@@ -712,7 +748,7 @@ def draw_tolerances(panel, results):
     """The correlation against how small a gradient has to be, without constant predictors."""
     rows = [row for row in results["tolerances"] if row["points"] == "varying"]
     labels = [f"{power_of_ten(row['tolerance'])} ({row['count']} points)" for row in rows]
-    draw_correlations(panel, rows, labels, [0] * len(rows))
+    draw_correlations(panel, rows, labels, color_numbers=[0] * len(rows))
     panel.set(ylabel="largest norm of the gradient", title=tolerances_title(rows))
 
 
@@ -723,16 +759,20 @@ def tolerances_title(rows):
     return "No L2 term, stricter limits\non the gradient: not always clearly negative"
 
 
-def draw_correlations(panel, rows, labels, looks):
-    """Rank correlations with their intervals, one above the other; looks are places in COLORS."""
-    places = np.arange(len(rows))[::-1]
-    for place, row, look in zip(places, rows, looks):
-        draw_ranges(panel, [row], [place], ("spearman", "spearman_low", "spearman_high"),
-                    COLORS[look], MARKERS[look])
+def draw_correlations(panel, rows, labels, color_numbers):
+    """Rank correlations with their intervals, the first row at the top.
+
+    color_numbers are indices of COLORS and MARKERS.
+    """
+    heights = np.arange(len(rows))[::-1]
+    for height, row, number in zip(heights, rows, color_numbers):
+        draw_ranges(panel, [row], [height], ("spearman", "spearman_low", "spearman_high"),
+                    COLORS[number], MARKERS[number])
         if row["spearman"] is None:
-            panel.text(-0.5, place, "too few", ha="center", va="center", color=GREY)
+            panel.text(-0.5, height, "too few", ha="center", va="center", color=GREY)
     panel.axvline(0, color=GREY, linewidth=1)
-    panel.set(xlim=(-1.05, 0.3), ylim=(-0.6, len(rows) - 0.4), yticks=places, yticklabels=labels,
+    # A little more than −1 to 1, all that a correlation can be, so that no mark is cut.
+    panel.set(xlim=(-1.05, 1.05), ylim=(-0.6, len(rows) - 0.4), yticks=heights, yticklabels=labels,
               xlabel="rank correlation of minimal ratio and loss")
 
 

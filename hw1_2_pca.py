@@ -69,23 +69,22 @@ MARGIN = 0.3  # around the path on the error surface, as a fraction of the path'
 # The trainings are compared with so many sets of random walks, each of one walk for every training.
 WALK_SETS = 200
 SETS_IN_PIECE = 25  # sets of walks in one piece of work
-SET_COST = 10  # of one set: the training steps that take as long, about
-# A random walk looks as flat as a training if its plane holds at least this fraction of what the
+SET_COST = 10  # one set takes as long as about so many training steps
+# A random walk looks as flat as a training if its plane holds more than this fraction of what the
 # training's plane holds.
 ALIKE = 0.9
 ROUNDING = 1e-9  # fractions of variance that differ by less count as equal
 NETWORKS_AT_ONCE = 10  # networks whose loss is measured together, to save memory
 GROUPS_IN_PIECE = 5  # groups of NETWORKS_AT_ONCE in one piece of work
-GROUP_COST = 50  # of one group: the training steps that take as long, about
+GROUP_COST = 50  # one group takes as long as about so many training steps
 
 
 # --- networks ---
 
 
-# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs (R) as their first dimension; P is the number of
-# parameters of one network. Inputs that all runs share lack that dimension. See common/models.py.
-# Stacks do not make convolutions faster on a CPU: here every stack holds a single network.
+# Models are stacks of networks, see common/models.py: dimension 0 of their parameters, outputs and
+# losses is the run. Here its size is 1, because larger stacks make convolutions no faster on a CPU.
+# In the shapes of paths, R is the number of runs and P that of the parameters of one network.
 def build_model(run_number, settings):
     """A stack of one network, initialized from (seed, run_number)."""
     generators = run_generators(settings.seed, [run_number], "initialization")
@@ -129,26 +128,30 @@ def train_model(data, run_number, settings):
 def train_all(data, later_cost, settings):
     """train_model of all runs, each a piece of work: arrays with the runs as first dimension.
 
-    later_cost is the cost of all pieces that come later, which the line of progress counts in.
+    later_cost is what the pieces of the later stages, walks and surface, cost together: the
+    progress line counts them too.
     """
     steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
     pieces = {}
     for run_number in range(settings.runs):
-        pieces[run_number] = Piece(f"training, run {run_number}", train_model,
-                                   (run_number, settings), steps, data=data)
-    return join_runs(list(run_pieces(pieces, settings, later_cost).values()))
+        pieces[run_number] = Piece(name=f"training, run {run_number}", function=train_model,
+                                   arguments=(run_number, settings), steps=steps, data=data)
+    histories = run_pieces(pieces, settings, later_cost)
+    return join_runs(list(histories.values()))
 
 
 # --- random walks: a set has one walk for each training ---
 
 
 def draw_walks(paths, layer_paths, set_number, settings):
-    """One set of walks: (R, checkpoints, P) like paths, and (R, checkpoints, p) like layer_paths.
+    """One set of walks: walks shaped like paths, and others shaped like layer_paths.
 
-    A walk starts where the path of its training starts, and takes steps of the same lengths in
-    random directions. Every walk of every set draws from a generator of its own.
+    paths are (R, checkpoints, P), layer_paths (R, checkpoints, parameters of one layer). A walk
+    starts where the path of its training starts, and takes steps of the same lengths in random
+    directions. Every walk of every set draws from a generator of its own.
     """
     walk_numbers = [set_number * settings.runs + run for run in range(settings.runs)]
+    # "probe" is the stream of all random directions, see STREAMS in common/training.py.
     generators = run_generators(settings.seed, walk_numbers, "probe")
     return random_walks(paths, generators), random_walks(layer_paths, generators)
 
@@ -165,40 +168,53 @@ def measure_walks(paths, layer_paths, set_numbers, settings):
 
 
 def measure_all_walks(paths, layer_paths, later_cost, settings):
-    """measure_walks of all sets, cut into pieces of work: {view: (sets, ...)}."""
+    """measure_walks of all sets, cut into pieces of work: {view: (sets, ...)}.
+
+    later_cost is what the pieces of the later stage, the surface, cost together.
+    """
     pieces = {}
     for numbers in groups_of_runs(range(WALK_SETS), SETS_IN_PIECE):
-        pieces[numbers[0]] = Piece(f"random walks, sets {numbers[0]} to {numbers[-1]}",
-                                   measure_walks, (paths, layer_paths, numbers, settings),
-                                   len(numbers), SET_COST)
-    return join_runs(list(run_pieces(pieces, settings, later_cost).values()))
+        pieces[numbers[0]] = Piece(name=f"random walks, sets {numbers[0]} to {numbers[-1]}",
+                                   function=measure_walks,
+                                   arguments=(paths, layer_paths, numbers, settings),
+                                   steps=len(numbers), step_cost=SET_COST)
+    fractions = run_pieces(pieces, settings, later_cost)
+    return join_runs(list(fractions.values()))
 
 
 # --- planes: paths are weights (R, checkpoints, P) of R trainings, or random walks ---
 
 
 def views_of(paths, layer_paths):
-    """What is shown: all weights, those of one layer, and all weights minus those at the start."""
+    """The three views in which all paths share one plane: {view: (R, checkpoints, parameters)}.
+
+    They are all weights, those of one layer, and all weights minus those at the start.
+    """
     return {"whole-model": paths, "one-layer": layer_paths, "from-start": paths - paths[:, :1]}
 
 
 def measure_views(paths, layer_paths):
     """The fractions of variance in components 1 and 2 of every view: {view: (2,)}.
 
-    All paths together have one PCA. In a fourth view each path has a PCA of its own: {"own-path":
-    (R, 2)}.
+    In the views of views_of all paths together have one PCA. A fourth view is "own-path", in which
+    each path has a PCA of its own: (R, 2).
     """
     fractions = {}
     for view, vectors in views_of(paths, layer_paths).items():
-        fractions[view] = explained_variance(vectors.flatten(0, 1)).numpy()
-    fractions["own-path"] = np.stack([explained_variance(path).numpy() for path in paths])
+        points = vectors.flatten(0, 1)  # (R · checkpoints, parameters)
+        fractions[view] = explained_variance(points).numpy()  # (2,)
+    own_fractions = [explained_variance(path).numpy() for path in paths]  # path (checkpoints, P)
+    fractions["own-path"] = np.stack(own_fractions)
     return fractions
 
 
 def place_on_planes(paths, layer_paths):
-    """The paths of each view on the plane of their PCA: {view: (R, checkpoints, 2)}."""
-    return {view: project(fit_plane(vectors), vectors)
-            for view, vectors in views_of(paths, layer_paths).items()}
+    """The paths of each view of views_of on the plane of their PCA: {view: (R, checkpoints, 2)}."""
+    on_planes = {}
+    for view, vectors in views_of(paths, layer_paths).items():
+        pca = fit_plane(vectors)  # of all R · checkpoints points together
+        on_planes[view] = project(pca, vectors)
+    return on_planes
 
 
 # --- the loss on the plane of one path ---
@@ -241,21 +257,23 @@ def measure_surface(networks, data, settings):
     """measure_losses of networks (y, x, P), cut into pieces of work: (y, x)."""
     vectors = networks.float().flatten(0, 1)  # (y · x, P)
     pieces = {}
-    for number, group in enumerate(vectors.split(GROUPS_IN_PIECE * NETWORKS_AT_ONCE)):
+    for number, part in enumerate(vectors.split(GROUPS_IN_PIECE * NETWORKS_AT_ONCE)):
         # A copy: a part of a larger tensor would take the whole of it along.
-        pieces[number] = Piece(f"losses on the plane, part {number}", measure_losses,
-                               (group.clone(), settings), GROUPS_IN_PIECE, GROUP_COST, data)
-    parts = list(run_pieces(pieces, settings).values())
-    return torch.cat(parts).view(networks.shape[:-1]).numpy()
+        pieces[number] = Piece(name=f"losses on the plane, part {number}", function=measure_losses,
+                               arguments=(part.clone(), settings), steps=GROUPS_IN_PIECE,
+                               step_cost=GROUP_COST, data=data)
+    losses = torch.cat(list(run_pieces(pieces, settings).values()))  # (y · x,)
+    return losses.view(networks.shape[:-1]).numpy()
 
 
 # --- summing up ---
 
 
 def monte_carlo_p_value(value, controls):
-    """How often a control (n,) is at least as far from the controls' median as value: two-sided.
+    """The fraction of controls (n,) that are at least as far from their median as value is.
 
-    value counts as one more control, so that the smallest p-value is 1 / (n + 1).
+    This is a two-sided p-value. value counts as one more control, so that the smallest p-value is
+    1 / (n + 1).
     """
     median = np.median(controls)
     as_far = abs(controls - median) >= abs(value - median) - ROUNDING
@@ -265,9 +283,9 @@ def monte_carlo_p_value(value, controls):
 def compare_with_walks(fractions, walk_fractions):
     """Columns: fractions of variance (2,) of paths against those of random walks (sets, 2).
 
-    The sampled unit is the set of walks. The fractions in component 1, in component 2 and in both
-    have the mean of the sets beside them, and the range of their central 95 %. The p-value is that
-    of the sum, see monte_carlo_p_value.
+    The fractions in component 1, in component 2 and in both have the mean of the sets beside them,
+    and the range of their central 95 %. The p-value is that of the sum, see monte_carlo_p_value. It
+    treats each set of walks as one independent sample.
     """
     path_values = [*fractions, fractions.sum()]
     walk_values = [*walk_fractions.T, walk_fractions.sum(1)]
@@ -286,8 +304,9 @@ def compare_with_walks(fractions, walk_fractions):
 def fraction_of_orthogonal_starts(runs):
     """The fraction of variance in each component if all starts were orthogonal and equally long.
 
-    Random starts in many dimensions are nearly that. When centred, R of them span R − 1 dimensions
-    and vary equally in each: 1 / (R − 1). None for a single run.
+    Random starts in many dimensions are nearly that. R such starts are the corners of a regular
+    simplex, as three are those of an equilateral triangle. Around their mean the corners span R − 1
+    dimensions and vary equally in each: each component has 1 / (R − 1). None for a single run.
     """
     return 1 / (runs - 1) if runs > 1 else None
 
@@ -328,7 +347,7 @@ def summarize_own_paths(fractions, walk_fractions):
 
 
 def summarize_trainings(paths, history):
-    """Rows: medians and ranges of distances, losses and accuracies; the sampled unit is the run.
+    """Rows: medians and ranges over the runs of distances, losses and accuracies.
 
     A distance is Euclidean, between all weights. "start-to-start" is between each two runs; there
     is none for a single run.
@@ -373,7 +392,8 @@ def run(settings):
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
                         settings.train_size)
     cost_of_walks = WALK_SETS * SET_COST
-    cost_of_surface = GROUP_COST * SURFACE_SIZE**2 / NETWORKS_AT_ONCE
+    groups_on_surface = SURFACE_SIZE**2 / NETWORKS_AT_ONCE
+    cost_of_surface = groups_on_surface * GROUP_COST
     history = train_all(data, cost_of_walks + cost_of_surface, settings)
     paths = torch.from_numpy(history["paths"])
     model = build_model(0, settings).cpu()  # for its structure
@@ -382,7 +402,7 @@ def run(settings):
     fractions = measure_views(paths, layer_paths)
     walk_fractions = measure_all_walks(paths, layer_paths, cost_of_surface, settings)
     walks, _ = draw_walks(paths, layer_paths, 0, settings)
-    drawn_walk = walks[0]  # beside the path of the first run
+    drawn_walk = walks[0]  # (checkpoints, P): beside the path of the first run
 
     surface_networks, surface, surface_fractions = place_surface(paths[0])
     surface["loss"] = measure_surface(surface_networks, data, settings)
@@ -406,14 +426,9 @@ def run(settings):
 
 
 def collect_facts(results):
-    """What figure and report say of the results.
+    """What figure and report say: fractions of variance in a plane, and distances between weights.
 
-    "in_plane" is the fraction of variance in the plane of components 1 and 2; those of walks have
-    the central 95 % of the sets beside their mean. "training" is by itself, a mean over the runs;
-    "all_trainings" are in one plane, with all weights, and "unrelated_starts" are what that plane
-    would hold if runs differed by random starts alone. Distances are Euclidean, between all
-    weights; those of starts are the lowest of all pairs, as it is and as that plane shows it, those
-    that runs moved the highest of all runs.
+    The planes are those of components 1 and 2. Distances are Euclidean.
     """
     views = {row["view"]: row for row in results["table"]}
     trainings = {row["quantity"]: row for row in results["trainings"]}
@@ -421,21 +436,33 @@ def collect_facts(results):
     in_plane = own_path["explained_variance_sum"]
     walk_in_plane = own_path["walk_explained_variance_sum_mean"]
     start_distances = trainings.get("start-to-start distance")  # None for a single run
+    lowest_of_starts = None if start_distances is None else start_distances["value_lowest"]
     all_trainings = views["whole-model"]
     return {
+        # In a training's own plane: a mean over the runs.
         "training_in_plane": in_plane,
+        # In a random walk's own plane: the mean, and the ends of the central 95 % of the sets.
         "walk_in_plane": {"value": walk_in_plane,
                           "low": own_path["walk_explained_variance_sum_low"],
                           "high": own_path["walk_explained_variance_sum_high"]},
+        # Whether the two are about the same.
         "alike": walk_in_plane > ALIKE * in_plane,
+        # "excess" and "excess_p_value": by how much training_in_plane is above walk_in_plane.
         **compare_own_paths(results["own_paths"]),
+        # In the plane of a random walk whose steps are all equally long.
         "equal_steps_in_plane": fraction_of_equal_steps(own_path["checkpoints"]),
+        # In one plane of all trainings, with all weights.
         "all_trainings_in_plane": all_trainings["explained_variance_sum"],
+        # What that plane would hold if the runs differed by their random starts alone.
         "unrelated_starts_in_plane": fraction_of_unrelated_starts(all_trainings["runs"]),
-        "lowest_start_distance": start_distances and start_distances["value_lowest"],
+        # Between the two starts that are closest, among all weights.
+        "lowest_start_distance": lowest_of_starts,
+        # Between the two starts that look closest in the plane of all trainings.
         "lowest_start_distance_in_plane": lowest_start_distance(
             results["curves"]["paths"]["whole-model"]),
+        # From start to end of the run that moves farthest, among all weights.
         "highest_moved_distance": trainings["start-to-end distance"]["value_highest"],
+        # Whether the loss on the plane of one path is lowest beyond the path's end.
         "surface_lowest_beyond_end": results["surface"][0]["lowest_beyond_end"],
     }
 
@@ -443,9 +470,10 @@ def collect_facts(results):
 def compare_own_paths(rows):
     """How much more of each run's path lies in its plane than of that run's random walks.
 
-    The unit is the run. "excess" is the mean of the differences with its t-interval,
-    "excess_p_value" that of a t-test of the differences. None for a single run, and where all runs
-    differ by the same: three checkpoints always lie in a plane, those of a walk too.
+    "excess" is the mean of the differences with its t-interval, "excess_p_value" the p-value of a
+    t-test of the differences. Both treat each run as one independent sample. The p-value is None
+    for a single run, and where all runs differ by the same: three checkpoints always lie in a
+    plane, those of a walk too.
     """
     excesses = [row["explained_variance_sum"] - row["walk_explained_variance_sum_mean"]
                 for row in rows]
@@ -475,8 +503,9 @@ def lowest_start_distance(paths):
 def fraction_of_equal_steps(checkpoints):
     """The fraction of variance in the plane of a random walk with steps of one length.
 
-    In many dimensions its steps are nearly orthogonal to each other. The variance along component k
-    is then proportional to 1 / sin²(π k / 2T) with T checkpoints (Antognini & Sohl-Dickstein 2018).
+    In many dimensions its steps are nearly orthogonal to each other. With T checkpoints the
+    variance along component k is then proportional to 1 / sin²(πk / (2T)) (Antognini &
+    Sohl-Dickstein 2018).
     """
     k = np.arange(1, checkpoints)
     variances = 1 / np.sin(np.pi * k / (2 * checkpoints)) ** 2
@@ -487,7 +516,8 @@ def fraction_of_equal_steps(checkpoints):
 
 COLOR_MAP = "viridis"  # of losses
 TRAINING_COLOR, WALK_COLOR = COLORS[0], GREY
-# Views by their names in the table, from top to bottom.
+# The views whose variances are drawn, by their names in the table, from top to bottom. "from-start"
+# is in the table alone.
 VIEW_LABELS = {"own-path": "each run by itself", "whole-model": "all runs, all weights",
                "one-layer": "all runs, one layer"}
 
@@ -513,9 +543,13 @@ def plot_details(results):
     draw_one_layer(panels["layer"], results, scale)
     draw_variances(panels["variances"], results)
     ticks = LogLocator().tick_values(scale.vmin, scale.vmax)
+    is_shown = (ticks >= scale.vmin) & (ticks <= scale.vmax)
+    surface_images = results["settings"]["probe_size"]
+    path_images = results["settings"]["train_size"]
     figure.colorbar(contours, ax=[panels["surface"], panels["layer"]], format="%g",
-                    ticks=ticks[(ticks >= scale.vmin) & (ticks <= scale.vmax)],
-                    label="training loss (nats)")
+                    ticks=ticks[is_shown],
+                    label="training loss (nats): of the surface on\n"
+                          f"{surface_images:,} images, of the paths on {path_images:,}")
     legend_below(figure, panels["surface"], panels["variances"])
     figure.get_layout_engine().set(wspace=0.06)  # as much of a panel's width between neighbours
     return figure
@@ -554,14 +588,18 @@ def draw_path(panel, path, line_color, point_colors, linestyle="-", size=24):
 
 
 def draw_own_planes(panel, results):
-    """One training's path in its own plane, and one of its random walks in the walk's own plane."""
+    """One training's path in its own plane, and one of its random walks in the walk's own plane.
+
+    One walk is drawn, but the percentages of walks are means of all the walks of this training.
+    """
     row = find_row(results["own_paths"], run=0)
     path = np.array(results["curves"]["surface"]["path"])
     walk = np.array(results["curves"]["walk"])
     walk = walk * np.sign(path[0] * walk[0])  # a component's sign is free: both start on one side
     draw_path(panel, walk, WALK_COLOR, ["white"] * len(walk), ":")
     draw_path(panel, path, TRAINING_COLOR, [TRAINING_COLOR] * len(path))
-    panel.annotate(f"random walk:\n{row['walk_explained_variance_sum_mean']:.0%} in its plane",
+    panel.annotate("random walks:\n"
+                   f"{row['walk_explained_variance_sum_mean']:.0%} on average",
                    walk[1], xytext=(-20, 8), textcoords="offset points", ha="center", va="bottom",
                    color="#555555", fontweight="bold")
     panel.annotate(f"training:\n{row['explained_variance_sum']:.0%} in its plane",
@@ -573,9 +611,9 @@ def draw_own_planes(panel, results):
     panel.set_aspect("equal", adjustable="datalim")
     panel.set(title="One training, and a random walk with steps\nof the same lengths, each in its "
                     "own plane",
-              xlabel=f"component 1 ({row['explained_variance_1']:.0%} of the training's variance, "
-                     f"{row['walk_explained_variance_1_mean']:.0%} of the walk's)",
-              ylabel=f"component 2 ({row['explained_variance_2']:.0%} and "
+              xlabel=f"component 1 ({row['explained_variance_1']:.0%} of the variance, "
+                     f"of walks {row['walk_explained_variance_1_mean']:.0%} on average)",
+              ylabel=f"component 2 ({row['explained_variance_2']:.0%}, of walks "
                      f"{row['walk_explained_variance_2_mean']:.0%})")
 
 
@@ -651,7 +689,7 @@ def draw_variances(panel, results):
         panel.plot(100 * row["walk_explained_variance_sum_mean"], place + 0.15, "o",
                    color=WALK_COLOR, markerfacecolor="white", clip_on=False)
         if row["orthogonal_starts"] is not None:
-            of_starts = 100 * fraction_of_unrelated_starts(row["runs"])
+            of_starts = 100 * results["facts"]["unrelated_starts_in_plane"]
             panel.vlines(of_starts, place - 0.4, place + 0.4, color="black", linewidth=1, zorder=1)
     panel.plot([], [], "o", color=TRAINING_COLOR, label="trainings")
     panel.plot([], [], "o-", color=WALK_COLOR, markerfacecolor="white",

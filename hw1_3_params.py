@@ -8,8 +8,9 @@ label. Double descent expects it to rise up to that size, and to fall again beyo
 training labels times classes. They derive it for the squared loss; here it is cross-entropy.
 
 Random features show that double descent without any training. They are networks whose hidden layer
-stays as it was drawn, and whose output weights are solved for: those of least squared error, and of
-all that fit equally well the smallest.
+stays as it was drawn, and whose output weights are solved for: those of the least squared error.
+Where several solutions have the same error, it is the one whose weights have the least sum of
+squares.
 
 The test loss of the networks is also measured after dividing their outputs by one temperature, so
 that over-confidence does not count (see common/temperature.py).
@@ -34,6 +35,7 @@ from common.plotting import (
     draw_marked_runs,
     find_row,
     new_figure,
+    percent,
 )
 from common.progress import advance
 from common.statistics import (
@@ -56,7 +58,6 @@ from common.training import (
     count_steps,
     cross_entropy,
     run_generators,
-    stacked_runs,
     train,
 )
 
@@ -84,11 +85,12 @@ FRACTIONS = (0, 0.2)  # of the training labels that are randomized
 # of the time goes.
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 128, 256, 512,
           1024)
-# So many networks share a stack; from this width on they would gain nothing from it.
-NETWORKS_TOGETHER, WIDE = 8, 128
-# A step costs a network about as much as its hidden units and this many more.
+NETWORKS_TOGETHER = 8  # networks that are trained in one stack
+WIDE = 128  # from this width on each network has a stack to itself: sharing one would save no time
+# What work costs, for the progress line. The unit is the time that one hidden unit takes in one
+# training step of one network. What a step takes besides is about as long as so many hidden units.
 SMALLEST_STEP_COST = 32
-# Random features of one number cost about this for each of the most of them, in the same unit.
+# To fit one number of random features takes about so many units times the most features tried.
 FEATURE_COST = 18
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
@@ -133,7 +135,8 @@ def train_model(data, width, networks, settings):
 
     Returns {measure: values (R,)}.
     """
-    fractions, run_numbers = zip(*networks)
+    fractions = [fraction for fraction, _ in networks]
+    run_numbers = [run_number for _, run_number in networks]
     label_generators = run_generators(settings.seed, run_numbers, "labels")
     images, test_images, labels, _ = randomized_task(data, settings.train_size, fractions,
                                                      label_generators)
@@ -150,21 +153,27 @@ def train_model(data, width, networks, settings):
 
 def network_pieces(data, settings):
     """The training of the networks of all WIDTHS, cut into pieces of work."""
-    networks = list(zip(*stacked_runs(FRACTIONS, range(settings.runs))))
+    networks = []  # measures_by_width counts on this order
+    for fraction in FRACTIONS:
+        for run_number in range(settings.runs):
+            networks.append((fraction, run_number))
     steps = count_steps(settings.train_size, settings.epochs, settings.batch_size)
     pieces = {}
     for width in WIDTHS:
         networks_together = 1 if width >= WIDE else NETWORKS_TOGETHER
         for group in groups_of_runs(networks, networks_together):
-            step_cost = len(group) * (SMALLEST_STEP_COST + width)
-            pieces[width, group[0]] = Piece(f"{width} hidden units, {name_networks(group)}",
-                                            train_model, (width, group, settings), steps,
-                                            step_cost, data)
+            pieces[width, group[0]] = Piece(
+                name=f"{width} hidden units, {name_networks(group)}", function=train_model,
+                arguments=(width, group, settings), steps=steps,
+                step_cost=len(group) * (SMALLEST_STEP_COST + width), data=data)
     return pieces
 
 
 def measures_by_width(measured, runs):
-    """{measure: values (fractions, runs, widths)} of {width: {measure: values (networks,)}}."""
+    """{measure: values (fractions, runs, widths)} of {width: {measure: values (networks,)}}.
+
+    measured may have other keys than widths; they are left out.
+    """
     measures = {name: [] for name in MEASURES}
     for width in WIDTHS:
         for name, values in measured[width].items():
@@ -191,9 +200,10 @@ def count_features(settings):
 def fit_features(data, run_number, settings):
     """Fits labels with several numbers of random features, without training, and measures the fits.
 
-    N features are the first N hidden units of the widest hidden layer, which stays as it was drawn.
-    Their output weights are solved for, in float64 and without biases. Targets are one-hot, not
-    centered. Images, random labels and the law of the hidden layer are those of the networks.
+    The hidden layer stays as it was drawn. It has as many units as the most features that are
+    tried; fewer features are the first of its units. Their output weights are solved for, in
+    float64 and without biases. Targets are one-hot, not centered. Images, random labels and the
+    distribution of the hidden layer's weights are those of the networks.
 
     Returns {measure: values (1 run, fractions, numbers of features)}. "test_loss" is the squared
     error, a mean over images and classes, "weight_norm" the Euclidean norm of the output weights.
@@ -205,62 +215,71 @@ def fit_features(data, run_number, settings):
     layer = StackedLinear(images[0].numel(), feature_counts[-1],
                           run_generators(settings.seed, [run_number], "initialization"))
     layer = layer.to(settings.device, torch.float64)
-    features = hidden_units(layer, images)
-    # All fractions side by side, (images, fractions · classes): they share one factorization.
-    targets = functional.one_hot(labels.T, CLASSES).double().flatten(1)
-    fits, norms = [], []
+    features = hidden_units(layer, images)  # (images, most features)
+    targets = functional.one_hot(labels.T, CLASSES).double()  # (images, fractions, classes)
+    # The fractions lie side by side, because they then share one factorization of the features.
+    targets = targets.flatten(1)  # (images, fractions · classes)
+    weights_by_count, norms = [], []
     for feature_count in feature_counts:
         weights = minimum_norm_weights(features[:, :feature_count], targets)
-        fits.append(weights)
-        norms.append(weights.unflatten(1, (-1, CLASSES)).norm(dim=(0, 2)))  # (fractions,)
-        advance()
-    _, train_mistakes = sum_errors(features, fits, labels)
+        weights_by_count.append(weights)  # (feature_count, fractions · classes)
+        weights_of_fractions = weights.unflatten(1, (-1, CLASSES))
+        norms.append(weights_of_fractions.norm(dim=(0, 2)))  # (fractions,)
+        advance()  # the line of progress
+    _, train_mistakes = sum_losses_and_mistakes(features, weights_by_count, labels)
     del features  # the largest array of all
-    test_loss_sums, test_mistakes = 0, 0
+    test_loss_sums, test_mistakes = 0, 0  # after the loop (fractions, numbers of features)
     for some_images, some_labels in zip(test_images.split(TEST_IMAGES_TOGETHER),
                                         data.test_labels.split(TEST_IMAGES_TOGETHER)):
-        loss_sums, mistakes = sum_errors(hidden_units(layer, some_images), fits,
-                                         some_labels.expand(len(FRACTIONS), -1))
+        some_features = hidden_units(layer, some_images)
+        labels_of_fractions = some_labels.expand(len(FRACTIONS), -1)  # the true ones for each
+        loss_sums, mistakes = sum_losses_and_mistakes(some_features, weights_by_count,
+                                                      labels_of_fractions)
         test_loss_sums = test_loss_sums + loss_sums
         test_mistakes = test_mistakes + mistakes
-    values = {"train_error": train_mistakes / len(images),
-              "test_error": test_mistakes / len(test_images),
-              "test_loss": test_loss_sums / len(test_images),
-              "weight_norm": torch.stack(norms, dim=1)}
-    return to_arrays({name: of_run.unsqueeze(0) for name, of_run in values.items()})
+    measures = {"train_error": train_mistakes / len(images),
+                "test_error": test_mistakes / len(test_images),
+                "test_loss": test_loss_sums / len(test_images),
+                "weight_norm": torch.stack(norms, dim=1)}
+    # The run becomes dimension 0, along which the runs are joined.
+    return to_arrays({name: values.unsqueeze(0) for name, values in measures.items()})
 
 
 @torch.no_grad()
 def hidden_units(layer, images):
-    """The hidden units (N, features) of a StackedLinear of one run for images (N, 1, 28, 28)."""
-    pixels = images.flatten(1).unsqueeze(0).to(layer.weight.dtype)
+    """The hidden units (images, units) of a StackedLinear of one run for images (images, ...)."""
+    pixels = images.flatten(1).unsqueeze(0).to(layer.weight.dtype)  # (1, images, pixels)
     return functional.relu(layer(pixels), inplace=True)[0]  # a copy would be as large again
 
 
 def minimum_norm_weights(features, targets):
-    """The weights (features, K) that fit targets (N, K) by least squares, the smallest of all such.
+    """The weights (features, targets) that fit targets (images, targets) by least squares.
 
-    features (N, features) must have full rank, as random ones of different images have. LAPACK's
-    gels turns them into an orthogonal times a triangular matrix. The condition number, which is
-    highest for a square matrix, is never squared, as it would be in the normal equations.
+    Where several weights have the same error, the result is that with the least sum of squares.
+    features (images, features) must have full rank, as random ones of different images have.
+    LAPACK's gels turns them into an orthogonal times a triangular matrix. The condition number,
+    which is highest for a square matrix, is never squared, as it would be in the normal equations.
     """
     return torch.linalg.lstsq(features, targets, driver="gels").solution
 
 
-def sum_errors(features, fits, labels):
-    """Squared errors and wrong answers of fits to features (N, most) with labels (fractions, N).
+def sum_losses_and_mistakes(features, weights_by_count, labels):
+    """Squared errors and mistakes of the fits with every number of features, summed over images.
 
-    fits has the weights (features, fractions · classes) of every number of features. Both are sums
-    over the images, the squared errors means over the classes: float64, (fractions, numbers of
-    features).
+    features are (images, most features), labels (fractions, images). weights_by_count lists the
+    weights (features, fractions · classes) for every number of features. The squared error of an
+    image is a mean over the classes. Returns two tensors (fractions, numbers of features), float64.
     """
-    targets = functional.one_hot(labels.T, CLASSES)  # (N, fractions, classes)
-    squared, wrong = [], []
-    for weights in fits:
-        outputs = (features[:, :len(weights)] @ weights).reshape(targets.shape)
-        squared.append((outputs - targets).square().mean(2).sum(0))
-        wrong.append((outputs.argmax(2) != labels.T).sum(0).double())
-    return torch.stack(squared, dim=1), torch.stack(wrong, dim=1)
+    targets = functional.one_hot(labels.T, CLASSES)  # (images, fractions, classes)
+    loss_sums, mistakes = [], []
+    for weights in weights_by_count:
+        outputs = features[:, :len(weights)] @ weights  # (images, fractions · classes)
+        outputs = outputs.reshape(targets.shape)
+        squared_errors = (outputs - targets).square().mean(2)  # (images, fractions)
+        is_mistake = outputs.argmax(2) != labels.T  # (images, fractions)
+        loss_sums.append(squared_errors.sum(0))
+        mistakes.append(is_mistake.sum(0).double())
+    return torch.stack(loss_sums, dim=1), torch.stack(mistakes, dim=1)
 
 
 def feature_pieces(data, settings):
@@ -269,8 +288,9 @@ def feature_pieces(data, settings):
     pieces = {}
     for run_number in range(settings.runs):
         pieces["features", run_number] = Piece(
-            f"random features, run {run_number}", fit_features, (run_number, settings),
-            len(feature_counts), FEATURE_COST * feature_counts[-1], data)
+            name=f"random features, run {run_number}", function=fit_features,
+            arguments=(run_number, settings), steps=len(feature_counts),
+            step_cost=FEATURE_COST * feature_counts[-1], data=data)
     return pieces
 
 
@@ -278,9 +298,10 @@ def feature_pieces(data, settings):
 
 
 def summarize_width(fraction, width, parameters, measures):
-    """One row of the table: means over the runs of {measure: (runs,)}; the unit is the run.
+    """One row of the table: means over the runs of {measure: (runs,)}.
 
-    What needs a temperature is None where no image was left to fit it on.
+    What needs a temperature is None where no image was left to fit it on. The interval treats each
+    run as one independent sample.
     """
     row = {"randomized": fraction, "width": width, "parameters": parameters,
            "runs": len(measures["test_loss"])}
@@ -306,8 +327,8 @@ def summarize_threshold(train_accuracies, values, parameter_counts):
 
     values (runs, widths) are those of a test measure, and the end is the largest network. "change"
     is the value at the end minus the value at the threshold, run by run: equal numbers have equal
-    seeds. The unit is the run. All columns about the threshold are None where no network fits the
-    labels.
+    seeds. Intervals treat each run as one independent sample. All columns about the threshold are
+    None where no network fits the labels.
     """
     columns = {"largest_parameters": parameter_counts[-1]}
     columns |= mean_columns({"at_largest_mean": values[:, -1]})
@@ -326,10 +347,11 @@ def summarize_threshold(train_accuracies, values, parameter_counts):
 def summarize_upturn(values):
     """Columns: how far values (runs, widths) rise from the lowest to those of the largest network.
 
-    For each run the lowest value is taken at the width where the mean of the other runs is lowest,
-    because a run's own lowest value, picked from noise, would overstate the rise. "width" is where
-    the mean of all runs is lowest, which may be another one. The unit is the run.
-    "beyond_interval" says whether the rise is above zero beyond its interval.
+    This is the late rise of summarize_curves. For each run the lowest value is taken at the width
+    where the mean of the other runs is lowest, because a run's own lowest value, picked from noise,
+    would overstate the rise; held_out_argmax has an example. "width" is where the mean of all runs
+    is lowest, which may be another one. "beyond_interval" says whether the rise is above zero
+    beyond its interval, which treats each run as one independent sample.
     """
     lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, these are lowest
     lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
@@ -348,10 +370,11 @@ def summarize_peak(values, parameter_counts, widths_averaged):
 
     Place and height of the peak are those of the mean of all runs. Rise and fall are measured in
     each run at the places that the mean of the other runs chooses, because a run's own highest
-    value, picked from noise, has a rise before it and a fall behind it even where there is no peak.
-    The rise is the peak minus the lowest value before it, the fall the peak minus the lowest value
-    after it. "beyond_intervals" says whether rise and fall are above zero beyond their intervals:
-    then the peak is clear. The unit is the run.
+    value, picked from noise, has a rise before it and a fall behind it even where there is no peak;
+    held_out_argmax has an example. The rise is the peak minus the lowest value before it, the fall
+    the peak minus the lowest value after it. "beyond_intervals" says whether rise and fall are
+    above zero beyond their intervals, which treat each run as one independent sample: then the peak
+    is clear.
     """
     smooth = average_widths(values, widths_averaged)
     valley_before, peak, valley_after = find_peak(smooth.mean(0))  # indices of widths
@@ -375,8 +398,14 @@ def average_widths(values, widths_averaged):
 
 def is_above_zero(values):
     """Whether the mean of values (runs,) is above zero beyond its interval; False for one run."""
-    mean, interval_half = mean_ci95(values)
-    return interval_half is not None and bool(mean > interval_half)
+    mean, half_width = mean_ci95(values)
+    return bool(mean > 0 and is_clear({"value": mean, "ci95": half_width}))
+
+
+def is_clear(mean):
+    """Whether the interval of a mean {"value", "ci95"} leaves out zero; False without an interval.
+    """
+    return mean["ci95"] is not None and abs(mean["value"]) > mean["ci95"]
 
 
 def summarize_widths(parameter_counts, measures):
@@ -391,6 +420,22 @@ def summarize_widths(parameter_counts, measures):
 
 def summarize_curves(parameter_counts, measures, train_size):
     """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction.
+
+    The words for the parts of a curve, drawn against the width of the networks:
+
+        *                     peak
+         *                   *    *                                 largest
+          *                *        *                               network
+            *            *            *                         *
+              *        *               *                   *
+                *    *                   *             *
+                valley                      *     *
+                before                       valley after
+
+    The threshold is the first width that fits the training labels. The rise goes from the valley
+    before up to the peak, and the fall from the peak down to the valley after. The late rise, or
+    upturn, goes from the lowest value of all, here that of the valley after, up to the value of the
+    largest network.
 
     The rows of the thresholds also have the number of training labels times that of classes, where
     Belkin et al. 2019 expect the threshold of networks trained on the squared loss: to fit n labels
@@ -415,9 +460,10 @@ def summarize_curves(parameter_counts, measures, train_size):
 
 
 def summarize_features(feature_counts, images, measures):
-    """Rows about random features, of every number of them at every fraction; the unit is the run.
+    """Rows about random features, of every number of them at every fraction.
 
-    measures are (runs, fractions, numbers of features).
+    measures are (runs, fractions, numbers of features). Intervals treat each run as one independent
+    sample.
     """
     rows = []
     for fraction_place, fraction in enumerate(FRACTIONS):
@@ -436,10 +482,10 @@ def summarize_features(feature_counts, images, measures):
 
 
 def summarize_feature_peaks(feature_counts, images, measures):
-    """Rows about the most prominent peak over the numbers of random features; the unit is the run.
+    """Rows about the most prominent peak over the numbers of random features.
 
     Rise and fall are held out, as in summarize_peak. Those of the test loss, which spans decades,
-    are factors: geometric means over the runs.
+    are factors: geometric means over the runs. Intervals treat each run as one independent sample.
     """
     rows = []
     for fraction_place, fraction in enumerate(FRACTIONS):
@@ -470,9 +516,9 @@ def run(settings):
     """The whole experiment, from training to the numbers that are stored."""
     data = load_dataset(settings.dataset, settings.data_dir, settings.device,
                         settings.train_size + HELD_OUT)
-    measured = join_groups(run_pieces(network_pieces(data, settings)
-                                      | feature_pieces(data, settings), settings))
-    of_features = measured.pop("features")
+    pieces = network_pieces(data, settings) | feature_pieces(data, settings)
+    measured = join_groups(run_pieces(pieces, settings))
+    of_features = measured["features"]
     measures = measures_by_width(measured, settings.runs)
     pixels = data.train_images[0].numel()
     parameter_counts = [parameter_count(build_model(pixels, width, [0], settings))
@@ -537,8 +583,9 @@ def fractions_of_labels(results):
 def error_change_p_value(results, fraction):
     """That of a t-test of the change in test error from the threshold to the largest network.
 
-    The unit is the run: run k at the threshold is paired with run k of the largest network. None
-    where no network fits the labels, for a single run, and where all runs change by the same.
+    Run k at the threshold is paired with run k of the largest network; each pair counts as one
+    independent sample. None where no network fits the labels, for a single run, and where all runs
+    change by the same.
     """
     threshold = find_row(results["thresholds"], randomized=fraction, measure="test_error")
     if threshold["width"] is None:
@@ -552,9 +599,8 @@ def error_change_p_value(results, fraction):
 def facts_of_labels(results, fraction):
     """The facts of the networks that were trained with this fraction of random labels.
 
-    "fitted" is the first network that fits its labels, None where none does. The loss rises from
-    its "valley" to its "peak"; a "late" rise is the one from the lowest value to that of the
-    largest network.
+    "fitted" is the network at the threshold, None where none fits its labels. summarize_curves
+    explains valley, peak, rise, fall and late rise.
     """
     error = find_row(results["thresholds"], randomized=fraction, measure="test_error")
     loss_peak = find_peak_row(results, fraction, "test_loss")
@@ -613,8 +659,8 @@ def facts_of_calibrated(results, fraction):
 def changes_to_peak(losses, calibrated, widths_averaged):
     """How calibrated losses change from the valley before the peak of the plain losses to the peak.
 
-    Both are (runs, widths). As in summarize_peak, neighbouring widths are averaged, and the plain
-    losses of the other runs choose the places at which a run is measured. The unit is the run.
+    Both are (runs, widths), the changes (runs,). As in summarize_peak, neighbouring widths are
+    averaged, and the plain losses of the other runs choose the places at which a run is measured.
     """
     changes, _ = held_out_peak(average_widths(losses, widths_averaged),
                                average_widths(calibrated, widths_averaged))
@@ -652,8 +698,8 @@ def facts_of_features(results, fraction):
 def compare_largest(results, fraction):
     """Test error of the most random features minus that of the largest network: {"value", "ci95"}.
 
-    The unit is the run: run k of both has the same labels. The images are the same where the
-    networks have no more than MOST_FEATURE_IMAGES.
+    The interval treats each run as one independent sample: run k of both has the same labels. The
+    images are the same where the networks have no more than MOST_FEATURE_IMAGES.
     """
     feature_errors = np.array(results["curves"]["features"]["test_error"][fraction])[:, -1]
     network_errors = 1 - np.array(results["curves"]["test_accuracy"][fraction])[:, -1]
@@ -674,8 +720,9 @@ LABEL_LOOKS = {"true_labels": {"color": COLORS[0], "marker": MARKERS[0]},
                "random_labels": {"color": COLORS[1], "marker": MARKERS[1]}}
 CALIBRATED_LOOK = {"color": COLORS[2], "marker": MARKERS[2]}  # losses after one temperature
 EXPECTED_LOOK = {"color": "black", "linewidth": 1, "linestyle": ":"}  # where a peak is expected
+EXPECTED_LABEL = "as many trained parameters as labels × classes"
 STAR_LOOK = {"marker": "*", "markersize": 12, "markeredgecolor": "black", "linestyle": ""}
-EVERY_THIRD = slice(0, None, 3)  # network has a mark: the small ones are close together
+EVERY_THIRD = slice(0, None, 3)  # the networks with a mark: the small ones are close together
 
 
 def plot(results):
@@ -696,6 +743,7 @@ def plot(results):
     entries = {"smallest network that fits its labels": STAR_LOOK | {"color": GREY}}
     if results["curves"]["calibrated_test_loss"]:
         entries["test loss after one temperature"] = CALIBRATED_LOOK
+    entries[EXPECTED_LABEL] = EXPECTED_LOOK
     write_legend(figure, results, entries, columns=3)
     return figure
 
@@ -712,15 +760,9 @@ def plot_details(results):
     draw_all_features(panels[1, 0], results, "test_loss")
     draw_all_features(panels[1, 1], results, "weight_norm")
     panels[1, 0].set(title=feature_loss_title(results["facts"]), ylabel="squared test error")
-    panels[1, 1].set(title=weights_title(results["facts"]), ylabel="norm of the output weights")
-    entries = {"as many trained parameters as labels × classes": EXPECTED_LOOK}
-    write_legend(figure, results, entries, columns=5)
+    panels[1, 1].set(title=weights_title(results), ylabel="norm of the output weights")
+    write_legend(figure, results, {EXPECTED_LABEL: EXPECTED_LOOK}, columns=5)
     return figure
-
-
-def percent(fraction):
-    """A fraction in percent with as few digits as it has: 20 %, 99.9 %."""
-    return f"{100 * fraction:g} %"
 
 
 def name_labels(fraction):
@@ -737,17 +779,6 @@ def figure_title(facts):
         return f"{labels}: test error does not clearly change beyond the network that fits them"
     less_or_more = "less" if random_labels["error_change"]["value"] < 0 else "more"
     return f"{labels}: larger networks fit them all and still err {less_or_more} on test images"
-
-
-def is_clear(change):
-    """Whether the interval of a stored change leaves out zero."""
-    return change["ci95"] is not None and abs(change["value"]) > change["ci95"]
-
-
-def labels_with(facts, name):
-    """The labels of which this fact about the networks is true, in words; "" where of none."""
-    labels = (("true_labels", 0), ("random_labels", facts["most_random"]))
-    return " and ".join(name_labels(fraction) for kind, fraction in labels if facts[kind][name])
 
 
 def draw_networks(panel, results, values, look, style=TEST):
@@ -770,15 +801,28 @@ def draw_network_errors(panel, results):
 
 
 def error_title(facts):
-    """Whether the test error of the networks falls all the way, or has a peak."""
-    peaked = labels_with(facts, "error_peak_is_clear")
-    if peaked:
-        return f"Trained networks: test error\npeaks with {peaked}"
-    change = facts["random_labels"]["error_change"]
-    falls = facts["random_labels"]["fitted_width"] and is_clear(change) and change["value"] < 0
-    if falls and not labels_with(facts, "late_error_rise_is_clear"):
-        return "Trained networks: test error keeps falling"
+    """With which labels the networks' test error has a peak, or falls all the way."""
+    labels = {"true_labels": name_labels(0), "random_labels": name_labels(facts["most_random"])}
+    peaking = [words for name, words in labels.items() if facts[name]["error_peak_is_clear"]]
+    if peaking:
+        return f"Trained networks: test error\npeaks with {' and '.join(peaking)}"
+    falling = [words for name, words in labels.items() if error_keeps_falling(facts, name)]
+    if falling:
+        return f"Trained networks: test error\nkeeps falling with {' and '.join(falling)}"
     return "Trained networks: training and test error"
+
+
+def error_keeps_falling(facts, name):
+    """Whether the test error with these labels falls clearly beyond the threshold, to the last.
+
+    The last means that no network has a lower mean than the largest one.
+    """
+    of_labels = facts[name]
+    if of_labels["fitted_width"] is None:
+        return False
+    change = of_labels["error_change"]
+    falls = is_clear(change) and change["value"] < 0
+    return falls and of_labels["lowest_error_parameters"] == facts["most_parameters"]
 
 
 def mark_fitted(panel, results):
@@ -876,8 +920,9 @@ def draw_all_features(panel, results, measure):
         counts = [row["features"] for row in rows]
         values = np.array(results["curves"]["features"][measure][fraction])
         draw_marked_runs(panel, counts, values, LABEL_LOOKS[name])
-    images = counts[-1] / rows[-1]["features_per_label"]
-    panel.axvline(images, **EXPECTED_LOOK)
+    most = results["features"][-1]
+    training_images = most["features"] / most["features_per_label"]
+    panel.axvline(training_images, **EXPECTED_LOOK)
     panel.set(xscale="log", yscale="log", xlabel="random features")
     panel.xaxis.set_major_formatter("{x:,.0f}")
 
@@ -891,11 +936,14 @@ def feature_loss_title(facts):
             f"{peaks['loss_peak_per_label']:.2g} feature for each training image")
 
 
-def weights_title(facts):
+def weights_title(results):
     """How large the weights are where the squared error peaks."""
+    facts = results["facts"]
     peaks = facts["random_labels_features"]
-    ratio = peaks["weight_norm_at_peak"] / peaks["weight_norm_of_most"]
-    if not peaks["error_peak_is_clear"] or ratio < 2:
+    rows = [row for row in results["features"] if row["randomized"] == facts["most_random"]]
+    at_loss_peak = find_row(rows, features_per_label=peaks["loss_peak_per_label"])
+    ratio = at_loss_peak["weight_norm_median"] / peaks["weight_norm_of_most"]
+    if not peaks["loss_peak_is_clear"] or ratio < 2:
         return "Random features: their output weights"
     return f"There the weights are {ratio:.0f} times as large\nas with the most features"
 

@@ -27,6 +27,7 @@ from common.plotting import (
     find_row,
     legend_below,
     new_figure,
+    percent,
 )
 from common.statistics import (
     as_interval,
@@ -66,7 +67,8 @@ FLAGS = {
                          help="units of the first hidden layer; more of them are needed to fit "
                          "more than 10,000 random labels"),
 }
-FRACTIONS = (0, 0.25, 0.5, 1)  # of the training labels that are randomized
+TRUE_LABELS, ALL_RANDOM = 0, 1  # the lowest and the highest fraction of randomized labels
+FRACTIONS = (TRUE_LABELS, 0.25, 0.5, ALL_RANDOM)  # of the training labels that are randomized
 SECOND_HIDDEN_WIDTH = 512
 # Smaller training sets, the first images of the large one, on which networks are trained too, with
 # true labels and with random ones. Only those below --train-size are used.
@@ -80,18 +82,20 @@ THRESHOLDS = (0.9, 0.95, 0.99, FITTED)  # training accuracies whose times are co
 # Two fractions take as long to fit where the whole interval of the ratio of their epochs lies
 # between 1 / SAME_TIME and SAME_TIME.
 SAME_TIME = 1.25
-RECORD_RATIO = 1.15  # each measured step is so many times the one before
+# A network is measured before steps that each come this many times as late as the one before. On a
+# logarithmic axis they are equally spaced: patterns are learned in a fraction of the first epoch,
+# random labels in dozens.
+RECORD_RATIO = 1.15
 # Epochs in which 10,000 labels are fitted at each of FRACTIONS: the line of progress needs them.
-USUAL_EPOCHS = {0: 8, 0.25: 41, 0.5: 43, 1: 45}
+USUAL_EPOCHS = {TRUE_LABELS: 8, 0.25: 41, 0.5: 43, ALL_RANDOM: 45}
 
 
 # --- networks ---
 
 
-# A stack is one model that holds many networks and trains them side by side. Its parameters,
-# outputs and losses have the networks (R) as their first dimension. Inputs that all networks share
-# lack that dimension. See common/models.py. Wide networks train no faster in a stack: here every
-# stack holds a single one.
+# Models are stacks of networks, see common/models.py: dimension 0 of their parameters, outputs and
+# losses is the run. Here its size is 1, because networks as wide as these train no faster in larger
+# stacks.
 def build_model(pixels, run_number, settings):
     """A stack of one network, initialized from (seed, run_number), the same for every fraction."""
     generators = run_generators(settings.seed, [run_number], "initialization")
@@ -105,24 +109,24 @@ def build_model(pixels, run_number, settings):
 def train_model(data, fraction, run_number, train_size, settings):
     """Trains one run on so many images with a fraction of random labels, and measures it.
 
-    Labels that are random at one fraction are also random at a larger one, so that runs of equal
-    number can be compared in pairs. About one in ten of the labels that were drawn at random is the
-    true one by chance: that image is not mislabelled.
+    randomized_task draws nested sets: what it randomizes at one fraction, it randomizes in the same
+    way at a larger one. Runs of equal number can thus be compared in pairs. About one in ten of the
+    labels that were drawn at random is the true one by chance: that image is not mislabelled.
 
-    Returns {measure: values (records,)} with the epochs of these records. They need not be whole:
-    each is RECORD_RATIO times as late as the one before.
+    Returns {measure: values (records,)} with the epochs of these records, which need not be whole,
+    see RECORD_RATIO.
     """
     label_generators = run_generators(settings.seed, [run_number], "labels")
     images, test_images, labels, _ = randomized_task(data, train_size, [fraction],
-                                                     label_generators)  # labels: (1, N)
+                                                     label_generators)  # labels: (1, images)
     true_labels = data.train_labels[:train_size]
     model = build_model(images[0].numel(), run_number, settings)
     steps_of_epoch = count_steps(train_size, 1, settings.batch_size)
     last_step = settings.epochs * steps_of_epoch
     records = {"epoch": []}
 
-    def save_record(step):  # train calls it before each of the probe_steps
-        logits = predict(model, images)  # (1, N, classes)
+    def save_record(step):  # train calls it, as its probe, before each of the probe_steps
+        logits = predict(model, images)  # (1, images, classes)
         measures = measure_training(logits, labels, true_labels)
         test_loss, test_accuracy = evaluate(model, test_images, data.test_labels)
         measures["test_loss"], measures["test_accuracy"] = test_loss, test_accuracy
@@ -130,16 +134,19 @@ def train_model(data, fraction, run_number, train_size, settings):
             records.setdefault(name, []).append(values.item())
         records["epoch"].append(step / steps_of_epoch)
 
-    def after_epoch(epoch):  # train calls it before training, too
+    def stop_when_fitted(epoch):  # train calls it, as its record, before training and every epoch
+        if epoch == 0:
+            return False
         if epoch == settings.epochs:
             save_record(last_step)  # no step comes after it that would have a record before it
-        return epoch > 0 and records["train_accuracy"][-1] >= FITTED  # True ends the training
+        return records["train_accuracy"][-1] >= FITTED  # True ends the training
 
     train(model, images, labels, cross_entropy, epochs=settings.epochs, learning_rate=settings.lr,
           batch_size=settings.batch_size,
           order_generators=run_generators(settings.seed, [run_number], "order"),
-          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False, record=after_epoch,
-          probe=save_record, probe_steps=geometric_steps(last_step, RECORD_RATIO))
+          optimizer=partial(torch.optim.SGD, momentum=MOMENTUM), cosine=False,
+          record=stop_when_fitted, probe=save_record,
+          probe_steps=geometric_steps(last_step, RECORD_RATIO))
     return {name: np.array(values) for name, values in records.items()}
 
 
@@ -152,15 +159,16 @@ def train_all(data, settings):
     tasks = [(train_size, fraction) for fraction in FRACTIONS]
     for size in SIZES:
         if size < train_size:
-            tasks += [(size, FRACTIONS[0]), (size, FRACTIONS[-1])]  # true and random labels
+            tasks += [(size, TRUE_LABELS), (size, ALL_RANDOM)]
     pieces = {}
     for size, fraction in tasks:
         epochs = min(USUAL_EPOCHS[fraction], settings.epochs)
         steps = count_steps(size, epochs, settings.batch_size)
         for run_number in range(settings.runs):
             pieces[size, fraction, run_number] = Piece(
-                f"{size:,} images, {fraction:.0%} random labels, run {run_number}", train_model,
-                (fraction, run_number, size, settings), steps, data=data)
+                name=f"{size:,} images, {fraction:.0%} random labels, run {run_number}",
+                function=train_model, arguments=(fraction, run_number, size, settings),
+                steps=steps, data=data)
     trained = run_pieces(pieces, settings)
     runs_of_task = {}
     for (size, fraction, _), result in trained.items():
@@ -190,8 +198,10 @@ def align_runs(runs):
 def measure_training(logits, labels, true_labels):
     """Loss and accuracy on the training labels, and accuracy on the true labels: {measure: (R,)}.
 
-    logits are (R, N, classes), labels (R, N), true_labels (N,). The accuracy on true labels counts
-    only the mislabelled images, whose label is not the true one; it is 0 where there are none.
+    logits are (R, images, classes) of R runs, labels (R, images), true_labels (images,). The
+    accuracy on true labels counts only the mislabelled images, whose label is not the true one.
+    Where there are none it is undefined, and 0 stands for it: neither figure nor table shows it
+    with true labels.
     """
     predictions = logits.argmax(2)
     is_mislabelled = labels != true_labels
@@ -210,7 +220,7 @@ def measure_training(logits, labels, true_labels):
 def epochs_to_reach(runs, threshold):
     """The epochs until the training accuracy of each run first reaches a threshold: a list.
 
-    Between two records the accuracy is taken as straight. None for a run that never reaches it.
+    Between two records the accuracy is interpolated linearly. None for a run that never reaches it.
     """
     return [place_of_reaching(run["epoch"], run["train_accuracy"], threshold) for run in runs]
 
@@ -219,14 +229,14 @@ def compare_times(trained):
     """Rows: how long each fraction of random labels takes to reach each of THRESHOLDS.
 
     trained is what train_all returns. "slowdown" divides the epochs of a run by those of the same
-    run with true labels: run k of both has the same images, initialization and data order. The unit
-    of its interval is the run.
+    run with true labels: run k of both has the same images, initialization and data order. Its
+    interval treats each run as one independent sample.
     """
     rows = []
     for (size, fraction), runs in trained.items():
         for threshold in THRESHOLDS:
             epochs = epochs_to_reach(runs, threshold)
-            true_epochs = epochs_to_reach(trained[size, FRACTIONS[0]], threshold)
+            true_epochs = epochs_to_reach(trained[size, TRUE_LABELS], threshold)
             row = {
                 "train_size": size,
                 "randomized": fraction,
@@ -269,10 +279,11 @@ def summarize_peaks(fraction, measures):
 
     The accuracies are those on the test set and on the true labels of mislabelled images; measures
     are {name: (runs, records)}. The peak of run k is its value where the mean of the other runs is
-    highest: the highest of a run's own noisy values would overstate its peak.
+    highest: the highest of a run's own noisy values would overstate its peak. held_out_argmax has
+    an example.
     """
     names = ["test_accuracy"]
-    if fraction > 0:
+    if fraction > 0:  # with true labels no image is mislabelled
         names.append("true_accuracy")
     rows = []
     for name in names:
@@ -315,19 +326,28 @@ def run(settings):
     }
 
 
+def named_fractions(results):
+    """The fractions of random labels that facts and figures are about, under their names."""
+    fractions = results["constants"]["FRACTIONS"]  # from true labels to all random
+    return {"true_labels": fractions[0], "fewest_random": fractions[1],
+            "partly_random": fractions[-2], "all_random": fractions[-1]}
+
+
 def collect_facts(results):
     """What figure and report say: accuracies are fractions, slowdowns ratios of epochs."""
     constants, full_size = results["constants"], results["settings"]["train_size"]
     fitted = constants["FITTED"]
     fits = [row for row in results["times"]
             if (row["train_size"], row["threshold"]) == (full_size, fitted)]
-    true_row, random_row = results["table"][0], results["table"][-1]
+    fractions = named_fractions(results)
+    partly_random, all_random = fractions["partly_random"], fractions["all_random"]
+    true_row = find_row(results["table"], randomized=fractions["true_labels"])
+    random_row = find_row(results["table"], randomized=all_random)
     lowest_threshold = constants["THRESHOLDS"][0]
     smallest_size = min(row["train_size"] for row in results["times"])
-    to_lowest = slowdown_of(results, full_size, lowest_threshold)
-    to_fit = slowdown_of(results, full_size, fitted)
-    on_smallest = slowdown_of(results, smallest_size, fitted)
-    partly_random = constants["FRACTIONS"][-2]
+    to_lowest = slowdown_of(results, full_size, all_random, lowest_threshold)
+    to_fit = slowdown_of(results, full_size, all_random, fitted)
+    on_smallest = slowdown_of(results, smallest_size, all_random, fitted)
     true_label = find_row(results["memorization"], randomized=partly_random,
                           measure="true_accuracy")
     test = find_row(results["memorization"], randomized=partly_random, measure="test_accuracy")
@@ -361,20 +381,27 @@ def collect_facts(results):
 
 def facts_of_fewest_random(results):
     """How long the fewest random labels take to fit, against true labels and random ones alone."""
-    fraction, fitted = results["constants"]["FRACTIONS"][1], results["constants"]["FITTED"]
-    ratio = compare_epochs_to_fit(results, 1, fraction)
-    within = ratio["low"] is not None and 1 / SAME_TIME < ratio["low"] <= ratio["high"] < SAME_TIME
+    fractions = named_fractions(results)
+    fewest_random, all_random = fractions["fewest_random"], fractions["all_random"]
+    ratio = compare_epochs_to_fit(results, all_random, fewest_random)
     return {
-        "fewest_random": fraction,
+        "fewest_random": fewest_random,
         "slowdown_to_fit_fewest_random": slowdown_of(results, results["settings"]["train_size"],
-                                                     fitted, fraction),
+                                                     fewest_random, results["constants"]["FITTED"]),
         "epochs_to_fit_all_to_fewest": ratio,
-        "fitting_takes_as_long": bool(within),
+        "fitting_takes_as_long": is_about_one(ratio),
     }
 
 
-def slowdown_of(results, train_size, threshold, fraction=1):
-    """The slowdown where a fraction of the labels, or all, are random: {"value", "low", "high"}."""
+def is_about_one(ratio):
+    """Whether the whole interval of a ratio of epochs lies between 1 / SAME_TIME and SAME_TIME."""
+    if ratio["low"] is None:
+        return False
+    return bool(ratio["low"] > 1 / SAME_TIME and ratio["high"] < SAME_TIME)
+
+
+def slowdown_of(results, train_size, fraction, threshold):
+    """The slowdown where this fraction of the labels is random: {"value", "low", "high"}."""
     row = find_row(results["times"], train_size=train_size, randomized=fraction,
                    threshold=threshold)
     return as_interval(row, "slowdown")
@@ -383,8 +410,8 @@ def slowdown_of(results, train_size, threshold, fraction=1):
 def compare_epochs_to_fit(results, fraction, other_fraction):
     """The epochs to fit a fraction of random labels, divided by those to fit another one.
 
-    {"value", "low", "high"}, run by run. The unit is the run. All are None where a run does not fit
-    its labels, the ends also for a single run.
+    {"value", "low", "high"}, run by run. The interval treats each run as one independent sample.
+    All are None where a run does not fit its labels, the ends also for a single run.
     """
     curves = results["curves"]
     epochs = []
@@ -400,8 +427,9 @@ def compare_epochs_to_fit(results, fraction, other_fraction):
 def rise_of_test_loss(results, fraction):
     """How far the test loss rises from its lowest value to the end: {"value", "ci95"}.
 
-    The unit is the run. Run k is lowest where the mean of the other runs is: the lowest of a run's
-    own noisy values would overstate its rise.
+    The lowest value of run k is that where the mean of the other runs is lowest: the lowest of a
+    run's own noisy values would overstate its rise. held_out_argmax has an example. The interval
+    treats each run as one independent sample.
     """
     losses = np.array(results["curves"]["test_loss"][fraction])  # (runs, records)
     lowest_records = held_out_argmax(-losses)  # where −losses are highest, losses are lowest
@@ -410,28 +438,30 @@ def rise_of_test_loss(results, fraction):
 
 
 def ratio_of_intervals(first, second):
-    """The ratio of two values, {"value", "low", "high"}, with bounds that are wide on purpose.
+    """The ratio of two values with intervals: {"value", "low", "high"}, None without a value.
 
-    They divide the lowest by the highest, and the highest by the lowest; they are None where a
-    bound is missing. Returns None where a value is missing.
+    Its interval is wide on purpose, because nothing is assumed about how the two vary together: it
+    goes from the lowest ratio that the two intervals allow to the highest. 4 (from 2 to 8) divided
+    by 2 (from 1 to 4) is 2 (from 2 / 4 to 8 / 1). Its ends are None where one of the two has none.
     """
-    if None in (first["value"], second["value"]):
+    if first["value"] is None or second["value"] is None:
         return None
-    ratio = {"value": first["value"] / second["value"], "low": None, "high": None}
-    if None not in (first["low"], second["low"]):
-        ratio["low"] = first["low"] / second["high"]
-        ratio["high"] = first["high"] / second["low"]
-    return ratio
+    low, high = None, None
+    if first["low"] is not None and second["low"] is not None:
+        low = first["low"] / second["high"]
+        high = first["high"] / second["low"]
+    return {"value": first["value"] / second["value"], "low": low, "high": high}
 
 
 def p_value_of_chance(results):
     """The p-value of a t-test: is accuracy on random training labels other than that of guessing?
 
-    The unit is the run, which draws its own labels. None for a single run, and where all runs are
-    equal.
+    It treats each run, which draws its own labels, as one independent sample. None for a single
+    run, and where all runs are equal.
     """
-    accuracies = np.array(results["curves"]["train_accuracy"][1])[:, -1]
-    return p_value_of_mean(accuracies, 1 / CLASSES)
+    all_random = named_fractions(results)["all_random"]
+    accuracies = np.array(results["curves"]["train_accuracy"][all_random])  # (runs, records)
+    return p_value_of_mean(accuracies[:, -1], 1 / CLASSES)
 
 
 # --- drawing ---
@@ -479,11 +509,6 @@ def loss_title(facts):
     return "Loss on training and test images"
 
 
-def percent(fraction):
-    """A fraction in percent with as few digits as it has: 25 %, 99.9 %."""
-    return f"{100 * fraction:g} %"
-
-
 def look_of_fraction(results, fraction):
     """Color and marker of a fraction of random labels, the same in all panels."""
     place = results["constants"]["FRACTIONS"].index(fraction)
@@ -491,13 +516,13 @@ def look_of_fraction(results, fraction):
 
 
 def figure_title(results):
-    """Whether all labels are fitted, and in how many times the epochs."""
+    """Whether all labels but 0.1 % are fitted (FITTED), and in how many times the epochs."""
     facts = results["facts"]
     if facts["networks_that_fit"] < facts["networks"]:
         train_size = results["settings"]["train_size"]
-        return (f"{facts['networks_that_fit']} of {facts['networks']} networks fit all their "
-                f"{train_size:,} labels")
-    title = "Networks fit all labels, even random ones"
+        return (f"{facts['networks_that_fit']} of {facts['networks']} networks fit practically all "
+                f"their {train_size:,} labels")
+    title = "Networks fit practically all labels, even random ones"
     slowdown = facts["slowdown_to_fit"]["value"]
     return title if slowdown is None else f"{title}; those take about {slowdown:.0f} times as long"
 
@@ -526,13 +551,19 @@ def draw_accuracy(panel, results):
         draw_fraction(panel, results, fraction, "train_accuracy", TRAIN, scale=100)
         draw_fraction(panel, results, fraction, "test_accuracy", TEST, scale=100)
     set_epoch_axis(panel)
-    final_accuracies = [row["test_accuracy"] for row in results["table"]]
-    all_fit = results["facts"]["networks_that_fit"] == results["facts"]["networks"]
-    first_line = "All labels are learned." if all_fit else "Not all labels are learned."
+    panel.set(title=accuracy_title(results), ylabel="accuracy (%)", **ACCURACY_AXIS)
+
+
+def accuracy_title(results):
+    """Whether all networks fit, and whether more random labels mean a lower test accuracy."""
+    facts = results["facts"]
+    all_fit = facts["networks_that_fit"] == facts["networks"]
+    first_line = "Practically all labels are learned." if all_fit else "Not all labels are learned."
+    final_accuracies = [row["test_accuracy"] for row in results["table"]]  # by rising fraction
     falls = final_accuracies == sorted(final_accuracies, reverse=True)
     second_line = ("The more are random, the worse on test images" if falls
                    else "Accuracy on training and test images")
-    panel.set(title=f"{first_line}\n{second_line}", ylabel="accuracy (%)", **ACCURACY_AXIS)
+    return f"{first_line}\n{second_line}"
 
 
 def draw_mislabelled(panel, results):
@@ -541,8 +572,10 @@ def draw_mislabelled(panel, results):
         if fraction > 0:
             draw_fraction(panel, results, fraction, "true_accuracy", TRAIN, scale=100)
     set_epoch_axis(panel)
+    true_labels = named_fractions(results)["true_labels"]
     panel.text(0.99, 0.99, "0 % random: no image is mislabelled", transform=panel.transAxes,
-               color=look_of_fraction(results, 0)["color"], ha="right", va="top", fontsize=8.5)
+               color=look_of_fraction(results, true_labels)["color"], ha="right", va="top",
+               fontsize=8.5)
     panel.set(title=mislabelled_title(results["facts"]), ylabel="seen as their true class (%)",
               **ACCURACY_AXIS)
 
@@ -577,17 +610,18 @@ def thresholds_title(facts):
     """Whether a few random labels take as long to fit as random labels alone."""
     if not facts["fitting_takes_as_long"]:
         return "The slowdown by random labels,\nby training accuracy reached"
-    return ("Fitting all labels takes as long\n"
+    return ("Fitting practically all labels takes as long\n"
             f"with {percent(facts['fewest_random'])} random as with 100 %")
 
 
 def draw_sizes(panel, results):
     """The slowdown where all labels are random against the number of training images."""
-    random_rows = [row for row in results["times"] if row["randomized"] == 1
+    all_random = named_fractions(results)["all_random"]
+    random_rows = [row for row in results["times"] if row["randomized"] == all_random
                    and row["threshold"] == results["constants"]["FITTED"]]
     rows = sorted(random_rows, key=lambda row: row["train_size"])
     sizes = [row["train_size"] for row in rows]
-    draw_slowdowns(panel, sizes, rows, look_of_fraction(results, 1))
+    draw_slowdowns(panel, sizes, rows, look_of_fraction(results, all_random))
     panel.set(xscale="log", ylim=(0, None), xlabel="training images", ylabel=SLOWDOWN_LABEL,
               title=sizes_title(results))
     panel.set_xticks(sizes, [f"{size:,}" for size in sizes])

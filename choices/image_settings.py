@@ -100,8 +100,8 @@ def train_of_sensitivity(data, learning_rate, run_number, settings):
     measured = hw1_3_sensitivity.train_and_measure(data, SENSITIVITY_BATCH_SIZE, [run_number],
                                                    settings)
     return {
-        "held_out_loss": measured["equal_epochs test_loss"][0],
-        "held_out_accuracy": measured["equal_epochs test_accuracy"][0],
+        "held_out_loss": measured["equal_epochs", "test_loss"][0],
+        "held_out_accuracy": measured["equal_epochs", "test_accuracy"][0],
         "train_accuracy": measured["equal_epochs train_accuracy"][0],
     }
 

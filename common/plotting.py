@@ -179,6 +179,11 @@ def find_row(rows, **columns):
     raise LookupError(f"no row of {columns}")
 
 
+def percent(fraction):
+    """A fraction in percent with as few digits as it has: 20 %, 99.9 %."""
+    return f"{100 * fraction:g} %"
+
+
 def format_number(value, form):
     """A number for a title in Python's format form, with a true minus sign; a dash for None."""
     return "–" if value is None else format(value, form).replace("-", "−")

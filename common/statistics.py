@@ -332,7 +332,7 @@ def first_reaching(curve, threshold):
 def place_of_reaching(places, curve, threshold):
     """Where a curve (points,) at places (points,) first reaches the threshold, or None.
 
-    Between two points the curve is taken as straight.
+    Between two points the curve is interpolated linearly.
     """
     index = first_reaching(curve, threshold)
     if index is None:
@@ -385,7 +385,10 @@ def held_out_argmax(values):
     """For each run of values (runs, points) the place where the mean of the other runs is highest.
 
     The unit is the run. The highest of a run's own noisy values would lie above the others even
-    where all is noise.
+    where all is noise. For three runs [[1, 9, 2], [1, 3, 8], [1, 4, 7]] the places are [2, 1, 1]:
+    the other two have means [1, 3.5, 7.5], then [1, 6.5, 4.5], then [1, 6, 5]. There the runs
+    themselves have 2, 3 and 4, while their own highest values are 9, 8 and 7. A single run has no
+    others and is its own judge.
     """
     if len(values) == 1:
         return values.argmax(1)

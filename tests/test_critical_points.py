@@ -1,33 +1,26 @@
-"""Gradients, Hessians, critical points, how they are found and followed, in closed form."""
+"""Gradients, Hessians, critical points and how they are found, in closed form."""
 
 import math
 from itertools import product
 
-from common import critical_points
 from common.critical_points import (
-    LAST_FOUND,
-    begin_paths,
-    continue_paths,
-    extrapolate,
+    count_signs,
     find_critical_points,
-    follow_critical_points,
     gradients_at,
     hessians_at,
-    higher_neighbours,
     limited_newton_steps,
     losses_at,
     measure_ends,
     number_distinct,
     number_losses,
     random_directions,
-    signature,
+    share_of_higher_neighbours,
 )
 from common.derivatives import loss_at
 from common.models import mlp
 from common.parameters import parameter_vectors
 from common.training import mean_squared_error
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,7 +103,7 @@ def test_search_finds_the_saddle_and_the_minima_of_a_deep_linear_network():
     assert gradients_at(deep_linear, points).norm(dim=1).max() <= 1e-10
     torch.testing.assert_close(points[:2], torch.zeros(2, 2).double(), atol=1e-9, rtol=0)
     torch.testing.assert_close(points[2:].prod(1), torch.ones(2).double())
-    counts = signature(torch.linalg.eigvalsh(hessians_at(deep_linear, points)))
+    counts = count_signs(torch.linalg.eigvalsh(hessians_at(deep_linear, points)))
     assert counts.tolist() == [[1, 0, 1], [1, 0, 1], [1, 1, 0], [1, 1, 0]]
 
 
@@ -130,7 +123,7 @@ def test_a_step_where_the_curvature_is_zero_is_as_long_as_the_limit_or_nothing()
     assert step.abs().tolist() == [pytest.approx([0.1, 0.5, 0.0])]
 
 
-def test_of_all_places_on_its_way_a_search_returns_the_one_of_smallest_gradient():
+def test_of_all_points_on_its_way_a_search_returns_the_one_of_smallest_gradient():
     # x + x³/3 has the derivative 1 + x², nowhere zero and smallest at x = 0.
     def loss(points):
         x = points[:, 0]
@@ -142,98 +135,6 @@ def test_of_all_places_on_its_way_a_search_returns_the_one_of_smallest_gradient(
         norms = gradients_at(loss, points).norm(dim=1)
         assert (norms <= gradients_at(loss, starts).norm(dim=1)).all()
     assert points.abs().max() < 0.1 and norms.min() >= 1
-
-
-# --- following ---
-
-
-def hill(points):
-    """A loss with a slope of −θ (0.1 + (θ − 1)²).
-
-    With ½ μ θ² it has critical points at 1 ± √(μ − 0.1), which meet at μ = 0.1, and at 0.
-    """
-    x = points[:, 0]
-    return -(0.05 * x**2 + x**4 / 4 - 2 * x**3 / 3 + x**2 / 2)
-
-
-def test_points_are_followed_along_their_curves():
-    decays = (1.0, 0.5, 0.2)
-    starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
-    points, reached, last_points, last_decays = follow_critical_points(hill, starts, decays, 1e-10)
-    assert reached.tolist() == [3] * 3 and last_decays.tolist() == [0.2] * 3
-    distances = (tensor(decays) - 0.1).sqrt()
-    expected = torch.stack([1 + distances, 1 - distances, torch.zeros(3).double()])
-    torch.testing.assert_close(points.squeeze(2), expected, atol=1e-8, rtol=0)
-    assert torch.equal(last_points, points[:, -1])
-    assert starts[0] == 1 + math.sqrt(0.9)  # as it was
-
-
-def test_two_points_that_meet_are_lost_where_the_curvature_vanishes():
-    starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
-    _, reached, points, decays = follow_critical_points(hill, starts, (1.0, 0.2, 0.01), 1e-10)
-    assert reached.tolist() == [2, 2, 3]
-    assert decays[:2].tolist() == pytest.approx([0.1, 0.1], rel=1e-3)
-    assert (decays[:2] > 0.1).all()  # they do not exist below, and no other point is taken for them
-    assert points[:2].flatten().tolist() == pytest.approx([1, 1], abs=0.02)
-    curvatures = hessians_at(hill, points).flatten() + decays
-    first = 2 * math.sqrt(0.9) * (1 + math.sqrt(0.9))  # of 1 + √0.9 at μ = 1
-    assert curvatures[:2].abs().max() < 0.02 * first
-    assert decays[2] == 0.01 and points[2] == 0  # which exists for all decays
-
-
-def test_a_point_that_moves_to_infinity_is_not_lost():
-    # A slope of −θ exp(−θ²) is balanced by μ θ where θ² = ln(1 / μ).
-    def loss(points):
-        return (-points[:, 0].square()).exp() / 2
-
-    start = tensor([[math.sqrt(math.log(1e3))]])
-    points, reached, _, _ = follow_critical_points(loss, start, (1e-3, 1e-9), 1e-14)
-    assert reached.tolist() == [2]
-    assert points[0, 1].item() == pytest.approx(math.sqrt(math.log(1e9)), rel=1e-4)
-
-
-def test_a_point_is_followed_through_the_place_where_another_crosses_its_path():
-    # With ½ μ θ², critical points are at 0 and at 0.1 − μ. Where they cross, the curvature is zero.
-    def crossing(points):
-        x = points[:, 0]
-        return x**3 / 3 - 0.05 * x**2
-
-    decays = (1.0, 0.5, 0.2, 0.05, 0.01)
-    points, reached, _, _ = follow_critical_points(crossing, tensor([[-0.9]]), decays, 1e-10)
-    assert reached.tolist() == [5]
-    torch.testing.assert_close(points.flatten(), 0.1 - tensor(decays), atol=1e-8, rtol=0)
-
-
-def test_where_a_path_leads_is_told_by_the_polynomial_through_its_last_points():
-    def cubics(places):
-        return torch.stack([places**3 - places, 2 - places**2], dim=1)
-
-    places = tensor([[0.0, 5.0], [-0.2, 4.0], [-0.5, 3.5], [-0.6, 2.5], [-1.0, 2.0]])
-    differences, known_places = begin_paths(cubics(places[0]), places[0])
-    next_places = tensor([-1.5, 1.0])
-    for found, new_places in enumerate(places):
-        if found > 0:
-            differences, known_places = continue_paths(differences, known_places,
-                                                       cubics(new_places), new_places)
-        guesses = extrapolate(differences, known_places, next_places)
-        for run in range(2):  # fewer points are met by a polynomial of lower degree
-            first_known = max(0, found + 1 - LAST_FOUND)
-            known = places[first_known : found + 1, run]
-            fitted = np.polyfit(known, cubics(known), len(known) - 1)
-            expected = [np.polyval(column, next_places[run]) for column in fitted.T]
-            assert guesses[run].tolist() == pytest.approx(expected)
-    torch.testing.assert_close(guesses, cubics(next_places))
-    torch.testing.assert_close(differences[:, 0], cubics(places[-1]))
-
-
-def test_every_point_counts_the_same_steps_in_the_progress_whether_it_is_lost_or_not(monkeypatch):
-    steps = []
-    monkeypatch.setattr(critical_points, "advance", steps.append)
-    starts = tensor([[1 + math.sqrt(0.9)], [1 - math.sqrt(0.9)], [0.0]])
-    for decays in ((1.0, 0.2, 0.01), (1.0, 0.05, 0.03, 0.01)):
-        steps.clear()
-        follow_critical_points(hill, starts, decays, 1e-10)
-        assert sum(steps) == len(starts) * (len(decays) - 1)
 
 
 # --- what the loss is like at points ---
@@ -260,9 +161,9 @@ def test_points_are_measured_as_a_known_quadratic_has_it():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
-def test_signature_of_a_quadratic_does_not_depend_on_its_scale(scale):
+def test_signs_of_a_quadratic_do_not_depend_on_its_scale(scale):
     matrix, _ = quadratic(scale * SEVEN_EIGENVALUES)
-    assert signature(torch.linalg.eigvalsh(matrix).unsqueeze(0)).tolist() == [[4, 1, 2]]
+    assert count_signs(torch.linalg.eigvalsh(matrix).unsqueeze(0)).tolist() == [[4, 1, 2]]
 
 
 def test_zero_is_degenerate_in_a_linear_network_of_three_layers_and_weight_decay_makes_it_a_minimum(
@@ -274,7 +175,7 @@ def test_zero_is_degenerate_in_a_linear_network_of_three_layers_and_weight_decay
         return deep_linear(points) + 1e-3 / 2 * points.square().sum(1)
 
     eigenvalues = torch.linalg.eigvalsh(hessians_at(decayed, zero))
-    assert signature(eigenvalues).tolist() == [[3, 0, 0]]
+    assert count_signs(eigenvalues).tolist() == [[3, 0, 0]]
 
 
 @pytest.mark.parametrize("signs, fraction",
@@ -286,7 +187,7 @@ def test_higher_neighbours_of_a_quadratic_in_the_plane_fill_a_known_angle(signs,
     directions = random_directions(20_000, 2, generator())
     tolerance = 4 * math.sqrt(0.25 / len(directions))  # four standard errors
     for radius in (1e-3, 10.0):
-        sampled = higher_neighbours(loss, tensor([0.0, 0.0]), directions, radius)
+        sampled = share_of_higher_neighbours(loss, tensor([0.0, 0.0]), directions, radius)
         assert sampled.item() == pytest.approx(fraction, abs=tolerance)
 
 
@@ -295,8 +196,8 @@ def test_neighbours_follow_the_trace_where_eigenvalues_are_counted_one_by_one():
     # most neighbours are higher.
     matrix, loss = quadratic(tensor([1.0] + [-1e-3] * 9))
     directions = random_directions(2_000, 10, generator())
-    assert signature(torch.linalg.eigvalsh(matrix).unsqueeze(0)).tolist() == [[1, 0, 9]]
-    assert higher_neighbours(loss, torch.zeros(10).double(), directions, 1e-2) > 0.85
+    assert count_signs(torch.linalg.eigvalsh(matrix).unsqueeze(0)).tolist() == [[1, 0, 9]]
+    assert share_of_higher_neighbours(loss, torch.zeros(10).double(), directions, 1e-2) > 0.85
 
 
 def test_neighbours_beyond_a_barrier_are_seen_by_a_large_radius_only():
@@ -306,8 +207,8 @@ def test_neighbours_beyond_a_barrier_are_seen_by_a_large_radius_only():
 
     minimum = find_critical_points(double_well, tensor([[-1.0, 0.0]]), 50)
     directions = random_directions(4_000, 2, generator())
-    assert higher_neighbours(double_well, minimum[0], directions, 1e-2) == 1
-    assert 0.5 < higher_neighbours(double_well, minimum[0], directions, 2.0) < 1
+    assert share_of_higher_neighbours(double_well, minimum[0], directions, 1e-2) == 1
+    assert 0.5 < share_of_higher_neighbours(double_well, minimum[0], directions, 2.0) < 1
 
 
 def test_losses_within_the_tolerance_share_a_number():
@@ -318,10 +219,10 @@ def test_losses_within_the_tolerance_share_a_number():
 
 def test_points_share_a_number_where_both_loss_and_spectrum_are_equal():
     losses = tensor([0.3, 0.1, 0.1 + 1e-12, 0.1, 0.3, 0.2])
-    eigenvalues = tensor([[5, 1], [-1, 100], [100, -1 + 1e-6], [100, -1.1], [5, 1], [100, -1]])
+    eigenvalues = tensor([[1, 5], [-1, 100], [-1 + 1e-6, 100], [-1.1, 100], [1, 5], [-1, 100]])
     numbers = number_distinct(losses, eigenvalues).tolist()
-    # the second and third in any order of eigenvalues; the fourth of equal loss; the sixth of equal
-    # spectrum, but not of equal loss
+    # the second and third are equal; the fourth is of equal loss only, the sixth of equal spectrum
+    # only
     assert numbers == [4, 1, 1, 2, 4, 3]
     assert number_distinct(losses[:0], eigenvalues[:0]).tolist() == []
 

@@ -448,8 +448,8 @@ def test_no_worker_survives_its_script(start_demo, name):
 @HAS_TERMINALS
 def test_the_end_may_come_at_any_moment_while_workers_start(start_demo, tmp_path):
     draw = random.Random(0)
-    names = ["SIGINT", "SIGKILL", "SIGTERM", "SIGINT"]
-    moments = [draw.uniform(quarter, quarter + 1) / 4 for quarter in range(4)]
+    names = ["SIGINT", "SIGKILL", "SIGTERM"]
+    moments = [draw.uniform(third, third + 1) / 3 for third in range(3)]  # of a second
     for position, (name, moment) in enumerate(zip(names, moments)):
         temporary = tmp_path / f"temporary {position}"
         temporary.mkdir()

@@ -27,8 +27,7 @@ def run(words, folder, **environment):
 # --- systems ---
 
 TINY = {
-    "hw1_1_mnist": ["--dataset", "digits", "--runs", "1", "--epochs", "1", "--train-size", "100",
-                    "--jobs", "1"],
+    "hw1_1_mnist": ["--dataset", "digits", "--runs", "1", "--epochs", "1", "--train-size", "100"],
     "hw1_2_minratio": ["--runs", "2", "--epochs", "20", "--iterations", "10", "--neighbours", "20"],
 }
 # Takes away what Windows lacks, once the libraries are there, and runs a script to its end.

@@ -22,9 +22,9 @@ ENVIRONMENT |= {"LANG": "C", "OMP_NUM_THREADS": "3", "PYTHONIOENCODING": "utf-8"
 SMALLER_TOURS = {
     "hw1_1_mnist": {"epochs": 1, "train_size": 200},
     "hw1_1_simulate": {"runs": 2, "epochs": 20},
-    "hw1_2_gradnorm": {"steps": 50, "epochs": 1, "train_size": 200},
+    "hw1_2_gradnorm": {"runs": 2, "steps": 20, "epochs": 1, "train_size": 100},
     "hw1_2_minratio": {"runs": 4, "epochs": 50, "iterations": 50},
-    "hw1_2_pca": {"runs": 3, "epochs": 2, "train_size": 200},
+    "hw1_2_pca": {"runs": 3, "epochs": 2, "train_size": 100},
     "hw1_3_flatness": {"runs": 2, "epochs": 1, "train_size": 200, "sharpness_images": 32},
     "hw1_3_params": {"epochs": 1, "train_size": 100},
     "hw1_3_random_labels": {"epochs": 2, "train_size": 200},
