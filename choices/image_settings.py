@@ -102,7 +102,7 @@ def train_of_sensitivity(data, learning_rate, run_number, settings):
     return {
         "held_out_loss": measured["equal_epochs", "test_loss"][0],
         "held_out_accuracy": measured["equal_epochs", "test_accuracy"][0],
-        "train_accuracy": measured["equal_epochs train_accuracy"][0],
+        "train_accuracy": measured["equal_epochs", "train_accuracy"][0],
     }
 
 
