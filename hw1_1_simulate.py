@@ -858,7 +858,7 @@ def tent_map_title(facts):
     if not training_misses_tent_maps(facts):
         return "Tent maps: training error of every run"
     return (f"Tent maps: from {facts['failing_pieces']} pieces on most trainings\n"
-            f"fail; weights set by hand fit all {facts['most_pieces']}")
+            f"fail; deep weights set by hand fit all {facts['most_pieces']}")
 
 
 def find_facts(results, function_name):
@@ -1023,7 +1023,7 @@ def draw_tent_maps(panel, results):
 
     place, _ = tent_map_place(constants, facts["most_pieces"], depth=1)
     panel.hlines(facts["floor_share"], place - 0.12, place + 0.12, color="black")
-    panel.text(place + 0.16, facts["floor_share"], "lower limit\nof 1 layer", va="center",
+    panel.text(place + 0.16, facts["floor_share"], "best possible\nwith 1 layer", va="center",
                fontsize=8)
     right_end = len(all_pieces) - 0.4
     panel.axhline(constants["FITTED_SHARE"], color=GREY, linewidth=1)
@@ -1035,7 +1035,7 @@ def draw_tent_maps(panel, results):
         tick_labels.append(f"{pieces}\n{fits['runs_that_fit']} of {fits['runs']}\nruns fit")
     panel.set(xlabel="straight pieces", xticks=range(len(all_pieces)), xticklabels=tick_labels,
               xlim=(-0.55, right_end), title=tent_map_title(facts),
-              ylabel="training error, as a share of\nthe best horizontal line's")
+              ylabel="training error ÷ error of the best constant")
 
 
 def tent_map_place(constants, pieces, depth):

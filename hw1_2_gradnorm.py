@@ -610,7 +610,7 @@ def describe_end(interval):
         return "the norm\nends above √loss"
     if interval["high"] < 1:
         return "the norm\nends below √loss"
-    return "the norm\nends with no clear gap to √loss"
+    return "the norm\nends near √loss"
 
 
 def draw_run(panel, results, task, facts):
@@ -628,7 +628,7 @@ def draw_run(panel, results, task, facts):
     label_steps(panel)
     end = describe_end(facts["constant"]["norm_squared_over_loss"])
     panel.set(yscale="log", ylabel="value ÷ value at the start",
-              title=f"{task}, constant rate: {end}")
+              title=f"{task}, one run at the constant rate: {end}")
 
 
 def label_steps(panel, ticks=6):

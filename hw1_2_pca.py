@@ -556,13 +556,13 @@ def plot_details(results):
 
 
 def figure_title(facts):
-    """Whether a random walk looks about as flat as a training."""
+    """Whether a random walk lies about as nearly in a plane as a training."""
     training, walk = facts["training_in_plane"], facts["walk_in_plane"]["value"]
     if facts["alike"]:
-        return (f"A random walk looks nearly as flat as a training: its plane holds {walk:.0%}, "
-                f"the training's {training:.0%}")
-    return (f"A training looks flatter than a random walk: its plane holds {training:.0%}, "
-            f"the walk's {walk:.0%}")
+        return (f"A training lies nearly in a plane ({training:.0%}), "
+                f"but so does a random walk ({walk:.0%})")
+    return (f"A training lies nearer to a plane than a random walk: "
+            f"{training:.0%} against {walk:.0%}")
 
 
 def details_title(facts):
@@ -634,7 +634,7 @@ def all_trainings_title(facts):
         return "The only training"
     far_apart = in_space > 2 * facts["highest_moved_distance"]
     return (f"All trainings in one plane{': short paths, far apart' if far_apart else ''}.\n"
-            f"Starts that look {in_plane:.1f} apart are at least {in_space:.0f} apart")
+            f"Nearest starts: {in_plane:.1f} apart here, {in_space:.0f} in all weights")
 
 
 def label_components(panel, row):

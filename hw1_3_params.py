@@ -738,7 +738,6 @@ def plot(results):
         panel.set(xscale="log", ylim=(0, None))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.tick_params(labelbottom=True)
-    for panel in panels[1]:
         panel.set_xlabel("trained parameters ÷ (training labels × classes)")
     entries = {"smallest network that fits its labels": STAR_LOOK | {"color": GREY}}
     if results["curves"]["calibrated_test_loss"]:

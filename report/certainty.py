@@ -1,10 +1,10 @@
 """How sure a finding is: one rule for the whole report."""
 
 CERTAINTY_RULE = (
-    "*Settled*: the p-value, corrected for the number of comparisons, is below 0.01, or the 95 % "
-    "interval misses \"no effect\" by more than its own width. *Suggestive*: p is below 0.05, or "
-    "the interval misses it by less. *Open*: the rest. A ratio of 4 to 6 misses 1 by 3 and is 2 "
-    "wide: settled.")
+    "*Settled*: the p-value, corrected for the number of comparisons, is below 0.01. "
+    "*Suggestive*: below 0.05. *Open*: the rest. Where no p-value is given, the 95 % interval "
+    "decides: settled if it misses \"no effect\" by more than its own width (a ratio of 4 to 6 "
+    "misses 1 by 3, its width is 2), suggestive if by less.")
 
 
 def certainty(p_value=None, interval=None, none=0):

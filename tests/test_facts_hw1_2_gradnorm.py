@@ -122,7 +122,7 @@ def test_the_norm_ends_above_or_below_the_root_of_the_loss_only_where_the_interv
     describe = hw1_2_gradnorm.describe_end
     assert describe(interval(3, 1.1, 9)) == "the norm\nends above √loss"
     assert describe(interval(0.1, 0.02, 0.9)) == "the norm\nends below √loss"
-    assert describe(interval(0.5, 0.1, 1.5)) == "the norm\nends with no clear gap to √loss"
+    assert describe(interval(0.5, 0.1, 1.5)) == "the norm\nends near √loss"
     assert describe(interval(0.5, None, None)) == "norm\nand √loss"
 
 

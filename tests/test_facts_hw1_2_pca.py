@@ -66,8 +66,9 @@ def test_equal_orthogonal_steps_have_this_fraction_in_a_plane():
 def test_the_title_calls_walk_and_training_alike_only_where_they_are():
     facts = {"training_in_plane": 0.97, "walk_in_plane": {"value": 0.93}}
     assert hw1_2_pca.figure_title(facts | {"alike": True}).startswith(
-        "A random walk looks nearly as flat")
-    assert hw1_2_pca.figure_title(facts | {"alike": False}).startswith("A training looks flatter")
+        "A training lies nearly in a plane (97%), but")
+    assert hw1_2_pca.figure_title(facts | {"alike": False}).startswith(
+        "A training lies nearer to a plane than a random walk")
 
 
 @pytest.mark.parametrize("runs", [2, 3, 4, 8])
@@ -84,9 +85,9 @@ def test_paths_are_called_short_and_far_apart_only_where_they_are():
              "highest_moved_distance": 6}
     assert hw1_2_pca.all_trainings_title(facts) == (
         "All trainings in one plane: short paths, far apart.\n"
-        "Starts that look 2.3 apart are at least 13 apart")
+        "Nearest starts: 2.3 apart here, 13 in all weights")
     facts["highest_moved_distance"] = 7
-    assert hw1_2_pca.all_trainings_title(facts).startswith("All trainings in one plane.\nStarts")
+    assert hw1_2_pca.all_trainings_title(facts).startswith("All trainings in one plane.\nNearest")
     facts["lowest_start_distance"] = None
     assert hw1_2_pca.all_trainings_title(facts) == "The only training"
 
