@@ -2,9 +2,9 @@
 
 CERTAINTY_RULE = (
     "*Settled*: the p-value, corrected for the number of comparisons, is below 0.01. "
-    "*Suggestive*: below 0.05. *Open*: the rest. Where no p-value is given, the 95 % interval "
-    "decides: settled if it misses \"no effect\" by more than its own width (a ratio of 4 to 6 "
-    "misses 1 by 3, its width is 2), suggestive if by less.")
+    "*Suggestive*: below 0.05. *Open*: the rest. Without a p-value the 95 % interval decides: "
+    "settled if its distance from \"no effect\" exceeds its width (4 to 6: distance from 1 is 3, "
+    "width 2), suggestive if smaller.")
 
 
 def certainty(p_value=None, interval=None, none=0):
