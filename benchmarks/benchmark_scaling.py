@@ -45,10 +45,10 @@ FLAGS_OF_SCRIPT = {
     "hw1_2_pca.py": ["--epochs=6"],
     "hw1_2_gradnorm.py": ["--steps=2000", "--epochs=3"],
     "hw1_2_minratio.py": ["--runs=50"],
-    "hw1_3_random_labels.py": ["--epochs=4"],
+    "hw1_3_random_labels.py": ["--epochs=2"],
     "hw1_3_params.py": ["--epochs=5"],
     "hw1_3_flatness.py": ["--epochs=3", "--runs=2"],
-    "hw1_3_sensitivity.py": ["--epochs=6", "--max-epochs=60"],
+    "hw1_3_sensitivity.py": ["--epochs=3", "--max-epochs=20"],
 }
 CORES = (1, 2, 4, 8, 16, 64)
 
