@@ -122,6 +122,8 @@ FEWEST_STEPS = 2  # of a training, which has a start and an end
 # mean over this last part of its steps. For rate × curvature ÷ its limit it is the median, which
 # single overshoots do not move.
 END = 0.1
+# Whether the norm still falls later is judged from the tenth of the steps before this fraction on.
+LATE = 0.2
 # A run is at the edge of stability, in figures "at the limit", where rate × curvature ends at this
 # fraction of its limit or above.
 AT_EDGE = 0.9
@@ -332,6 +334,19 @@ def end_values(recorded_steps, values):
     return scipy.stats.gmean(values[:, last_records(recorded_steps)], axis=1)
 
 
+def late_values(recorded_steps, values):
+    """The geometric mean of each run's values (R, records) over the tenth of the steps before LATE.
+
+    Where no record lies there, the last one before stands in. Returns (R,).
+    """
+    total = recorded_steps[-1]
+    before = recorded_steps <= LATE * total
+    chosen = before & (recorded_steps >= (LATE - END) * total)
+    if not chosen.any():
+        chosen = recorded_steps == recorded_steps[before].max()
+    return scipy.stats.gmean(values[:, chosen], axis=1)
+
+
 def summarize_training(records):
     """Columns of the table: medians and ranges over the runs; final values are end_values."""
     recorded_steps, loss, norm = records["steps"], records["loss"], records["norm"]
@@ -459,7 +474,8 @@ def descent_names(results):
 def collect_facts(results):
     """What figure and report say of the results.
 
-    "constant", "falling" and "falling_over_constant" are ratios of compare_trainings. The report's
+    "constant", "falling" and "falling_over_constant" are ratios of compare_trainings, "late_fall"
+    is the norm at the end of the constant rate over that after a fifth of the steps. The report's
     answer is that the last one differs from 1 on both tasks: "answer_p_value" is the larger of
     their p-values. For "adam" and "descent" see collect_edge_facts.
     """
@@ -470,6 +486,7 @@ def collect_facts(results):
             "constant": find_ratios(results, task, ADAM_CONSTANT, "start"),
             "falling": find_ratios(results, task, ADAM_FALLING, "start"),
             "falling_over_constant": find_ratios(results, task, ADAM_FALLING, ADAM_CONSTANT),
+            "late_fall": late_fall(curves[task][ADAM_CONSTANT]),
             "typical_run": find_typical_run(curves[task][ADAM_CONSTANT]),
         }
     p_values = [facts[name]["falling_over_constant"]["p_value"] for name in tasks]
@@ -493,6 +510,13 @@ def find_typical_run(records):
     arrays = {name: np.array(values) for name, values in records.items()}
     changes = np.log(end_over_start(arrays)["norm_squared_over_loss"])
     return int(np.argmin(abs(changes - np.median(changes))))
+
+
+def late_fall(records):
+    """The norm at the end over late_values of it, with its interval over the runs."""
+    recorded_steps, norms = np.array(records["steps"]), np.array(records["norm"])
+    ratios = end_values(recorded_steps, norms) / late_values(recorded_steps, norms)
+    return as_interval(ratio_columns("ratio", ratios), "ratio")
 
 
 def batch_over_full_norm(records):
@@ -602,15 +626,13 @@ def rate_matters(facts_of_task):
     return high is not None and high < 1
 
 
-def describe_end(interval):
-    """Where the norm ends beside √loss, from the ratio of norm² ÷ loss with its interval."""
-    if interval["low"] is None:
-        return "norm\nand √loss"
-    if interval["low"] > 1:
-        return "the norm\nends above √loss"
+def describe_late(interval):
+    """Whether the norm still falls after a fifth of the steps, from the fact late_fall."""
+    if interval["high"] is None:
+        return "loss\nand gradient norm"
     if interval["high"] < 1:
-        return "the norm\nends below √loss"
-    return "the norm\nends near √loss"
+        return "the norm\nkeeps falling"
+    return "the norm\nsoon stops falling"
 
 
 def draw_run(panel, results, task, facts):
@@ -626,9 +648,9 @@ def draw_run(panel, results, task, facts):
     panel.plot(records["steps"], np.sqrt(relative_loss), ":", color=LOSS_LOOK[0],
                label="√loss: the norm in a quadratic valley")
     label_steps(panel)
-    end = describe_end(facts["constant"]["norm_squared_over_loss"])
+    finding = describe_late(facts["late_fall"])
     panel.set(yscale="log", ylabel="value ÷ value at the start",
-              title=f"{task}, one run at the constant rate: {end}")
+              title=f"{task}, one run at the constant rate: {finding}")
 
 
 def label_steps(panel, ticks=6):

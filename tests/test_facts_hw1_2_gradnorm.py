@@ -118,12 +118,25 @@ def test_the_title_names_the_rate_only_where_it_matters_beside_the_loss(high, ma
                      "Loss and gradient norm at a constant and at a falling learning rate")
 
 
-def test_the_norm_ends_above_or_below_the_root_of_the_loss_only_where_the_interval_says_so():
-    describe = hw1_2_gradnorm.describe_end
-    assert describe(interval(3, 1.1, 9)) == "the norm\nends above √loss"
-    assert describe(interval(0.1, 0.02, 0.9)) == "the norm\nends below √loss"
-    assert describe(interval(0.5, 0.1, 1.5)) == "the norm\nends near √loss"
-    assert describe(interval(0.5, None, None)) == "norm\nand √loss"
+def test_the_norm_keeps_falling_in_a_title_only_where_the_interval_says_so():
+    describe = hw1_2_gradnorm.describe_late
+    assert describe(interval(0.1, 0.02, 0.9)) == "the norm\nkeeps falling"
+    assert describe(interval(0.5, 0.1, 1.5)) == "the norm\nsoon stops falling"
+    assert describe(interval(0.5, None, None)) == "loss\nand gradient norm"
+
+
+def test_the_late_fall_divides_the_last_tenth_by_the_second_one():
+    steps = np.arange(101)
+    norms = np.ones((2, 101))
+    norms[:, :10] = 1e6  # the first steps do not count
+    norms[:, 10:21] = [[8.0], [2.0]]
+    norms[:, 21:90] = 1e-6  # nor do those in between
+    norms[:, 90:] = [[2.0], [2.0]]
+    ratio = hw1_2_gradnorm.late_fall({"steps": steps, "norm": norms})
+    assert ratio["value"] == pytest.approx(0.5)  # of 1/4 and 1
+    # Without a record in that tenth, the one before it counts.
+    few = {"steps": [0, 5, 50, 100], "norm": [[9, 4, 1, 2], [9, 4, 1, 2]]}
+    assert hw1_2_gradnorm.late_fall(few)["value"] == pytest.approx(2 / 4)
 
 
 @pytest.mark.parametrize("at_edge, below, exceptions, larger", [
