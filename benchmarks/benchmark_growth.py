@@ -244,7 +244,7 @@ def estimate(task, by_runs):
 def plot(results):
     """Time against runs, parameters and training images: a panel for each."""
     curves = results["curves"]
-    title = "A run in a stack costs less than one alone, until arithmetic is all that is left"
+    title = "What a run costs, by runs in a stack, parameters and images"
     figure, panels = new_figure(title, results, 1, 3, height=3.2)
     runs_panel, parameters_panel, images_panel = panels[0]
     draw_by_runs(runs_panel, curves["run_counts"], curves["runs"])
