@@ -3,8 +3,8 @@
 CERTAINTY_RULE = (
     "*Settled*: the p-value, corrected for the number of comparisons, is below 0.01. "
     "*Suggestive*: below 0.05. *Open*: the rest. Without a p-value the 95 % interval decides: "
-    "settled if its distance from \"no effect\" exceeds its width (4 to 6: distance from 1 is 3, "
-    "width 2), suggestive if smaller.")
+    "settled if it is farther from \"no effect\" than it is wide (4 to 6 is 3 away from 1 and 2 "
+    "wide), suggestive if it is nearer, open if it contains it.")
 
 
 def certainty(p_value=None, interval=None, none=0):
