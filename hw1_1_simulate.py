@@ -91,9 +91,6 @@ TENT_FRACTION = 1 / 4
 # not fit: level there and right elsewhere, it has a share of 0.0104 on the map of 256 straight
 # pieces, and a larger one on the maps of fewer teeth.
 FITTED_SHARE = 0.01
-# Runs whose training error ends above this are counted. On sinc they have failed: all others end
-# far below. On the square wave, for which they are counted too, there is no such gap.
-HIGH_ERROR = 1e-4
 TEST_POINTS = 2_000
 CURVE_STEP = 5  # every fifth test point is stored and drawn
 RECORDS = 100  # times that the error is recorded in a training, about
@@ -629,7 +626,6 @@ def run(settings):
             "TENT_FRACTION": TENT_FRACTION,
             "TENT_PIECES": [row["pieces"] for row in tent_map_bounds],
             "FITTED_SHARE": FITTED_SHARE,
-            "HIGH_ERROR": HIGH_ERROR,
             "TEST_POINTS": TEST_POINTS,
             "SMALLEST_MSE": SMALLEST_MSE,
             "EARLIER_LEARNING_RATE": EARLIER_LEARNING_RATE,
@@ -696,22 +692,16 @@ def function_facts(results, function_name):
     best_test_errors = np.array(test_mse[best_on_test["depth"]])
     times_interpolation = ratio_columns("ratio", best_test_errors / interpolation_error)
     times_fixed_hinges = ratio_columns("ratio", best_test_errors / fixed_hinges["test_mse"])
-    high_error = results["constants"]["HIGH_ERROR"]
-    high_runs = {}
-    for depth, errors in results["curves"]["train_mse"][function_name].items():
-        high_runs[depth] = int((errors_at_end(errors) > high_error).sum())
     return {
         "winners": winners,
         "p_value": p_value,
         "test_winners": test_winners,
         "test_p_value": test_p_value,
         "best_depth": best_on_training["depth"],
-        "high_runs": high_runs,  # {depth: runs whose training error ends above HIGH_ERROR}
         # The depth with the lowest median of the test errors, and linear interpolation.
         "best_test_depth": best_on_test["depth"],
         "best_test_error": best_on_test["test_mse_median"],
         "dots_test_error": interpolation_error,
-        "best_test_error_above_dots": best_on_test["test_mse_median"] > interpolation_error,
         "runs_below_dots": int((np.array(list(test_mse.values())) < interpolation_error).sum()),
         # One hidden layer with fixed hinges has these errors.
         "fixed_hinges_training_error": fixed_hinges["train_mse"],

@@ -427,9 +427,6 @@ def collect_facts(results):
 
     - "at_equal_loss" has the correlations of each measure with each target, as in
       summarize_correlations: "across" the batch sizes and "within" one batch size.
-    - "clear_measures" are those whose interval across the batch sizes lies above zero with all
-      three targets, "clear_measures_by_target" those for which it does with one of them. That is
-      before any correction for the number of intervals; the p-values of the groups have one.
     - "with_test_labels" and "without_test_labels" sum up MEASURE_GROUPS, see group_facts.
     - "lead_of_sensitivity" says how far sensitivity lies above each measure of sharpness in it.
     - "cost_of_largest_batch" is a target at the largest batch size minus that at the smallest;
@@ -450,18 +447,11 @@ def collect_facts(results):
     groups = {}
     for group, measures in MEASURE_GROUPS.items():
         groups[group] = group_facts(measures, at_equal_loss, values)
-    clear_by_target = {}
-    for target in TARGETS:
-        clear_by_target[target] = [measure for measure in MEASURES
-                                   if is_clear(at_equal_loss[measure][target])]
     return {
         "batch_sizes": results["correlations"][0]["batch_sizes"],
         "equal_epochs_train_loss": {"lowest": min(after_equal_epochs),
                                     "of_largest_batch": after_equal_epochs[-1]},
         "at_equal_loss": at_equal_loss,
-        "clear_measures": [measure for measure in MEASURES
-                           if all(measure in clear for clear in clear_by_target.values())],
-        "clear_measures_by_target": clear_by_target,
         **groups,
         "lead_of_sensitivity": leads_of_sensitivity(values),
         "cost_of_largest_batch": {target: cost_of_largest_batch(values, target)
@@ -469,14 +459,6 @@ def collect_facts(results):
         "error_cost_after_equal_epochs": cost_of_largest_batch(
             results["curves"]["equal_epochs"], "test_error"),
     }
-
-
-def is_clear(link):
-    """Whether the interval of a correlation across the batch sizes lies above zero.
-
-    Where there is no interval it does not.
-    """
-    return link["across"]["low"] is not None and link["across"]["low"] > 0
 
 
 def group_facts(measures, at_equal_loss, values):

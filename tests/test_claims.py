@@ -1985,7 +1985,6 @@ def with_clear_links(clear, sign=1):
 def test_the_titles_name_only_the_measures_that_are_clear_after_correction(clear, ending,
                                                                            panel_title):
     results = with_clear_links(clear)
-    results["facts"]["clear_measures"] = list(hw1_3_sensitivity.MEASURES)  # by their intervals
     assert hw1_3_sensitivity.figure_title(results).endswith("; " + ending)
     assert hw1_3_sensitivity.correlations_title(results["facts"]) == panel_title
     falling = with_clear_links(clear, sign=-1)
