@@ -116,7 +116,7 @@ FUNCTION_RUNS_TOGETHER, IMAGE_RUNS_TOGETHER = 6, 2
 # A training is recorded at steps at equal distances. On images each record costs as much as half an
 # epoch, on the function as much as sixty steps.
 IMAGE_RECORDS = 60
-STEPS_PER_RECORD, FEWEST_RECORDS = 100, 16  # of a training on the function
+STEPS_PER_RECORD, FEWEST_RECORDS = 125, 16  # of a training on the function
 FEWEST_STEPS = 2  # of a training, which has a start and an end
 # One record late in training is noisy. A value at the end of training is therefore the geometric
 # mean over this last part of its steps. For rate × curvature ÷ its limit it is the median, which

@@ -68,7 +68,7 @@ SURFACE_SIZE = 21  # points along each side of the error surface
 MARGIN = 0.3  # around the path on the error surface, as a fraction of the path's extent
 # The trainings are compared with so many sets of random walks, each of one walk for every training.
 WALK_SETS = 200
-SETS_IN_PIECE = 25  # sets of walks in one piece of work
+SETS_IN_PIECE = 10  # sets of walks in one piece of work
 SET_COST = 10  # one set takes as long as about so many training steps
 # A random walk looks as flat as a training if its plane holds more than this fraction of what the
 # training's plane holds.
