@@ -40,7 +40,6 @@ from common.plotting import (
 from common.statistics import (
     as_interval,
     compare_errors,
-    interval_columns,
     is_significant,
     quartile_columns,
     range_columns,
@@ -118,9 +117,9 @@ EARLIER_FRACTION = 1 / 10  # the part of a reported run's epochs for which they 
 # --- networks ---
 
 
-# A stack is one model that holds many networks, one for each run, and trains them side by side. Its
-# parameters, outputs and losses have the runs as their first dimension; inputs that all runs share
-# lack that dimension. See common/models.py.
+# A stack is one model that holds many networks and trains them side by side: one for each run of
+# each function. Its parameters, outputs and losses have these networks as their first dimension.
+# Inputs that all networks share have 1 there; train and predict add it. See common/models.py.
 def build_model(widths, function_names, run_numbers, settings):
     """A stack of networks: all runs for the first function, then all runs for the second, ..."""
     # Run k starts from the same weights on every function.
@@ -132,28 +131,30 @@ def build_model(widths, function_names, run_numbers, settings):
 def set_tent_map_by_hand(depth, compositions):
     """A network of the reported size that equals tent_map on [0, 1], without any training.
 
-    Returns a stack of one, float64. Each hidden layer takes on some of the compositions, or none.
-    The tent map composed n times is a weighted sum of 2ⁿ ReLUs with hinges at 0, 1 / 2ⁿ, 2 / 2ⁿ,
-    ... The weight of each is the change of slope at its hinge: from 0 to 2ⁿ at the first one, then
-    by −2ⁿ⁺¹ and 2ⁿ⁺¹ in turn. All other units stay zero.
+    Returns a stack of one, float64. Composed once, the tent map is 2 relu(x) − 4 relu(x − 1/2) on
+    [0, 1]. Composed n times, it is a weighted sum of 2ⁿ ReLUs with hinges at 0, 1 / 2ⁿ, 2 / 2ⁿ, ...
+    The weight of each is the change of slope at its hinge: from 0 to 2ⁿ at the first one, then by
+    −2ⁿ⁺¹ and 2ⁿ⁺¹ in turn. Each hidden layer has the ReLUs of some of the compositions; a layer
+    with none passes its input on. All other units stay zero.
     """
     model = mlp(mlp_widths(depth, PARAMETERS), [torch.Generator()]).double()
     *hidden_layers, output_layer = [layer for layer in model if isinstance(layer, StackedLinear)]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        # A layer sums up the units of the layer before, each times the change of slope at its
-        # hinge. The first layer has x alone.
-        slope_changes = torch.ones(1)
+        # The weights of the units of the layer before: the changes of slope at their hinges. Before
+        # the first layer there is x alone.
+        weights_of_previous_units = torch.ones(1)
         for number, layer in enumerate(hidden_layers):
             # 8 compositions over 7 layers, for example, are 1, 1, 1, 1, 1, 1 and 2.
             compositions_here = (compositions + number) // depth
             units = 2**compositions_here
-            layer.weight[0, :units, : len(slope_changes)] = slope_changes
+            layer.weight[0, :units, : len(weights_of_previous_units)] = weights_of_previous_units
             layer.bias[0, :units, 0] = -torch.arange(units) / units
             slope_changes = 2 * units * (-1.0) ** torch.arange(units)
             slope_changes[0] = units
-        output_layer.weight[0, 0, : len(slope_changes)] = slope_changes
+            weights_of_previous_units = slope_changes
+        output_layer.weight[0, 0, : len(weights_of_previous_units)] = weights_of_previous_units
     return model
 
 
@@ -222,7 +223,6 @@ def train_model(widths, function_names, run_numbers, learning_rate, epochs, sett
 
     @torch.no_grad()
     def record(epoch):  # train calls it at the recorded_epochs
-        # A first dimension of 1 stands for inputs that all networks share; train adds it by itself.
         outputs = model(x.unsqueeze(0))  # (functions · runs, points, 1)
         errors.append(mean_squared_error(outputs, targets))  # one for each network
 
@@ -359,14 +359,17 @@ def choose_learning_rates(trained):
     return best
 
 
+def cost_of_reported(settings):
+    """What the reported trainings cost, about, before their learning rates are chosen."""
+    # Any rates serve: they only decide which functions share a stack, which changes little.
+    any_rates = dict.fromkeys(product(DEPTHS, FUNCTIONS), LEARNING_RATES[0])
+    return total_cost(reported_pieces(any_rates, settings))
+
+
 def train_all(settings):
     """The learning rates {(depth, function): rate}, and what train_pieces gives for all pieces."""
-    # The progress line needs the cost of the reported trainings before their rates are chosen. Any
-    # rates serve: they only decide which functions share a stack, which changes the cost little.
-    any_rates = dict.fromkeys(product(DEPTHS, FUNCTIONS), LEARNING_RATES[0])
-    later_cost = total_cost(reported_pieces(any_rates, settings))
     first_pieces = selection_pieces(settings) | earlier_pieces(settings)
-    first_trained = train_pieces(first_pieces, settings, later_cost)
+    first_trained = train_pieces(first_pieces, settings, later_cost=cost_of_reported(settings))
     learning_rates = choose_learning_rates(first_trained)
     reported = train_pieces(reported_pieces(learning_rates, settings), settings)
     return learning_rates, first_trained | reported
@@ -388,7 +391,7 @@ def true_values(function_name):
 def interpolate_linearly(settings):
     """Rows: the test error of linear interpolation between the training points, for each function.
 
-    A network of one hidden layer with as many hinges as points is just such a function: it fits
+    A network of one hidden layer with as many hinges as points can be just such a function: it fits
     every training point, and no training is needed to find it.
     """
     test_x = test_points().squeeze(1).numpy()
@@ -435,12 +438,15 @@ def one_layer_floor(hinges, straight_pieces, points):
     """An error that no network of one hidden layer with so many hinges can get below.
 
     It is the mean squared error at so many points of a tent map, among them the ends of its
-    straight pieces, where the targets are 0 and 1 in turn. Each of the network's own hinges + 1
-    straight pieces crosses 1/2 once at most, so that the ends fall into hinges + 2 groups at most,
-    each on one side of 1/2. In a group of m ends every second target lies on the other side and is
-    missed: at least (m − 1) / 2 of them. Summed over the groups, these are at least (ends − groups)
-    / 2. Each is missed by 1/2 or more, which adds 1/4 or more to the sum of squared errors
-    (Telgarsky 2016, arXiv:1602.04485, counts in this way).
+    straight pieces, where the targets are 0 and 1 in turn. In steps, with the example of 4 straight
+    pieces, which have 5 ends, and 1 hinge (Telgarsky 2016, arXiv:1602.04485, counts in this way):
+
+    1. The network consists of hinges + 1 straight pieces of its own (2). Each crosses 1/2 once at
+       most, so that its outputs at the ends form hinges + 2 groups (3) at most, from left to right,
+       each on one side of 1/2.
+    2. In a group of m ends every second target lies on the other side of 1/2: at least (m − 1) / 2
+       of them are missed. Over all groups these are (ends − groups) / 2 at least (1).
+    3. Each of them is missed by 1/2 or more, which adds 1/4 or more to the sum of squared errors.
     """
     ends, groups = straight_pieces + 1, hinges + 2
     missed = max(ceil((ends - groups) / 2), 0)
@@ -721,11 +727,6 @@ def tent_map_facts(results):
     """
     bounds = max(results["tent_map_bounds"], key=lambda row: row["pieces"])
     pieces, best_constant = bounds["pieces"], bounds["best_constant"]
-    rows = [row for row in results["tent_map_fits"] if row["pieces"] == pieces]
-    deeper_rows = [row for row in rows if row["depth"] > 1]
-    best_depth = min(deeper_rows, key=lambda row: row["share_median"])["depth"]
-    best_errors = errors_at_end(results["curves"]["train_mse"][bounds["function"]][best_depth])
-    best_share = interval_columns("share", best_errors / best_constant)
     fits = fits_by_pieces(results)
     return {
         "fits": fits,  # {pieces: counts}
@@ -735,9 +736,6 @@ def tent_map_facts(results):
         "best_constant_error": best_constant,
         "one_layer_floor": bounds["one_layer_floor"],
         "floor_share": bounds["one_layer_floor"] / best_constant,
-        "best_depth": best_depth,  # of the deeper ones
-        "best_depth_share": as_interval(best_share, "share"),
-        "lowest_share": min(row["share_lowest"] for row in rows),  # of all depths
         # This is the largest one of all networks set by hand, on all tent maps.
         "largest_error_set_by_hand": max(row["train_mse"] for row in results["set_by_hand"]),
     }
@@ -787,10 +785,14 @@ def find_winners(comparisons, function_name):
     """The depths that win on a function, a list, and the p-value of their win.
 
     Only comparisons of one layer with a deeper network count, and only significant ones show that
-    one of the two is better. One layer is the winner, [1], where it is better than every deeper
-    network. All deeper networks that are better than one layer are winners together. Where neither
-    holds the list is empty and the p-value None. Otherwise the p-value is the largest of those of
-    the winners' comparisons. comparisons are rows of compare_networks.
+    one of the two is better.
+
+    - One layer wins, [1], where it is better than every deeper network.
+    - All deeper networks that are better than one layer win together.
+    - Otherwise nobody wins: the list is empty and the p-value None.
+
+    The p-value is the largest of those of the winners' comparisons. comparisons are rows of
+    compare_networks.
     """
     against_one_layer = [row for row in comparisons if row["function"] == function_name
                          and 1 in (row["better"], row["worse"])]

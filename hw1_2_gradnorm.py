@@ -1,13 +1,13 @@
-"""Does the gradient vanish with the loss, as in a quadratic valley?
+"""Does the gradient's norm fall with the loss?
 
-In a valley that bends alike in all directions, the loss at a distance x from the minimum is ½hx²,
-with the loss of the minimum taken as 0, and its gradient has the norm hx: the loss is proportional
-to norm². Both are followed through the training of ReLU networks, over the whole training set: on a
-function, where every step uses all points, and on images, where a step uses a mini-batch.
+ReLU networks are trained by Adam, at a constant learning rate or one that falls to zero. The
+training loss and the norm of its gradient are followed over the whole training set: on a function,
+where every step uses all points, and on images, where a step uses a mini-batch.
 
-On the function the curvature h is followed too, in trainings by Adam and by plain gradient descent.
-On ½hx² a step of gradient descent multiplies x by 1 − rate · h: where rate · h is above 2, the edge
-of stability, x diverges, as steps overshoot ever further. Adam has a limit of its own, see
+On the function the curvature h of the loss is followed too, in trainings by Adam and by plain
+gradient descent. In a valley with the loss ½hx² the gradient is hx, and a step of gradient descent
+takes x to x − rate · hx = (1 − rate · h) x. Where rate × curvature is above 2, the edge of
+stability, x diverges, as steps overshoot ever further. Adam has a limit of its own, see
 stability_limit.
 
     python hw1_2_gradnorm.py              # the report's figure
@@ -31,7 +31,6 @@ from common.plotting import (
     COLORS,
     GREY,
     MARKERS,
-    draw_ranges,
     draw_runs,
     find_row,
     legend_below,
@@ -122,8 +121,9 @@ FEWEST_STEPS = 2  # of a training, which has a start and an end
 # mean over this last part of its steps. For rate × curvature ÷ its limit it is the median, which
 # single overshoots do not move.
 END = 0.1
-# Whether the norm still falls later is judged from the tenth of the steps before this fraction on.
-LATE = 0.2
+# Any network's loss and norm fall in the first steps. Whether they go on falling is judged by their
+# values at the end, divided by their earlier values: those between these fractions of the steps.
+EARLIER = (0.1, 0.2)
 # A run is at the edge of stability, in figures "at the limit", where rate × curvature ends at this
 # fraction of its limit or above.
 AT_EDGE = 0.9
@@ -162,8 +162,9 @@ def choose_recorded_steps(step_count, record_count):
 def train_on_function(model, inputs, targets, training, recorded_steps, settings):
     """Trains a stack on all points (N, 1) in every step, in place, and records it at some steps.
 
-    The loop stands here because train calls its probe before the step, and Adam's preconditioner is
-    needed after it.
+    Adam has the preconditioner of a step only when the step is made; the record pairs it with the
+    parameters before the step. train of common.training lets one look before a step alone, so that
+    this training has a loop of its own.
 
     Returns {"loss", "norm" of its gradient, "fraction_of_limit"}, (R, records) each, of the
     parameters before each of the recorded steps. All three are measured in float64.
@@ -288,11 +289,11 @@ def stability_limit(momentum):
 def fraction_of_limit(loss_at_parameters, parameters, updater, model):
     """rate × curvature of every run at parameters (R, P), as a fraction of its limit: (R,).
 
-    updater, the optimizer of model, has just made a step. For gradient descent the curvature is the
-    largest eigenvalue of the Hessian H. Adam divides the gradient by its preconditioner; with that
-    on the diagonal of a matrix D, the curvature for Adam is the largest eigenvalue of D⁻¹H. The
-    symmetric matrix D^(−½) H D^(−½) has the same eigenvalues; largest_eigenvalue takes it. At 1
-    lies the edge of stability (Cohen et al. 2021, arXiv:2103.00065).
+    At 1 lies the edge of stability (Cohen et al. 2021, arXiv:2103.00065). updater, the optimizer of
+    model, has just made a step. For gradient descent the curvature is the largest eigenvalue of the
+    Hessian H. A step of Adam is rate · D⁻¹ · average gradient, with its preconditioner on the
+    diagonal of a matrix D, so that D⁻¹H takes the place of H. largest_eigenvalue needs a symmetric
+    matrix: D^(−½) H D^(−½) has the same eigenvalues.
     """
     options = updater.param_groups[0]
     scales, momentum = None, 0
@@ -304,11 +305,11 @@ def fraction_of_limit(loss_at_parameters, parameters, updater, model):
 
 
 def preconditioner(updater, model):
-    """What Adam's last step divided the average gradient by, for each parameter: (R, P).
+    """D, by which Adam divided the average gradient in its last step, for each parameter: (R, P).
 
     Adam averages gradients with weight β₁ on the past and their squares with weight β₂. Both
-    averages begin at 0; dividing them by 1 − βᵗ at step t corrects that bias. The step is
-    −rate · (average / (1 − β₁ᵗ)) / (√(average square / (1 − β₂ᵗ)) + ε).
+    averages begin at 0, and dividing them by 1 − βᵗ at step t corrects that. The step is
+    −rate · average / D with D = (1 − β₁ᵗ) (√(average square / (1 − β₂ᵗ)) + ε).
     """
     options = updater.param_groups[0]
     beta1, beta2 = options["betas"]
@@ -334,14 +335,14 @@ def end_values(recorded_steps, values):
     return scipy.stats.gmean(values[:, last_records(recorded_steps)], axis=1)
 
 
-def late_values(recorded_steps, values):
-    """The geometric mean of each run's values (R, records) over the tenth of the steps before LATE.
+def earlier_values(recorded_steps, values):
+    """The geometric mean of each run's values (R, records) between the fractions EARLIER: (R,).
 
-    Where no record lies there, the last one before stands in. Returns (R,).
+    Where no record lies there, the last one before stands in.
     """
-    total = recorded_steps[-1]
-    before = recorded_steps <= LATE * total
-    chosen = before & (recorded_steps >= (LATE - END) * total)
+    first, last = np.multiply(EARLIER, recorded_steps[-1])
+    before = recorded_steps <= last
+    chosen = before & (recorded_steps >= first)
     if not chosen.any():
         chosen = recorded_steps == recorded_steps[before].max()
     return scipy.stats.gmean(values[:, chosen], axis=1)
@@ -381,50 +382,53 @@ def summarize_ends(records):
     return rows
 
 
-def end_over_start(records):
-    """How far loss and norm fall in each run, and norm² ÷ loss: {quantity: its end ÷ its start}.
+def later_changes(records):
+    """How loss and norm change later in training: {"loss", "norm"}, ratios (R,) each.
 
-    The ratios are (R,). In a quadratic valley that bends alike in all directions, norm² ÷ loss
-    stays as it is: 1.
+    A run's value at the end is divided by its earlier value, see EARLIER.
     """
-    loss, norm = records["loss"], records["norm"]
-    quantities = {"loss": loss, "norm": norm, "norm_squared_over_loss": norm**2 / loss}
-    return {name: end_values(records["steps"], values) / values[:, 0]
-            for name, values in quantities.items()}
+    steps = records["steps"]
+    return {name: end_values(steps, records[name]) / earlier_values(steps, records[name])
+            for name in ("loss", "norm")}
+
+
+def falling_over_constant(falling, constant):
+    """What the falling rate changes at the end: {"loss", "norm"}, ratios (R,) each.
+
+    The arguments are the records of both trainings. A run's value at the end with the falling rate
+    is divided by that with the constant one, which started from the same weights.
+    """
+    return {name: end_values(falling["steps"], falling[name])
+            / end_values(constant["steps"], constant[name]) for name in ("loss", "norm")}
 
 
 def compare_trainings(curves):
-    """Rows: the ratios of end_over_start with intervals over the runs.
+    """Rows: the ratios of later_changes and of falling_over_constant with intervals over the runs.
 
-    Each training's end is divided by its start. The end of the falling rate is divided by that of
-    the constant one, too, run by run: run k starts from the same weights, so that the starts
-    cancel.
+    "divided_by" is "earlier" in the rows of later_changes, the training with the constant rate in
+    the others.
     """
     rows = []
-    for training in FUNCTION_TRAININGS:  # those on images are among them
-        ratios_to_start = {task: end_over_start(trainings[training])
-                           for task, trainings in curves.items() if training in trainings}
-        rows += ratio_rows(training, "start", ratios_to_start)
-    falling_over_constant = {}
-    for task, trainings in curves.items():
-        falling = end_over_start(trainings[ADAM_FALLING])
-        constant = end_over_start(trainings[ADAM_CONSTANT])
-        falling_over_constant[task] = {name: falling[name] / constant[name] for name in falling}
-    return rows + ratio_rows(ADAM_FALLING, ADAM_CONSTANT, falling_over_constant)
+    for training in ADAM_TRAININGS:
+        changes = {task: later_changes(trainings[training]) for task, trainings in curves.items()}
+        rows += ratio_rows(training, "earlier", changes)
+    ratios = {task: falling_over_constant(trainings[ADAM_FALLING], trainings[ADAM_CONSTANT])
+              for task, trainings in curves.items()}
+    return rows + ratio_rows(ADAM_FALLING, ADAM_CONSTANT, ratios)
 
 
 def ratio_rows(training, divided_by, ratios_of_tasks):
     """A row for each of {task: {quantity: ratios (R,)}}: geometric means with intervals.
 
-    The p-value is that of a t-test, over the runs, that the logarithm of the ratio of norm² ÷ loss
-    is 0 on average, corrected for both tasks by Holm's method.
+    The p-value is that of a t-test over the runs whether the norm's ratio is 1, taken of its
+    logarithm and corrected for both tasks by Holm's method.
     """
     rows = []
     for task, ratios in ratios_of_tasks.items():
         row = {"task": task, "training": training, "divided_by": divided_by}
         for quantity, values in ratios.items():
             row |= ratio_columns(quantity, values)
-        row["p_value"] = p_value_of_mean(np.log(ratios["norm_squared_over_loss"]))
+        row["p_value"] = p_value_of_mean(np.log(ratios["norm"]))
         rows.append(row)
     return adjust_p_values(rows)
 
@@ -451,7 +455,8 @@ def run(settings):
         curves.setdefault(task, {})[name] = records
     return {
         "constants": {"FUNCTION_WIDTHS": FUNCTION_WIDTHS, "IMAGE_WIDTHS": IMAGE_WIDTHS, "END": END,
-                      "AT_EDGE": AT_EDGE, "LIMIT_OF_DESCENT": stability_limit(0),
+                      "EARLIER": EARLIER, "AT_EDGE": AT_EDGE,
+                      "LIMIT_OF_DESCENT": stability_limit(0),
                       "LIMIT_OF_ADAM": stability_limit(ADAM_BETA1),
                       "DESCENT_RATES": DESCENT_RATES},
         "table": table,
@@ -474,24 +479,18 @@ def descent_names(results):
 def collect_facts(results):
     """What figure and report say of the results.
 
-    "constant", "falling" and "falling_over_constant" are ratios of compare_trainings, "late_fall"
-    is the norm at the end of the constant rate over that after a fifth of the steps. The report's
-    answer is that the last one differs from 1 on both tasks: "answer_p_value" is the larger of
-    their p-values. For "adam" and "descent" see collect_edge_facts.
+    For either task, "constant" and "falling" say how loss and norm change later in a training by
+    Adam, at either rate; "falling_over_constant" compares their ends. See compare_trainings. For
+    "adam" and "descent" see collect_edge_facts.
     """
-    curves, facts = results["curves"], {}
-    tasks = {"sinc": FUNCTION_TASK, "images": image_task_of(results)}
+    tasks, facts = {"sinc": FUNCTION_TASK, "images": image_task_of(results)}, {}
     for name, task in tasks.items():
         facts[name] = {
-            "constant": find_ratios(results, task, ADAM_CONSTANT, "start"),
-            "falling": find_ratios(results, task, ADAM_FALLING, "start"),
+            "constant": find_ratios(results, task, ADAM_CONSTANT, "earlier"),
+            "falling": find_ratios(results, task, ADAM_FALLING, "earlier"),
             "falling_over_constant": find_ratios(results, task, ADAM_FALLING, ADAM_CONSTANT),
-            "late_fall": late_fall(curves[task][ADAM_CONSTANT]),
-            "typical_run": find_typical_run(curves[task][ADAM_CONSTANT]),
         }
-    p_values = [facts[name]["falling_over_constant"]["p_value"] for name in tasks]
-    facts["answer_p_value"] = None if None in p_values else max(p_values)
-    on_images = curves[image_task_of(results)][ADAM_CONSTANT]
+    on_images = results["curves"][tasks["images"]][ADAM_CONSTANT]
     facts["images"]["batch_over_full_norm"] = batch_over_full_norm(on_images)
     facts["adam"] = collect_edge_facts(results, [ADAM_CONSTANT])
     facts["descent"] = collect_edge_facts(results, descent_names(results))
@@ -499,24 +498,10 @@ def collect_facts(results):
 
 
 def find_ratios(results, task, training, divided_by):
-    """A row of compare_trainings: each ratio with its interval, and the p-value."""
+    """A row of compare_trainings: each ratio with its interval, and the norm's p-value."""
     row = find_row(results["ratios"], task=task, training=training, divided_by=divided_by)
-    quantities = ("loss", "norm", "norm_squared_over_loss")
-    return {**{name: as_interval(row, name) for name in quantities}, "p_value": row["p_value"]}
-
-
-def find_typical_run(records):
-    """The run whose norm² ÷ loss changes as much as in the median run, or next to it."""
-    arrays = {name: np.array(values) for name, values in records.items()}
-    changes = np.log(end_over_start(arrays)["norm_squared_over_loss"])
-    return int(np.argmin(abs(changes - np.median(changes))))
-
-
-def late_fall(records):
-    """The norm at the end over late_values of it, with its interval over the runs."""
-    recorded_steps, norms = np.array(records["steps"]), np.array(records["norm"])
-    ratios = end_values(recorded_steps, norms) / late_values(recorded_steps, norms)
-    return as_interval(ratio_columns("ratio", ratios), "ratio")
+    return {"loss": as_interval(row, "loss"), "norm": as_interval(row, "norm"),
+            "p_value": row["p_value"]}
 
 
 def batch_over_full_norm(records):
@@ -530,7 +515,8 @@ def collect_edge_facts(results, names):
     """How many runs of the trainings of these names end at the edge, and the norms on each side.
 
     "trainings" counts the runs of all of them. A median norm is None where no run is on that side.
-    Exceptions are the runs with the norm of the other side, see has_norm_of_other_side.
+    Exceptions are runs at the edge with a small norm, or below it with a large one, see
+    has_norm_of_other_side.
     """
     rows = find_ends(results, names)
     norms_at_edge = [row["final_gradient_norm"] for row in rows if row["at_edge"]]
@@ -567,9 +553,9 @@ def has_norm_of_other_side(row, facts):
 
 # --- drawing ---
 
-LOSS_LOOK = (COLORS[0], MARKERS[0])
 NORM_LOOK = (COLORS[1], MARKERS[1])
 BATCH_LOOK = ("#b0b0b0", "X")  # of a mini-batch; lighter than the norm in greyscale
+COMPARED_LOOK = {"color": COLORS[4], "alpha": 0.25, "linewidth": 0}
 LOOKS = {  # colour and marker of each training on the function
     ADAM_CONSTANT: ("black", "o"),
     ADAM_FALLING: (COLORS[2], "^"),
@@ -581,28 +567,27 @@ ADAM_LABELS = {ADAM_CONSTANT: "Adam, constant rate", ADAM_FALLING: "Adam, rate f
 
 
 def plot(results):
-    """A run on each task at the constant rate; on the function, what a falling rate changes."""
+    """The gradient norm and the training loss of Adam on each task, at either rate."""
     facts = results["facts"]
     figure, panels = two_task_figure(figure_title(facts), results, 2, 2, height=3.2)
-    draw_run(panels[0, 0], results, FUNCTION_TASK, facts["sinc"])
-    draw_run(panels[0, 1], results, image_task_of(results), facts["images"])
-    draw_adam_fractions(panels[1, 0], results, FUNCTION_TASK)
-    draw_norms(panels[1, 1], results, FUNCTION_TASK)
-    legend_below(figure, panels[0, 0], panels[1, 1], columns=2)
+    draw_both_rates(panels[0, 0], results, FUNCTION_TASK, facts["sinc"], "norm")
+    draw_both_rates(panels[0, 1], results, image_task_of(results), facts["images"], "norm")
+    draw_both_rates(panels[1, 0], results, FUNCTION_TASK, facts["sinc"], "loss")
+    draw_both_rates(panels[1, 1], results, image_task_of(results), facts["images"], "loss")
+    legend_below(figure, panels[0, 0], columns=3)
     return figure
 
 
 def plot_details(results):
-    """Gradient descent and the edge of stability; a mini-batch's norm; the ratios of norm² ÷ loss.
-    """
+    """The edge of stability, with Adam and gradient descent; the norm of a mini-batch."""
     figure, panels = two_task_figure(details_title(results["facts"]), results, 2, 3, height=3.0)
-    for panel, name in zip(panels[0], descent_names(results)):
-        panel.sharey(panels[0, 0])
+    draw_adam_fractions(panels[0, 0], results, FUNCTION_TASK)
+    draw_ends(panels[0, 1], results, descent_names(results))
+    draw_batch_norms(panels[0, 2], results, image_task_of(results))
+    for panel, name in zip(panels[1], descent_names(results)):
+        panel.sharey(panels[1, 0])
         draw_descent_fractions(panel, results, FUNCTION_TASK, name)
-    draw_ends(panels[1, 0], results, descent_names(results))
-    draw_batch_norms(panels[1, 1], results, image_task_of(results))
-    draw_ratios(panels[1, 2], results)
-    legend_below(figure, *panels[1], columns=3)
+    legend_below(figure, *panels[0], columns=3)
     return figure
 
 
@@ -613,44 +598,49 @@ def two_task_figure(title, results, rows, columns, height):
     return new_figure(title, {**results, "environment": environment}, rows, columns, height=height)
 
 
+def falls(interval):
+    """Whether a ratio of later to earlier values is clearly below 1."""
+    return interval["high"] is not None and interval["high"] < 1
+
+
 def figure_title(facts):
-    """Whether on the function the norm ends smaller with the falling rate, beside the loss too."""
-    if rate_matters(facts["sinc"]):
-        return "On sinc, the gradient norm follows the learning rate, not only the loss"
-    return "Loss and gradient norm at a constant and at a falling learning rate"
+    """Whether on the function the norm goes on falling with the falling rate alone."""
+    if falls(facts["sinc"]["falling"]["norm"]) and not falls(facts["sinc"]["constant"]["norm"]):
+        return "On sinc the gradient norm goes on falling only if the learning rate falls"
+    return "Gradient norm and loss at a constant and at a falling learning rate"
 
 
-def rate_matters(facts_of_task):
-    """Whether norm² ÷ loss ends lower with the falling rate than with the constant one."""
-    high = facts_of_task["falling_over_constant"]["norm_squared_over_loss"]["high"]
-    return high is not None and high < 1
+def describe_changes(facts_of_task, quantity):
+    """At which rate the quantity goes on falling, "norm" or "loss"."""
+    at_constant = falls(facts_of_task["constant"][quantity])
+    at_falling = falls(facts_of_task["falling"][quantity])
+    if at_constant and at_falling:
+        return f"the {quantity} goes on falling\nat either rate"
+    if at_falling:
+        return f"the {quantity} goes on falling\nonly with the falling rate"
+    if at_constant:
+        return f"the {quantity} goes on falling\nonly at the constant rate"
+    return f"the {quantity} falls\nat the beginning alone"
 
 
-def describe_late(interval):
-    """Whether the norm still falls after a fifth of the steps, from the fact late_fall."""
-    if interval["high"] is None:
-        return "loss\nand gradient norm"
-    if interval["high"] < 1:
-        return "the norm\nkeeps falling"
-    return "the norm\nsoon stops falling"
+def draw_both_rates(panel, results, task, facts_of_task, quantity):
+    """The "norm" or the "loss" of Adam at a constant and at a falling rate, all runs.
 
-
-def draw_run(panel, results, task, facts):
-    """Loss, norm and √loss of one run of Adam, each divided by its value at the start."""
-    records, run = results["curves"][task][ADAM_CONSTANT], facts["typical_run"]
-    loss, norm = np.array(records["loss"][run]), np.array(records["norm"][run])
-    relative_loss, relative_norm = loss / loss[0], norm / norm[0]
-    for values, (color, marker), label in (
-            (relative_loss, LOSS_LOOK, "training loss"),
-            (relative_norm, NORM_LOOK, "norm of its gradient")):
-        panel.plot(records["steps"], values, color=color, marker=marker, markersize=4,
-                   markevery=max(len(values) // 8, 1), linewidth=1, label=label)
-    panel.plot(records["steps"], np.sqrt(relative_loss), ":", color=LOSS_LOOK[0],
-               label="√loss: the norm in a quadratic valley")
-    label_steps(panel)
-    finding = describe_late(facts["late_fall"])
-    panel.set(yscale="log", ylabel="value ÷ value at the start",
-              title=f"{task}, one run at the constant rate: {finding}")
+    What later_changes compares is shaded.
+    """
+    trainings, constants = results["curves"][task], results["constants"]
+    for name, label in ADAM_LABELS.items():
+        color, marker = LOOKS[name]
+        draw_runs(panel, trainings[name]["steps"], trainings[name][quantity], color, label=label,
+                  marker=marker)
+    last_step = trainings[ADAM_CONSTANT]["steps"][-1]
+    first, last = np.multiply(constants["EARLIER"], last_step)
+    panel.axvspan(first, last, **COMPARED_LOOK,
+                  label="compared: after a fifth of the steps, and at the end")
+    panel.axvspan((1 - constants["END"]) * last_step, last_step, **COMPARED_LOOK)
+    label_steps(panel, ticks=5)
+    panel.set(yscale="log", ylabel={"norm": "gradient norm", "loss": "training loss"}[quantity],
+              title=f"{task}: {describe_changes(facts_of_task, quantity)}")
 
 
 def label_steps(panel, ticks=6):
@@ -662,33 +652,19 @@ def label_steps(panel, ticks=6):
 
 def draw_adam_fractions(panel, results, task):
     """rate × curvature of Adam as a fraction of its limit, against the step, all runs."""
-    for name in ADAM_LABELS:
-        color, marker = LOOKS[name]
-        records = results["curves"][task][name]
-        draw_runs(panel, records["steps"], records["fraction_of_limit"], color, marker=marker)
-    finding = "At the constant rate, rate ×\ncurvature need not rise to its limit"
-    if results["facts"]["adam"]["below"] == 0:
-        finding = "Why: at the constant rate,\nrate × curvature rises to its limit"
-    panel.axhline(1, color=GREY, linewidth=1)
-    panel.text(1, 1.15, "above 1, steps in a quadratic valley overshoot ever further", color=GREY,
-               fontsize=8.5, ha="right", transform=panel.get_yaxis_transform())
-    label_steps(panel)
-    panel.set(ylabel="rate × curvature ÷ its limit", ylim=(0, 1.3), title=f"{task}. {finding}")
-
-
-def draw_norms(panel, results, task):
-    """The gradient norm of Adam at a constant and at a falling rate, all runs."""
     for name, label in ADAM_LABELS.items():
         color, marker = LOOKS[name]
         records = results["curves"][task][name]
-        draw_runs(panel, records["steps"], records["norm"], color, label=label, marker=marker)
-    norm = results["facts"]["sinc"]["falling_over_constant"]["norm"]
-    finding = "the norm need not end smaller"
-    if norm["high"] is not None and norm["high"] < 1:
-        finding = f"the norm ends {1 / norm['value']:.0f} times smaller"
-    label_steps(panel)
-    panel.set(yscale="log", ylabel="gradient norm",
-              title=f"{task}. The test: with the falling rate,\n{finding}")
+        draw_runs(panel, records["steps"], records["fraction_of_limit"], color, label=label,
+                  marker=marker)
+    finding = "Adam: rate × curvature\nneed not rise to its limit"
+    if results["facts"]["adam"]["below"] == 0:
+        finding = "Adam, constant rate: rate ×\ncurvature rises to its limit"
+    panel.axhline(1, color=GREY, linewidth=1)
+    panel.text(1, 1.12, "above 1 in a quadratic valley,\nsteps overshoot ever further",
+               color=GREY, fontsize=8.5, ha="right", transform=panel.get_yaxis_transform())
+    label_steps(panel, ticks=4)
+    panel.set(ylabel="rate × curvature ÷ its limit", ylim=(0, 1.3), title=finding)
 
 
 def details_title(facts):
@@ -696,8 +672,8 @@ def details_title(facts):
     descent = facts["descent"]
     few_exceptions = descent["exceptions"] < descent["trainings"] / 4
     if edge_raises_norm(descent) and few_exceptions:
-        return "Gradient descent: norms mostly end large at the limit and small below it"
-    return "Gradient descent: norms need not end larger at the limit than below it"
+        return "Where rate × curvature ends at its limit, gradient norms mostly stay large"
+    return "Where rate × curvature ends at its limit, gradient norms need not stay large"
 
 
 def edge_raises_norm(facts):
@@ -762,27 +738,6 @@ def draw_batch_norms(panel, results, task):
         finding = f"a mini-batch's norm ends\n{ratio['value']:.1f} times that of all images"
     label_steps(panel, ticks=4)
     panel.set(yscale="log", ylabel="gradient norm", title=f"{task}: {finding}")
-
-
-def draw_ratios(panel, results):
-    """norm² ÷ loss at the end over that at the start, on both tasks and with both rates."""
-    columns = [f"norm_squared_over_loss{end}" for end in ("", "_low", "_high")]
-    tasks = [FUNCTION_TASK, image_task_of(results)]
-    for offset, (name, label) in zip((-0.1, 0.1), ADAM_LABELS.items()):
-        color, marker = LOOKS[name]
-        rows = [find_row(results["ratios"], task=task, training=name, divided_by="start")
-                for task in tasks]
-        places = np.arange(len(tasks)) + offset
-        draw_ranges(panel, rows, places, columns, color, marker, label)
-    panel.axvline(1, color=GREY, linewidth=1)
-    facts = results["facts"]
-    finding = "What the falling rate changes"
-    if rate_matters(facts["sinc"]) and rate_matters(facts["images"]):
-        finding = "A falling rate lowers norm² ÷ loss"
-    panel.set(xscale="log", ylim=(len(tasks) - 0.5, -0.5),  # the first task on top
-              xlabel="norm² ÷ loss: end ÷ start\n(95 % interval; a quadratic valley: 1)",
-              title=f"{finding}\non {' and '.join(tasks)}")
-    panel.set_yticks(range(len(tasks)), tasks)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from common.plotting import (
     new_figure,
     new_mosaic,
 )
-from common.statistics import as_interval, spearman_ci95
+from common.statistics import as_interval, holm, spearman_ci95, spearman_p_value
 from common.training import expand_to_runs, mean_squared_error, run_generators, train
 
 import numpy as np
@@ -395,7 +395,8 @@ def ratio_and_loss_columns(distinct, ratio="minimal_ratio"):
     once.
     """
     rho, low, high = spearman_ci95(distinct["loss_rank"], distinct[ratio])
-    return {"spearman": rho, "spearman_low": low, "spearman_high": high}
+    p_value = None if rho is None else spearman_p_value(distinct["loss_rank"], distinct[ratio])
+    return {"spearman": rho, "spearman_low": low, "spearman_high": high, "p_value": p_value}
 
 
 def summarize_followed(followed):
@@ -473,8 +474,9 @@ def run(settings):
 def collect_facts(results):
     """What figure and report say of the results.
 
-    The answer is in "varying_ends_correlation" and "varying_critical_correlation"; the other
-    correlations are checks.
+    The answer is in "varying_critical_correlation", "above_decay_correlation" and
+    "varying_ends_correlation": "answer_p_value" is the largest of their p-values, corrected for the
+    three by Holm's method. The other correlations are checks.
     """
     constants, settings = results["constants"], results["settings"]
     tolerance = constants["NEARLY_CRITICAL"]
@@ -487,7 +489,9 @@ def collect_facts(results):
     above_decay = find_row(rows, points="varying", hessian="plain")
     saddles = [row for row in results["points"] if row["saddle"]]
     first, last = results["followed"][0], results["followed"][-1]
+    p_values = holm([row["p_value"] for row in (varying_critical, above_decay, varying_ends)])
     return {
+        "answer_p_value": None if None in p_values else max(p_values),
         "searches": settings["runs"],  # on either objective, one from each training
         "parameters": tables["plain"]["parameters"],  # of one network
         # Searches on the plain loss that made the gradient zero, and those of them that ended at
@@ -542,32 +546,31 @@ def share_with_interval(count, total):
 
 
 def plot(results):
-    """Ratio against loss, with the L2 term and without; how many points are left with less of it.
-    """
-    layout = [["critical"] * 4 + ["plain"] * 3, ["critical"] * 4 + ["followed"] * 3]
+    """Ratio against loss: with the L2 term, with what it adds taken off, and without it."""
+    layout = [["critical"] * 4 + ["above_decay"] * 3, ["critical"] * 4 + ["plain"] * 3]
     figure, panels = new_mosaic(figure_title(results["facts"]), results, layout, height=5.8,
                                 unit="training")
     draw_critical_points(panels["critical"], results)
+    draw_above_decay(panels["above_decay"], results)
     draw_plain_ends(figure, panels["plain"], results)
-    draw_followed(panels["followed"], results)
     legend_below(figure, panels["critical"], columns=3)
     return figure
 
 
 def plot_details(results):
-    """Signs of eigenvalues on the plain loss; critical points without the L2 term's shift; checks.
-    """
+    """Signs of eigenvalues on the plain loss; how many points are left with less L2; checks."""
     figure, panels = new_figure(details_title(results), results, 2, 2, height=3.1, unit="training")
     draw_signs(panels[0, 0], results)
-    draw_above_decay(panels[1, 0], results)
+    draw_followed(panels[1, 0], results)
     draw_choices(panels[0, 1], results)
     draw_tolerances(panels[1, 1], results)
     return figure
 
 
 def figure_title(facts):
-    """Whether a lower loss goes with more positive eigenvalues, for both objectives."""
-    correlations = [facts["varying_ends_correlation"], facts["varying_critical_correlation"]]
+    """Whether a lower loss goes with more positive eigenvalues, in all three panels."""
+    correlations = [facts["varying_critical_correlation"], facts["above_decay_correlation"],
+                    facts["varying_ends_correlation"]]
     if all(is_below_zero(correlation) for correlation in correlations):
         return "Gradient zero or almost zero: the lower the loss, the more eigenvalues are positive"
     return "Gradient zero or almost zero: a lower loss need not mean more positive eigenvalues"
@@ -647,13 +650,6 @@ def draw_plain_ends(figure, panel, results):
     panel.plot(constant["loss"], constant["minimal_ratio"], **CONSTANT_LOOK)
     bar = figure.colorbar(marks, ax=panel, label="norm of the gradient", extend="min", pad=0.02)
     bar.ax.minorticks_off()
-
-    ratios_beside = [row["minimal_ratio"] for row in results["points"]]
-    if ratios_beside:
-        low, high = min(ratios_beside), max(ratios_beside)
-        panel.axhspan(low, high, color=COLORS[1], alpha=0.12, linewidth=0)
-        panel.text(0.5, (low + high) / 2, "range of the panel on the left", ha="center",
-                   va="center", transform=panel.get_yaxis_transform(), color=COLORS[1])
     correlation = describe_correlation(facts["varying_ends_correlation"], facts["varying_ends"])
     panel.set(xscale="log", xlabel="loss (mean squared error)", ylabel="minimal ratio", ylim=(0, 1),
               title=f"Gradient almost zero, no L2 term:\n{correlation}")
@@ -716,9 +712,9 @@ def draw_above_decay(panel, results):
     draw_points(panel, [row for row in results["points"] if not row["constant"]],
                 "plain_minimal_ratio")
     correlation = describe_correlation(facts["above_decay_correlation"], facts["varying_critical"])
-    panel.set(title=f"Gradient zero, what L2 adds taken off:\n{correlation}", ylim=(0, 1),
+    panel.set(title=f"The same points, what L2 adds taken off:\n{correlation}", ylim=(0, 1),
               xlabel="loss, L2 term included",
-              ylabel=f"eigenvalues above weight decay ÷ {facts['parameters']}")
+              ylabel="minimal ratio")
 
 
 def draw_choices(panel, results):

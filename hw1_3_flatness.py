@@ -485,10 +485,9 @@ def collect_facts(results):
         solutions[training]["updates"] = row["updates"]
     facts["minima"] = solutions
     facts["flattest"] = flattest_training(solutions)
-    of_trainings = results["curves"]["solutions"]
-    facts["excess_of_learning_rate"] = {
-        name: excess_of_training(of_trainings, "learning_rate", name)
-        for name in ("test_loss", "calibrated_test_loss", "test_accuracy")}
+    facts["excess_of_learning_rate"] = excesses_of_training(
+        results["curves"]["solutions"], "learning_rate",
+        ("test_loss", "calibrated_test_loss", "test_accuracy"))
     facts["rescaling"] = rescaling_facts(results)
     return facts
 
@@ -506,17 +505,28 @@ def flattest_training(solutions):
     return None
 
 
-def excess_of_training(of_trainings, training, name):
-    """A measure of the solutions of a training minus that of the base, with its 95 % interval.
+def excesses_of_training(of_trainings, training, names):
+    """Measures of the solutions of a training minus those of the base, with their intervals.
 
     of_trainings are {training: {name: (runs,) or None}}. The unit is the run: run k of both starts
-    from the same weights, so that the difference is taken in each run.
+    from the same weights, so that the difference is taken in each run. Returns {name: {"value",
+    "ci95", "p_value"}}; the p-values are those of paired t-tests, corrected for all names by Holm's
+    method. All are None where a measure is unknown.
     """
-    changed, base = of_trainings[training][name], of_trainings["base"][name]
-    if changed is None:
-        return {"value": None, "ci95": None}
-    difference, half_width = mean_ci95(np.array(changed) - base)
-    return {"value": difference, "ci95": half_width}
+    excesses, p_values = {}, []
+    for name in names:
+        changed, base = of_trainings[training][name], of_trainings["base"][name]
+        if changed is None:
+            excesses[name] = {"value": None, "ci95": None}
+            p_values.append(None)
+            continue
+        differences = np.array(changed) - base
+        value, half_width = mean_ci95(differences)
+        excesses[name] = {"value": value, "ci95": half_width}
+        p_values.append(p_value_of_mean(differences))
+    for excess, p_value in zip(excesses.values(), holm(p_values)):
+        excess["p_value"] = p_value
+    return excesses
 
 
 def rescaling_facts(results):

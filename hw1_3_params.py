@@ -87,11 +87,6 @@ WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56
           1024)
 NETWORKS_TOGETHER = 8  # networks that are trained in one stack
 WIDE = 128  # from this width on each network has a stack to itself: sharing one would save no time
-# What work costs, for the progress line. The unit is the time that one hidden unit takes in one
-# training step of one network. What a step takes besides is about as long as so many hidden units.
-SMALLEST_STEP_COST = 32
-# To fit one number of random features takes about so many units times the most features tried.
-FEATURE_COST = 18
 MOMENTUM = 0.9  # of SGD
 FITTED = 0.999  # mean training accuracy from which the labels count as fitted
 # A peak is sought twice: in the mean of each width and its two neighbours, because one noisy width
@@ -108,6 +103,9 @@ FEATURES_PER_IMAGE = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 2, 5)
 MOST_FEATURE_IMAGES = 2_000  # the time of the features grows with the cube of their images
 TEST_IMAGES_TOGETHER = 250  # as many as have their features in memory at a time
 FEATURE_MEASURES = ("train_error", "test_error", "test_loss", "weight_norm")
+# What work costs, about. Only the progress line and the order of the work depend on it.
+SMALLEST_STEP_COST = 32  # a training step of a network costs this + its hidden units
+FEATURE_COST = 18  # a fit of random features costs this × the most features that are tried
 
 
 # --- networks ---
@@ -162,6 +160,7 @@ def network_pieces(data, settings):
     for width in WIDTHS:
         networks_together = 1 if width >= WIDE else NETWORKS_TOGETHER
         for group in groups_of_runs(networks, networks_together):
+            # The key's last part, the group, is gone when join_groups has joined the groups.
             pieces[width, group[0]] = Piece(
                 name=f"{width} hidden units, {name_networks(group)}", function=train_model,
                 arguments=(width, group, settings), steps=steps,
@@ -217,7 +216,7 @@ def fit_features(data, run_number, settings):
     layer = layer.to(settings.device, torch.float64)
     features = hidden_units(layer, images)  # (images, most features)
     targets = functional.one_hot(labels.T, CLASSES).double()  # (images, fractions, classes)
-    # The fractions lie side by side, because they then share one factorization of the features.
+    # One solution serves all fractions of random labels: their columns stand side by side.
     targets = targets.flatten(1)  # (images, fractions · classes)
     weights_by_count, norms = [], []
     for feature_count in feature_counts:
@@ -257,8 +256,7 @@ def minimum_norm_weights(features, targets):
 
     Where several weights have the same error, the result is that with the least sum of squares.
     features (images, features) must have full rank, as random ones of different images have.
-    LAPACK's gels turns them into an orthogonal times a triangular matrix. The condition number,
-    which is highest for a square matrix, is never squared, as it would be in the normal equations.
+    The driver gels uses a QR decomposition, which is more exact than the normal equations.
     """
     return torch.linalg.lstsq(features, targets, driver="gels").solution
 
@@ -297,11 +295,33 @@ def feature_pieces(data, settings):
 # --- summing up ---
 
 
+# The words for the parts of a curve, drawn against the width of the networks:
+#
+#     *                     peak
+#      *                   *    *                                 largest
+#       *                *        *                               network
+#         *            *            *                         *
+#           *        *               *                   *
+#             *    *                   *             *
+#             valley                      *     *
+#             before                       valley after
+#
+# The threshold is the first width that fits the training labels. The rise goes from the valley
+# before up to the peak, and the fall from the peak down to the valley after. The late rise goes
+# from the lowest value of all, here that of the valley after, up to the value of the largest
+# network.
+#
+# Places are held out: the other runs choose the place, and run k is measured there. If run k chose
+# the place of its own highest value, noise alone would look like a peak. held_out_argmax in
+# common/statistics.py has an example.
+#
+# All intervals and tests treat each run as one independent sample.
+
+
 def summarize_width(fraction, width, parameters, measures):
     """One row of the table: means over the runs of {measure: (runs,)}.
 
-    What needs a temperature is None where no image was left to fit it on. The interval treats each
-    run as one independent sample.
+    What needs a temperature is None where no image was left to fit it on.
     """
     row = {"randomized": fraction, "width": width, "parameters": parameters,
            "runs": len(measures["test_loss"])}
@@ -327,8 +347,7 @@ def summarize_threshold(train_accuracies, values, parameter_counts):
 
     values (runs, widths) are those of a test measure, and the end is the largest network. "change"
     is the value at the end minus the value at the threshold, run by run: equal numbers have equal
-    seeds. Intervals treat each run as one independent sample. All columns about the threshold are
-    None where no network fits the labels.
+    seeds. All columns about the threshold are None where no network fits the labels.
     """
     columns = {"largest_parameters": parameter_counts[-1]}
     columns |= mean_columns({"at_largest_mean": values[:, -1]})
@@ -344,14 +363,12 @@ def summarize_threshold(train_accuracies, values, parameter_counts):
                                    "change_mean": values[:, -1] - at_threshold})
 
 
-def summarize_upturn(values):
+def summarize_late_rise(values):
     """Columns: how far values (runs, widths) rise from the lowest to those of the largest network.
 
-    This is the late rise of summarize_curves. For each run the lowest value is taken at the width
-    where the mean of the other runs is lowest, because a run's own lowest value, picked from noise,
-    would overstate the rise; held_out_argmax has an example. "width" is where the mean of all runs
-    is lowest, which may be another one. "beyond_interval" says whether the rise is above zero
-    beyond its interval, which treats each run as one independent sample.
+    The place of the lowest value is held out. "width" is where the mean of all runs is lowest,
+    which may be another one. "beyond_interval" says whether the rise is above zero beyond its
+    interval.
     """
     lowest_places = held_out_argmax(-values)  # (runs,); where −values are highest, these are lowest
     lowest = np.array([run_values[place] for run_values, place in zip(values, lowest_places)])
@@ -368,13 +385,9 @@ def summarize_upturn(values):
 def summarize_peak(values, parameter_counts, widths_averaged):
     """Columns: the most prominent peak of values (runs, widths), neighbouring widths averaged.
 
-    Place and height of the peak are those of the mean of all runs. Rise and fall are measured in
-    each run at the places that the mean of the other runs chooses, because a run's own highest
-    value, picked from noise, has a rise before it and a fall behind it even where there is no peak;
-    held_out_argmax has an example. The rise is the peak minus the lowest value before it, the fall
-    the peak minus the lowest value after it. "beyond_intervals" says whether rise and fall are
-    above zero beyond their intervals, which treat each run as one independent sample: then the peak
-    is clear.
+    Place and height of the peak are those of the mean of all runs. Rise and fall are held out.
+    "beyond_intervals" says whether both are above zero beyond their intervals: then the peak is
+    clear.
     """
     smooth = average_widths(values, widths_averaged)
     valley_before, peak, valley_after = find_peak(smooth.mean(0))  # indices of widths
@@ -419,29 +432,13 @@ def summarize_widths(parameter_counts, measures):
 
 
 def summarize_curves(parameter_counts, measures, train_size):
-    """Rows about the thresholds, upturns and peaks of PEAK_MEASURES at every fraction.
-
-    The words for the parts of a curve, drawn against the width of the networks:
-
-        *                     peak
-         *                   *    *                                 largest
-          *                *        *                               network
-            *            *            *                         *
-              *        *               *                   *
-                *    *                   *             *
-                valley                      *     *
-                before                       valley after
-
-    The threshold is the first width that fits the training labels. The rise goes from the valley
-    before up to the peak, and the fall from the peak down to the valley after. The late rise, or
-    upturn, goes from the lowest value of all, here that of the valley after, up to the value of the
-    largest network.
+    """Rows about the thresholds, late_rises and peaks of PEAK_MEASURES at every fraction.
 
     The rows of the thresholds also have the number of training labels times that of classes, where
     Belkin et al. 2019 expect the threshold of networks trained on the squared loss: to fit n labels
     is then to fit n times K numbers, one for each class.
     """
-    thresholds, upturns, smoothed_peaks, unsmoothed_peaks = [], [], [], []
+    thresholds, late_rises, smoothed_peaks, unsmoothed_peaks = [], [], [], []
     for place, fraction in enumerate(FRACTIONS):
         train_accuracies = measures["train_accuracy"][place]
         for name in PEAK_MEASURES:
@@ -451,19 +448,18 @@ def summarize_curves(parameter_counts, measures, train_size):
             key = {"randomized": fraction, "measure": name}
             thresholds.append(key | {"labels_times_classes": train_size * CLASSES}
                               | summarize_threshold(train_accuracies, values, parameter_counts))
-            upturns.append(key | summarize_upturn(values))
+            late_rises.append(key | summarize_late_rise(values))
             peak = summarize_peak(values, parameter_counts, SMOOTHED)
             smoothed_peaks.append({"widths_averaged": SMOOTHED} | key | peak)
             peak = summarize_peak(values, parameter_counts, NOT_SMOOTHED)
             unsmoothed_peaks.append({"widths_averaged": NOT_SMOOTHED} | key | peak)
-    return thresholds, upturns, smoothed_peaks + unsmoothed_peaks
+    return thresholds, late_rises, smoothed_peaks + unsmoothed_peaks
 
 
 def summarize_features(feature_counts, images, measures):
     """Rows about random features, of every number of them at every fraction.
 
-    measures are (runs, fractions, numbers of features). Intervals treat each run as one independent
-    sample.
+    measures are (runs, fractions, numbers of features).
     """
     rows = []
     for fraction_place, fraction in enumerate(FRACTIONS):
@@ -484,8 +480,8 @@ def summarize_features(feature_counts, images, measures):
 def summarize_feature_peaks(feature_counts, images, measures):
     """Rows about the most prominent peak over the numbers of random features.
 
-    Rise and fall are held out, as in summarize_peak. Those of the test loss, which spans decades,
-    are factors: geometric means over the runs. Intervals treat each run as one independent sample.
+    Rise and fall are held out. Those of the test loss, which spans decades, are factors: the
+    difference of two logarithms is the logarithm of a factor.
     """
     rows = []
     for fraction_place, fraction in enumerate(FRACTIONS):
@@ -496,7 +492,7 @@ def summarize_feature_peaks(feature_counts, images, measures):
             rises, falls = held_out_peak(values)
             if name == "test_error":
                 columns = interval_columns("rise", rises) | interval_columns("fall", falls)
-            else:
+            else:  # factors, of which ratio_columns takes geometric means
                 columns = (ratio_columns("rise", np.exp(rises))
                            | ratio_columns("fall", np.exp(falls)))
             rows.append({
@@ -532,7 +528,7 @@ def run(settings):
     for name in FEATURE_MEASURES:
         curves["features"][name] = dict(zip(FRACTIONS, of_features[name].swapaxes(0, 1)))
     measures["test_error"] = 1 - measures["test_accuracy"]
-    thresholds, upturns, peaks = summarize_curves(parameter_counts, measures,
+    thresholds, late_rises, peaks = summarize_curves(parameter_counts, measures,
                                                   settings.train_size)
     return {
         "constants": {"FRACTIONS": FRACTIONS, "WIDTHS": WIDTHS, "MOMENTUM": MOMENTUM,
@@ -540,7 +536,7 @@ def run(settings):
                       "MOST_FEATURE_IMAGES": MOST_FEATURE_IMAGES},
         "table": summarize_widths(parameter_counts, measures),
         "thresholds": thresholds,
-        "upturns": upturns,
+        "late_rises": late_rises,
         "peaks": peaks,
         "features": summarize_features(feature_counts, images, of_features),
         "feature_peaks": summarize_feature_peaks(feature_counts, images, of_features),
@@ -553,11 +549,12 @@ def collect_facts(results):
 
     "true_labels" and "random_labels" have the same facts of the networks that were given the true
     labels, and of those with the most random ones; so do "true_labels_features" and
-    "random_labels_features" of the random features. The p-values are Holm's for the two.
+    "random_labels_features" of the random features. The p-values are corrected for all tests of
+    corrected_p_values by Holm's method.
     """
     parameter_counts = results["curves"]["parameters"]
     fractions = fractions_of_labels(results)
-    p_values = holm([error_change_p_value(results, fraction) for fraction in fractions.values()])
+    p_values = corrected_p_values(results, fractions.values())
     facts = {
         "networks": len(parameter_counts),
         "fewest_parameters": parameter_counts[0],
@@ -567,10 +564,12 @@ def collect_facts(results):
         "fewest_features": results["features"][0]["features"],
         "most_features": results["features"][-1]["features"],
     }
-    for (name, fraction), p_value in zip(fractions.items(), p_values):
+    for name, fraction in fractions.items():
         facts[name] = (facts_of_labels(results, fraction) | facts_of_calibrated(results, fraction)
-                       | {"error_change_p_value": p_value})
-        facts[f"{name}_features"] = facts_of_features(results, fraction)
+                       | {"error_change_p_value": p_values["error_change", fraction],
+                          "calibrated_change_p_value": p_values["calibrated_change", fraction]})
+        facts[f"{name}_features"] = (facts_of_features(results, fraction)
+                                     | {"error_peak_p_value": p_values["error_peak", fraction]})
     return facts
 
 
@@ -578,6 +577,37 @@ def fractions_of_labels(results):
     """The fractions of random labels that facts and figures are about, under their names."""
     fractions = results["constants"]["FRACTIONS"]
     return {"true_labels": fractions[0], "random_labels": fractions[-1]}
+
+
+def corrected_p_values(results, fractions):
+    """Three p-values for each fraction of random labels: {(question, fraction): p-value}.
+
+    - "error_change": does the test error change beyond the smallest network that fits the labels?
+    - "calibrated_change": the plain test loss rises from a valley to its peak. Is the test loss
+      after a temperature another one at the peak than in that valley?
+    - "error_peak": does the test error of random features have a peak?
+
+    They are corrected for all by Holm's method, and None where there is nothing to test.
+    """
+    p_values = {}
+    for fraction in fractions:
+        p_values["error_change", fraction] = error_change_p_value(results, fraction)
+        changes = calibrated_changes(results, fraction)
+        p_values["calibrated_change", fraction] = (None if changes is None
+                                                   else p_value_of_mean(changes))
+        p_values["error_peak", fraction] = error_peak_p_value(results, fraction)
+    return dict(zip(p_values, holm(list(p_values.values()))))
+
+
+def error_peak_p_value(results, fraction):
+    """The larger one of two t-tests, of the rise to the peak of random features and the fall.
+
+    The unit is the run; rise and fall are held out, see summarize_feature_peaks. None where a test
+    is impossible.
+    """
+    errors = np.array(results["curves"]["features"]["test_error"][fraction])
+    p_values = [p_value_of_mean(changes) for changes in held_out_peak(errors)]
+    return None if None in p_values else max(p_values)
 
 
 def error_change_p_value(results, fraction):
@@ -605,9 +635,9 @@ def facts_of_labels(results, fraction):
     error = find_row(results["thresholds"], randomized=fraction, measure="test_error")
     loss_peak = find_peak_row(results, fraction, "test_loss")
     error_peak = find_peak_row(results, fraction, "test_error")
-    loss_upturn = find_row(results["upturns"], randomized=fraction, measure="test_loss")
-    error_upturn = find_row(results["upturns"], randomized=fraction, measure="test_error")
-    lowest_error_place = results["constants"]["WIDTHS"].index(error_upturn["width"])
+    late_rise_of_loss = find_row(results["late_rises"], randomized=fraction, measure="test_loss")
+    late_rise_of_error = find_row(results["late_rises"], randomized=fraction, measure="test_error")
+    lowest_error_place = results["constants"]["WIDTHS"].index(late_rise_of_error["width"])
     return {
         "fitted_width": error["width"],
         "fitted_parameters": error["parameters"],
@@ -615,20 +645,19 @@ def facts_of_labels(results, fraction):
         "error_of_largest": error["at_largest_mean"],
         "error_change": as_mean(error, "change_mean"),
         "error_peak_is_clear": error_peak["beyond_intervals"],
-        "lowest_error": error_upturn["lowest_mean"],
+        "lowest_error": late_rise_of_error["lowest_mean"],
         "lowest_error_parameters": results["curves"]["parameters"][lowest_error_place],
-        "late_error_rise": as_mean(error_upturn, "rise_mean"),
-        "late_error_rise_is_clear": error_upturn["beyond_interval"],
+        "late_error_rise": as_mean(late_rise_of_error, "rise_mean"),
+        "late_error_rise_is_clear": late_rise_of_error["beyond_interval"],
         "loss_peak_is_clear": loss_peak["beyond_intervals"],
         "loss_valley_parameters": loss_peak["valley_before_parameters"],
         "loss_peak_width": loss_peak["width"],
         "loss_peak_parameters": loss_peak["parameters"],
-        "loss_peak_height": loss_peak["height_mean"],
         "loss_rise": as_mean(loss_peak, "rise_mean"),
         "loss_fall": as_mean(loss_peak, "fall_mean"),
-        "late_loss_rise": as_mean(loss_upturn, "rise_mean"),
-        "late_loss_rise_is_clear": loss_upturn["beyond_interval"],
-        "lowest_loss_width": loss_upturn["width"],
+        "late_loss_rise": as_mean(late_rise_of_loss, "rise_mean"),
+        "late_loss_rise_is_clear": late_rise_of_loss["beyond_interval"],
+        "lowest_loss_width": late_rise_of_loss["width"],
     }
 
 
@@ -642,18 +671,25 @@ def facts_of_calibrated(results, fraction):
                               "calibrated_change_where_loss_rises", "calibrated_late_rise",
                               "calibrated_late_rise_is_clear"))
     peak = find_peak_row(results, fraction, "calibrated_test_loss")
-    upturn = find_row(results["upturns"], randomized=fraction, measure="calibrated_test_loss")
-    change, change_ci95 = mean_ci95(changes_to_peak(
-        np.array(results["curves"]["test_loss"][fraction]),
-        np.array(results["curves"]["calibrated_test_loss"][fraction]),
-        results["constants"]["SMOOTHED"]))
+    late_rise = find_row(results["late_rises"], randomized=fraction, measure="calibrated_test_loss")
+    change, change_ci95 = mean_ci95(calibrated_changes(results, fraction))
     return {
         "calibrated_peak_is_clear": peak["beyond_intervals"],
         "calibrated_rise": as_mean(peak, "rise_mean"),
         "calibrated_change_where_loss_rises": {"value": change, "ci95": change_ci95},
-        "calibrated_late_rise": as_mean(upturn, "rise_mean"),
-        "calibrated_late_rise_is_clear": upturn["beyond_interval"],
+        "calibrated_late_rise": as_mean(late_rise, "rise_mean"),
+        "calibrated_late_rise_is_clear": late_rise["beyond_interval"],
     }
+
+
+def calibrated_changes(results, fraction):
+    """changes_to_peak of the stored test losses, (runs,), None where no temperature was fitted."""
+    curves = results["curves"]
+    if curves["calibrated_test_loss"] is None:
+        return None
+    return changes_to_peak(np.array(curves["test_loss"][fraction]),
+                           np.array(curves["calibrated_test_loss"][fraction]),
+                           results["constants"]["SMOOTHED"])
 
 
 def changes_to_peak(losses, calibrated, widths_averaged):
@@ -662,6 +698,7 @@ def changes_to_peak(losses, calibrated, widths_averaged):
     Both are (runs, widths), the changes (runs,). As in summarize_peak, neighbouring widths are
     averaged, and the plain losses of the other runs choose the places at which a run is measured.
     """
+    # The first argument chooses the places, the second is measured there.
     changes, _ = held_out_peak(average_widths(losses, widths_averaged),
                                average_widths(calibrated, widths_averaged))
     return changes
@@ -680,9 +717,6 @@ def facts_of_features(results, fraction):
         "error_peak_is_clear": error_peak["beyond_intervals"],
         "error_peak_per_label": error_peak["features_per_label"],
         "error_peaks_there_in_all_runs": error_peak["runs_highest_there"] == error_peak["runs"],
-        "error_at_peak": as_mean(at_peak, "test_error_mean"),
-        "error_of_most": as_mean(most, "test_error_mean"),
-        "error_of_most_minus_networks": compare_largest(results, fraction),
         "error_rise": as_interval(error_peak, "rise"),
         "error_fall": as_interval(error_peak, "fall"),
         "loss_peak_is_clear": loss_peak["beyond_intervals"],
@@ -693,17 +727,6 @@ def facts_of_features(results, fraction):
         "weight_norm_at_peak": at_peak["weight_norm_median"],
         "weight_norm_of_most": most["weight_norm_median"],
     }
-
-
-def compare_largest(results, fraction):
-    """Test error of the most random features minus that of the largest network: {"value", "ci95"}.
-
-    The interval treats each run as one independent sample: run k of both has the same labels. The
-    images are the same where the networks have no more than MOST_FEATURE_IMAGES.
-    """
-    feature_errors = np.array(results["curves"]["features"]["test_error"][fraction])[:, -1]
-    network_errors = 1 - np.array(results["curves"]["test_accuracy"][fraction])[:, -1]
-    return as_mean(mean_columns({"difference": feature_errors - network_errors}), "difference")
 
 
 def find_peak_row(results, fraction, measure):

@@ -33,6 +33,7 @@ from common.statistics import (
     as_interval,
     as_mean,
     held_out_argmax,
+    holm,
     interval_columns,
     mean_columns,
     p_value_of_mean,
@@ -225,18 +226,30 @@ def epochs_to_reach(runs, threshold):
     return [place_of_reaching(run["epoch"], run["train_accuracy"], threshold) for run in runs]
 
 
+def slowdowns_by_run(trained, size, fraction, threshold):
+    """How many times the epochs of true labels each run takes to reach a threshold.
+
+    trained is what train_all returns. Run k of both has the same images, initialization and data
+    order. Returns ratios (R,), None where a run does not reach the threshold, or begins there.
+    """
+    epochs = epochs_to_reach(trained[size, fraction], threshold)
+    true_epochs = epochs_to_reach(trained[size, TRUE_LABELS], threshold)
+    if None in epochs + true_epochs or 0 in epochs + true_epochs:
+        return None
+    return np.divide(epochs, true_epochs)
+
+
 def compare_times(trained):
     """Rows: how long each fraction of random labels takes to reach each of THRESHOLDS.
 
-    trained is what train_all returns. "slowdown" divides the epochs of a run by those of the same
-    run with true labels: run k of both has the same images, initialization and data order. Its
-    interval treats each run as one independent sample.
+    "slowdown" is the geometric mean of slowdowns_by_run. Intervals treat each run as one
+    independent sample.
     """
     rows = []
     for (size, fraction), runs in trained.items():
         for threshold in THRESHOLDS:
             epochs = epochs_to_reach(runs, threshold)
-            true_epochs = epochs_to_reach(trained[size, TRUE_LABELS], threshold)
+            slowdowns = slowdowns_by_run(trained, size, fraction, threshold)
             row = {
                 "train_size": size,
                 "randomized": fraction,
@@ -246,14 +259,24 @@ def compare_times(trained):
                 "epochs": None, "epochs_low": None, "epochs_high": None,
                 "slowdown": None, "slowdown_low": None, "slowdown_high": None,
             }
-            all_reach_it = None not in epochs
-            both_reach_it = all_reach_it and None not in true_epochs
-            some_begin_there = 0 in epochs or 0 in true_epochs  # before training
-            if all_reach_it:
+            if None not in epochs:
                 row |= interval_columns("epochs", epochs)
-            if both_reach_it and not some_begin_there:
-                row |= ratio_columns("slowdown", np.divide(epochs, true_epochs))
+            if slowdowns is not None:
+                row |= ratio_columns("slowdown", slowdowns)
             rows.append(row)
+    return rows
+
+
+def list_slowdowns(trained):
+    """Rows: the slowdown of each run that fits random labels, see slowdowns_by_run."""
+    rows = []
+    for size, fraction in trained:
+        slowdowns = slowdowns_by_run(trained, size, fraction, FITTED)
+        if slowdowns is None:
+            continue
+        for run_number, slowdown in enumerate(slowdowns):
+            rows.append({"train_size": size, "randomized": fraction, "run": run_number,
+                         "slowdown": slowdown})
     return rows
 
 
@@ -321,6 +344,7 @@ def run(settings):
                       "RECORD_RATIO": RECORD_RATIO},
         "table": table,
         "times": compare_times(trained),
+        "slowdowns": list_slowdowns(trained),
         "memorization": peaks,
         "curves": curves,
     }
@@ -345,9 +369,6 @@ def collect_facts(results):
     random_row = find_row(results["table"], randomized=all_random)
     lowest_threshold = constants["THRESHOLDS"][0]
     smallest_size = min(row["train_size"] for row in results["times"])
-    to_lowest = slowdown_of(results, full_size, all_random, lowest_threshold)
-    to_fit = slowdown_of(results, full_size, all_random, fitted)
-    on_smallest = slowdown_of(results, smallest_size, all_random, fitted)
     true_label = find_row(results["memorization"], randomized=partly_random,
                           measure="true_accuracy")
     test = find_row(results["memorization"], randomized=partly_random, measure="test_accuracy")
@@ -355,7 +376,6 @@ def collect_facts(results):
         "networks": sum(row["runs"] for row in fits),
         "networks_that_fit": sum(row["runs_that_reach_it"] for row in fits),
         "chance": 1 / CLASSES,
-        "random_fit_p_value": p_value_of_chance(results),
         "test_accuracy_of_true_labels": as_mean(true_row, "test_accuracy"),
         "test_accuracy_of_random_labels": as_mean(random_row, "test_accuracy"),
         # A fraction of random labels, and four facts about the networks that were given them.
@@ -369,13 +389,38 @@ def collect_facts(results):
         # All labels random against true ones.
         "lowest_threshold": lowest_threshold,
         "smallest_size": smallest_size,
-        "slowdown_to_lowest_threshold": to_lowest,
-        "slowdown_to_fit": to_fit,
-        "slowdown_to_fit_smallest_size": on_smallest,
-        "easier_threshold_ratio": ratio_of_intervals(to_lowest, to_fit),
-        "larger_size_ratio": (ratio_of_intervals(to_fit, on_smallest)
-                              if smallest_size < full_size else None),
+        "slowdown_to_lowest_threshold": slowdown_of(results, full_size, all_random,
+                                                    lowest_threshold),
+        "slowdown_to_fit": slowdown_of(results, full_size, all_random, fitted),
+        "slowdown_to_fit_smallest_size": slowdown_of(results, smallest_size, all_random, fitted),
+        **slowdown_tests(results, full_size, smallest_size, all_random),
         **facts_of_fewest_random(results),
+    }
+
+
+def slowdown_tests(results, full_size, smallest_size, fraction):
+    """Tests of the slowdown to fit a fraction of random labels, and of its growth with the images.
+
+    "larger_size_ratio" is the slowdown with all images divided by that with the fewest, run by run:
+    run k of both has the same seeds. None where either is unknown. The p-values are those of
+    t-tests of the logarithms, corrected for both by Holm's method: of whether the slowdown is 1,
+    and of whether it is the same for both numbers of images. The unit is the run.
+    """
+    slowdowns = {}  # (runs,) of either number of images
+    for size in (full_size, smallest_size):
+        slowdowns[size] = np.array([row["slowdown"] for row in results["slowdowns"]
+                                    if (row["train_size"], row["randomized"]) == (size, fraction)])
+    growth = None
+    if smallest_size < full_size and all(len(of_runs) > 0 for of_runs in slowdowns.values()):
+        growth = slowdowns[full_size] / slowdowns[smallest_size]
+    slowdown_p_value, growth_p_value = holm([
+        p_value_of_mean(np.log(slowdowns[full_size])),
+        None if growth is None else p_value_of_mean(np.log(growth))])
+    return {
+        "slowdown_to_fit_p_value": slowdown_p_value,
+        "larger_size_ratio": (None if growth is None
+                              else as_interval(ratio_columns("ratio", growth), "ratio")),
+        "larger_size_p_value": growth_p_value,
     }
 
 
@@ -435,33 +480,6 @@ def rise_of_test_loss(results, fraction):
     lowest_records = held_out_argmax(-losses)  # where −losses are highest, losses are lowest
     lowest = losses[np.arange(len(losses)), lowest_records]
     return as_mean(mean_columns({"rise": losses[:, -1] - lowest}), "rise")
-
-
-def ratio_of_intervals(first, second):
-    """The ratio of two values with intervals: {"value", "low", "high"}, None without a value.
-
-    Its interval is wide on purpose, because nothing is assumed about how the two vary together: it
-    goes from the lowest ratio that the two intervals allow to the highest. 4 (from 2 to 8) divided
-    by 2 (from 1 to 4) is 2 (from 2 / 4 to 8 / 1). Its ends are None where one of the two has none.
-    """
-    if first["value"] is None or second["value"] is None:
-        return None
-    low, high = None, None
-    if first["low"] is not None and second["low"] is not None:
-        low = first["low"] / second["high"]
-        high = first["high"] / second["low"]
-    return {"value": first["value"] / second["value"], "low": low, "high": high}
-
-
-def p_value_of_chance(results):
-    """The p-value of a t-test: is accuracy on random training labels other than that of guessing?
-
-    It treats each run, which draws its own labels, as one independent sample. None for a single
-    run, and where all runs are equal.
-    """
-    all_random = named_fractions(results)["all_random"]
-    accuracies = np.array(results["curves"]["train_accuracy"][all_random])  # (runs, records)
-    return p_value_of_mean(accuracies[:, -1], 1 / CLASSES)
 
 
 # --- drawing ---

@@ -4,9 +4,9 @@ Networks are trained with batch sizes from 16 to the whole training set, all fro
 initializations, and measured at two moments of the same training: after an equal number of epochs,
 and at an equal training loss. Large batches take far fewer steps in an epoch, so the first
 comparison mixes under-training with whatever the batch size does by itself; the second does not.
-There every measure is compared with the test error and with the test loss, as it is and after one
-temperature has taken the over-confidence away. One of the measures, sensitivity, uses the test
-labels; the Jacobian and three measures of sharpness do not.
+There every measure is compared with the test error and with the test loss, as it is and after all
+outputs were divided by one number, the temperature, which takes over-confidence away. One of the
+measures, sensitivity, uses the test labels; the Jacobian and three measures of sharpness do not.
 
     python hw1_3_sensitivity.py              # the report's figure
     python hw1_3_sensitivity.py --quick      # a tour in seconds
@@ -35,7 +35,6 @@ from common.plotting import (
     draw_ranges,
     find_row,
     legend_below,
-    new_figure,
     new_mosaic,
 )
 from common.statistics import (
@@ -102,12 +101,13 @@ REGIMES = ("equal_epochs", "equal_loss")  # the two comparisons
 # What might predict generalization, and what it might predict, both at equal training loss.
 MEASURES = ("batch_size", "sensitivity", "jacobian", "sharpness", "adaptive_sharpness",
             "largest_eigenvalue")
-TARGETS = ("test_loss", "calibrated_test_loss", "test_error")
-SHARPNESS_MEASURES = ("sharpness", "adaptive_sharpness", "largest_eigenvalue")
-# The gradient of the loss by the input contains the error of the output, the probabilities minus
-# the label: on test images it knows the answers that the test loss is about. The others do not.
+OUTCOMES = ("test_loss", "calibrated_test_loss", "test_error")
+# Sensitivity is the norm of ∂loss/∂pixels. By the chain rule that contains the probabilities minus
+# the label, so that it is large where a network is wrong: on test images it uses the answers that
+# the test error is about. The other measures use no test labels.
 MEASURE_GROUPS = {"with_test_labels": ("sensitivity",),
-                  "without_test_labels": ("jacobian", *SHARPNESS_MEASURES)}
+                  "without_test_labels": ("jacobian", "sharpness", "adaptive_sharpness",
+                                          "largest_eigenvalue")}
 
 
 # --- networks ---
@@ -187,6 +187,8 @@ def train_model(data, batch_size, run_numbers, settings):
     vectors = {regime: parameter_vectors(model) for regime in REGIMES}
     steps = {regime: np.full(runs, np.nan) for regime in REGIMES}
     # The parameters (R, P) at the last check of the training loss and after each step since then.
+    # Before each step they are appended. After CHECK_EVERY steps the loss is checked, the place of
+    # the target loss is sought among them, and all but the last are dropped.
     recent = []
 
     def training_loss(points):  # (n, P) -> (n,), over the whole training set
@@ -247,7 +249,7 @@ def measure_networks(data, model, vectors, settings):
 
 
 def measure_at_equal_loss(data, model, vectors, settings):
-    """The other measures and targets of networks (R, P): {name: (R,)}.
+    """The other measures and outcomes of networks (R, P): {name: (R,)}.
 
     The calibrated test loss is NaN where no training image is left to fit a temperature on.
     """
@@ -364,7 +366,7 @@ def summarize_batch_sizes(batch_sizes, curves):
 
 
 def summarize_correlations(curves):
-    """Rows: how every measure goes with every target at equal training loss.
+    """Rows: how every measure goes with every outcome at equal training loss.
 
     curves have the complete batch sizes only. The batch sizes are fixed; what could have come out
     otherwise are the runs, which are the unit of all intervals.
@@ -376,20 +378,20 @@ def summarize_correlations(curves):
     """
     values = {name: by_size.T for name, by_size in curves["equal_loss"].items()}
     rows = []
-    for target in TARGETS:
+    for outcome in OUTCOMES:
         for measure in MEASURES:
-            row = {"target": target, "measure": measure,
+            row = {"outcome": outcome, "measure": measure,
                    "batch_sizes": values["batch_size"].shape[1]}
-            rows.append(row | correlate(values, measure, target))
+            rows.append(row | correlate(values, measure, outcome))
     return rows
 
 
-def correlate(values, measure, target):
+def correlate(values, measure, outcome):
     """The columns of summarize_correlations; values are {quantity: (runs, batch sizes)}.
 
-    All are None where the target is not among the values, and for fewer than two batch sizes.
+    All are None where the outcome is not among the values, and for fewer than two batch sizes.
     """
-    x, y = values[measure], values.get(target)
+    x, y = values[measure], values.get(outcome)
     sizes = x.shape[1]
     if y is None or sizes < 2:
         return dict.fromkeys(["across", "across_low", "across_high",
@@ -425,12 +427,10 @@ def run(settings):
 def collect_facts(results):
     """What figure and report say of the networks at equal training loss, and of their batch sizes.
 
-    - "at_equal_loss" has the correlations of each measure with each target, as in
+    - "at_equal_loss" has the correlations of each measure with each outcome, as in
       summarize_correlations: "across" the batch sizes and "within" one batch size.
     - "with_test_labels" and "without_test_labels" sum up MEASURE_GROUPS, see group_facts.
-    - "lead_of_sensitivity" says how far sensitivity lies above each measure of sharpness in it.
-    - "cost_of_largest_batch" is a target at the largest batch size minus that at the smallest;
-      "error_cost_after_equal_epochs" is the same of the test error after equal epochs.
+    - "cost_of_largest_batch" is an outcome at the largest batch size minus that at the smallest.
 
     Losses are in nats, means over runs; errors are fractions.
     """
@@ -439,9 +439,9 @@ def collect_facts(results):
     at_equal_loss = {}
     for measure in MEASURES:
         at_equal_loss[measure] = {}
-        for target in TARGETS:
-            row = find_row(results["correlations"], measure=measure, target=target)
-            at_equal_loss[measure][target] = {"across": as_interval(row, "across"),
+        for outcome in OUTCOMES:
+            row = find_row(results["correlations"], measure=measure, outcome=outcome)
+            at_equal_loss[measure][outcome] = {"across": as_interval(row, "across"),
                                               "within": as_interval(row, "within")}
     values = results["curves"]["equal_loss"]
     groups = {}
@@ -453,37 +453,33 @@ def collect_facts(results):
                                     "of_largest_batch": after_equal_epochs[-1]},
         "at_equal_loss": at_equal_loss,
         **groups,
-        "lead_of_sensitivity": leads_of_sensitivity(values),
-        "cost_of_largest_batch": {target: cost_of_largest_batch(values, target)
-                                  for target in TARGETS},
-        "error_cost_after_equal_epochs": cost_of_largest_batch(
-            results["curves"]["equal_epochs"], "test_error"),
+        "cost_of_largest_batch": costs_of_largest_batch(values, OUTCOMES),
     }
 
 
 def group_facts(measures, at_equal_loss, values):
     """How many correlations across the batch sizes a group of measures shows, and how surely.
 
-    Each pair of a measure and a target has one. "intervals" counts the pairs, "excluding_zero"
-    those whose interval excludes zero. "p_values" {measure: {target: p}} are from t-tests of
-    whether the mean over the runs of Fisher's z is zero, the mean that the intervals are of; the
-    unit is the run. They are corrected for the number of pairs in the group by Holm's method
-    (1979), and None where nothing can be correlated. "significant" counts the pairs whose corrected
+    Each pair of a measure and an outcome has one. "intervals" counts the pairs, "excluding_zero"
+    those whose interval excludes zero. "p_values" {measure: {outcome: p}} are from t-tests over the
+    runs of whether Fisher's z, a correlation stretched so that t-tests suit it, is zero on average.
+    They are raised because so many pairs are tested, by Holm's method (1979), and None where
+    nothing can be correlated. "significant" counts the pairs whose corrected
     p-value is below 0.05, "lowest_p_value" is the lowest of all.
     """
     pairs, excluding_zero, p_values = [], 0, []
     for measure in measures:
-        for target in TARGETS:
-            pairs.append((measure, target))
-            interval = at_equal_loss[measure][target]["across"]
+        for outcome in OUTCOMES:
+            pairs.append((measure, outcome))
+            interval = at_equal_loss[measure][outcome]["across"]
             if interval["low"] is not None and not interval["low"] <= 0 <= interval["high"]:
                 excluding_zero += 1
-            z = z_of_runs(values, measure, target)
+            z = z_of_runs(values, measure, outcome)
             p_values.append(None if z is None else p_value_of_mean(z))
     corrected = holm(p_values)
     by_measure = {measure: {} for measure in measures}
-    for (measure, target), p_value in zip(pairs, corrected):
-        by_measure[measure][target] = p_value
+    for (measure, outcome), p_value in zip(pairs, corrected):
+        by_measure[measure][outcome] = p_value
     return {
         "measures": measures,
         "intervals": len(pairs),
@@ -495,54 +491,44 @@ def group_facts(measures, at_equal_loss, values):
     }
 
 
-def leads_of_sensitivity(values):
-    """How much closer sensitivity is linked with the calibrated test loss than sharpness is.
-
-    values are {quantity: (batch sizes, runs)}. In every run it is Fisher's z of the rank
-    correlation of sensitivity over the batch sizes minus that of the other measure. The unit is the
-    run; p-values are those of paired t-tests, corrected for the number of measures by Holm's
-    method. None where nothing can be correlated.
-    """
-    target = "calibrated_test_loss"
-    own, leads = z_of_runs(values, "sensitivity", target), []
-    for measure in SHARPNESS_MEASURES:
-        other = z_of_runs(values, measure, target)
-        leads.append(None if own is None or other is None else own - other)
-    p_values = holm([None if lead is None else p_value_of_mean(lead) for lead in leads])
-    facts = {}
-    for measure, lead, p_value in zip(SHARPNESS_MEASURES, leads, p_values):
-        mean, half_width = (None, None) if lead is None else mean_ci95(lead)
-        facts[measure] = {"difference": {"value": mean, "ci95": half_width}, "p_value": p_value}
-    return facts
-
-
-def z_of_runs(values, measure, target):
+def z_of_runs(values, measure, outcome):
     """Fisher's z of the rank correlation over the batch sizes in every run: (runs,).
 
     values are {quantity: (batch sizes, runs)}. None where that of a run is undefined.
     """
-    sizes = len(values.get(target, []))
+    sizes = len(values.get(outcome, []))
     if sizes < 2:
         return None
-    by_run = zip(np.transpose(values[measure]), np.transpose(values[target]))
+    by_run = zip(np.transpose(values[measure]), np.transpose(values[outcome]))
     correlations = [spearman(x, y) for x, y in by_run]
     if np.isnan(correlations).any():
         return None
-    # For a correlation of exactly 1, z would be infinite. How near to 1 it is taken instead depends
-    # on how near a correlation over so many batch sizes can come.
+    # For a correlation of exactly 1, z would be infinite. fisher_z takes a value a little below 1
+    # instead, the nearer to 1 the more batch sizes there are.
     return fisher_z(correlations, sizes)
 
 
-def cost_of_largest_batch(values, target):
-    """The target at the largest batch size minus that at the smallest, with its interval.
+def costs_of_largest_batch(values, outcomes):
+    """Every outcome at the largest batch size minus that at the smallest, with its interval.
 
     values are {quantity: (batch sizes, runs)}. The unit is the run: run k starts from the same
-    weights at every batch size, so that the difference is taken in each run.
+    weights at every batch size, so that the difference is taken in each run. Returns {outcome:
+    {"value", "ci95", "p_value"}}; the p-values are those of paired t-tests, corrected for all
+    outcomes by Holm's method. All are None where there is nothing to compare.
     """
-    if len(values.get(target, [])) < 2:
-        return {"value": None, "ci95": None}
-    difference, half_width = mean_ci95(np.array(values[target][-1]) - values[target][0])
-    return {"value": difference, "ci95": half_width}
+    costs, p_values = {}, []
+    for outcome in outcomes:
+        if len(values.get(outcome, [])) < 2:
+            costs[outcome] = {"value": None, "ci95": None}
+            p_values.append(None)
+            continue
+        differences = np.array(values[outcome][-1]) - values[outcome][0]
+        value, half_width = mean_ci95(differences)
+        costs[outcome] = {"value": value, "ci95": half_width}
+        p_values.append(p_value_of_mean(differences))
+    for cost, p_value in zip(costs.values(), holm(p_values)):
+        cost["p_value"] = p_value
+    return costs
 
 
 # --- drawing ---
@@ -554,7 +540,7 @@ GROUP_LABELS = {"with_test_labels": "uses the test labels",
 MEASURE_LABELS = {"sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpness": "ε-sharpness",
                   "adaptive_sharpness": "adaptive sharpness",
                   "largest_eigenvalue": "largest eigenvalue"}
-TARGET_LABELS = {"test_error": "test error", "test_loss": "test loss",
+OUTCOME_LABELS = {"test_error": "test error", "test_loss": "test loss",
                  "calibrated_test_loss": "test loss after one temperature"}
 # Images are standardized: the unit of a pixel is the standard deviation of all pixels.
 AXIS_LABELS = {"sensitivity": "sensitivity (nats per standard deviation of pixels)",
@@ -567,22 +553,14 @@ UNDER_TRAINED = 10
 
 
 def plot(results):
-    """Test error by batch size, which measures go with it, and two of them in every network."""
-    layout = [["equal_loss", "correlations"], ["equal_epochs", "correlations"],
-              ["with_test_labels", "without_test_labels"]]
-    figure, panels = new_mosaic(figure_title(results), results, layout, height=7.6,
-                                height_ratios=(1.4, 1, 2.2))
+    """Test error by batch size in both comparisons, and which measures go with it."""
+    layout = [["equal_loss", "correlations"], ["equal_epochs", "networks"]]
+    figure, panels = new_mosaic(figure_title(results), results, layout, height=6.4)
     draw_test_error(panels["equal_loss"], results, "equal_loss", equal_loss_title(results))
     draw_test_error(panels["equal_epochs"], results, "equal_epochs", equal_epochs_title(results))
-    draw_correlations(panels["correlations"], results)
-    left, right = panels["with_test_labels"], panels["without_test_labels"]
-    right.sharey(left)
-    draw_networks(left, results, "sensitivity")
-    dots = draw_networks(right, results, best_without_test_labels(results))
-    right.set(ylabel="")  # that of its neighbour
-    if dots is not None:
-        add_colour_bar([left, right], dots, results)
-    legend_below(figure, panels["correlations"], panels["equal_epochs"], columns=3)
+    draw_correlations(panels["correlations"], results, ["test_error"])
+    draw_networks(panels["networks"], results, "sensitivity", "test_error")
+    legend_below(figure, panels["equal_epochs"], panels["correlations"], columns=4)
     return figure
 
 
@@ -606,21 +584,21 @@ def figure_title(results):
     return f"{winner}; no measure clearly tracks error"
 
 
-def measures_that_rise_with(facts, targets):
-    """The measures that clearly rise with each of these targets, by clear_direction."""
+def measures_that_rise_with(facts, outcomes):
+    """The measures that clearly rise with each of these outcomes, by clear_direction."""
     return [measure for measure in MEASURE_LABELS
-            if all(clear_direction(facts, measure, target) == "rises" for target in targets)]
+            if all(clear_direction(facts, measure, outcome) == "rises" for outcome in outcomes)]
 
 
-def clear_direction(facts, measure, target):
-    """Whether a measure "rises" or "falls" with a target across the batch sizes; None if unclear.
+def clear_direction(facts, measure, outcome):
+    """Whether a measure "rises" or "falls" with an outcome across the batch sizes; None if unclear.
 
     It is clear where the p-value that group_facts has corrected for all links of the group is low,
     not wherever the interval, which is not corrected, excludes zero.
     """
-    if not is_significant(facts[group_of(facts, measure)]["p_values"][measure][target]):
+    if not is_significant(facts[group_of(facts, measure)]["p_values"][measure][outcome]):
         return None
-    correlation = facts["at_equal_loss"][measure][target]["across"]["value"]
+    correlation = facts["at_equal_loss"][measure][outcome]["across"]["value"]
     return "rises" if correlation > 0 else "falls"
 
 
@@ -662,9 +640,9 @@ def equal_epochs_title(results):
 
 def draw_test_error(panel, results, regime, title):
     """Test error (%) against batch size in one comparison: all runs, and their mean."""
-    color, marker = target_looks()["test_error"]
+    color, marker = outcome_looks()["test_error"]
     panel.set(title=title, ylabel="test error (%)")
-    mark_batch_sizes(panel, results)
+    mark_batch_sizes(panel, results, every=2)
     values = results["curves"][regime]
     if not values["batch_size"]:
         return  # no batch size met the condition
@@ -677,25 +655,28 @@ def draw_test_error(panel, results, regime, title):
                    capsize=2, label="mean and 95 % interval")
 
 
-def mark_batch_sizes(panel, results):
-    """Every other batch size as a tick of a logarithmic x axis."""
-    ticks = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"][::2]
+def mark_batch_sizes(panel, results, every):
+    """Batch sizes as ticks of a logarithmic x axis: every second one, for instance."""
+    sizes = [row["batch_size"] for row in results["table"] if row["regime"] == "equal_epochs"]
+    ticks = sizes[::every]
     panel.set_xscale("log", base=2)
     panel.set(xlabel="batch size")
     panel.set_xticks(ticks, [f"{size:,}" for size in ticks])
 
 
-def target_looks():
+def outcome_looks():
     """Colour and marker of everything the measures are compared with."""
-    return dict(zip(TARGET_LABELS, zip(COLORS, MARKERS)))
+    return dict(zip(OUTCOME_LABELS, zip(COLORS, MARKERS)))
 
 
-def draw_correlations(panel, results):
-    """The correlation of every measure with every target across the batch sizes, by groups.
+def draw_correlations(panel, results, outcomes):
+    """The correlation of every measure with each of the outcomes across the batch sizes, by groups.
 
     Marks are full where the link is clear, see clear_direction.
     """
     facts, columns = results["facts"], ("across", "across_low", "across_high")
+    looks = {outcome: outcome_looks()[outcome] for outcome in outcomes}
+    shifts = 0.2 * (np.arange(len(outcomes)) - (len(outcomes) - 1) / 2)
     place, places, names = 0, [], []
     for group, group_label in GROUP_LABELS.items():
         panel.text(-0.97, place, group_label, va="center", color="#555555")
@@ -703,60 +684,59 @@ def draw_correlations(panel, results):
             place += 1
             places.append(place)
             names.append(MEASURE_LABELS[measure])
-            for shift, (target, (color, marker)) in zip((-0.25, 0, 0.25), target_looks().items()):
-                row = find_row(results["correlations"], measure=measure, target=target)
+            for shift, (outcome, (color, marker)) in zip(shifts, looks.items()):
+                row = find_row(results["correlations"], measure=measure, outcome=outcome)
                 draw_ranges(panel, [row], [place + shift], columns, color, marker)
-                if clear_direction(facts, measure, target) is None:
+                if clear_direction(facts, measure, outcome) is None:
                     panel.lines[-1].set_markerfacecolor("white")  # that of the mark just drawn
         place += 1  # that of the next group's label
-    for target, (color, marker) in target_looks().items():  # for the legend
-        panel.plot([], [], marker, color=color, markersize=5, label=TARGET_LABELS[target])
+    for outcome, (color, marker) in looks.items():  # for the legend
+        panel.plot([], [], marker, color=color, markersize=5,
+                   label=f"correlation with the {OUTCOME_LABELS[outcome]}: clear")
     panel.plot([], [], "o", color=GREY, markersize=5, markerfacecolor="white",
                label="not clear after correction")
     panel.axvline(0, color="black", linewidth=1)
     panel.set_yticks(places, names)
-    panel.set(title=correlations_title(facts), xlim=(-1, 1), ylim=(place - 0.4, -0.4),
+    panel.set(title=correlations_title(facts, outcomes), xlim=(-1, 1), ylim=(place - 0.4, -0.4),
               xticks=[-1, -0.5, 0, 0.5, 1],
               xlabel="rank correlation across batch sizes (95 % interval)")
 
 
-def correlations_title(facts):
-    """Which measures clearly rise with all outcomes, in words."""
-    clear = measures_that_rise_with(facts, TARGET_LABELS)
+def correlations_title(facts, outcomes):
+    """Which measures clearly rise with all these outcomes, in words."""
+    names_of_outcomes = "both losses"  # the only two that share a panel
+    if len(outcomes) == 1:
+        names_of_outcomes = f"the {OUTCOME_LABELS[outcomes[0]]}"
+    clear = measures_that_rise_with(facts, outcomes)
     if not clear:
-        return "No measure clearly goes\nwith all three outcomes"
+        return f"No measure clearly\ngoes with {names_of_outcomes}"
     if clear == ["sensitivity"]:
-        return "Only sensitivity, with test labels,\nclearly goes with all three outcomes"
+        return f"Only sensitivity, with test labels,\nclearly goes with {names_of_outcomes}"
     names = ", ".join(MEASURE_LABELS[measure] for measure in clear)
-    return f"Clearly goes with all three outcomes:\n{names}"
+    return f"Clearly goes with {names_of_outcomes}:\n{names}"
 
 
-def drawn_target(results):
-    """The test loss at its temperature, or as it is where no temperature could be fitted."""
-    values = results["curves"]["equal_loss"]
-    return "calibrated_test_loss" if "calibrated_test_loss" in values else "test_loss"
+def best_without_test_labels(facts, outcome):
+    """The measure without test labels whose link with an outcome has the lowest p-value.
+
+    None where no link was tested.
+    """
+    group = facts["without_test_labels"]
+    tested = {measure: by_outcome[outcome] for measure, by_outcome in group["p_values"].items()
+              if by_outcome[outcome] is not None}
+    return min(tested, key=tested.get) if tested else None
 
 
-def best_without_test_labels(results):
-    """The measure without test labels whose link with the drawn target has the lowest p-value."""
-    group, target = results["facts"]["without_test_labels"], drawn_target(results)
-    tested = {measure: by_target[target] for measure, by_target in group["p_values"].items()
-              if by_target[target] is not None}
-    if not tested:
-        return group["measures"][0]
-    return min(tested, key=tested.get)
-
-
-def networks_title(facts, measure, target):
-    """Whether a measure orders the batch sizes by their test loss, in words."""
+def networks_title(facts, measure, outcome):
+    """Whether a measure orders the batch sizes as an outcome does, in words."""
     labels = group_of(facts, measure).replace("_", " ")  # "with test labels", or "without ..."
     subject = f"{capitalize(MEASURE_LABELS[measure])}, {labels}:"
-    direction, outcome = clear_direction(facts, measure, target), TARGET_LABELS[target]
+    direction, name = clear_direction(facts, measure, outcome), OUTCOME_LABELS[outcome]
     if direction == "rises":
-        return f"{subject}\nrises with {outcome}"
+        return f"{subject}\nrises with the {name}"
     if direction == "falls":
-        return f"{subject}\nfalls as {outcome} rises"
-    return f"{subject}\nno clear link with {outcome}"
+        return f"{subject}\nfalls as the {name} rises"
+    return f"{subject}\nno clear link with the {name}"
 
 
 def capitalize(name):
@@ -764,46 +744,67 @@ def capitalize(name):
     return name if name.startswith("ε") else name[0].upper() + name[1:]
 
 
-def draw_networks(panel, results, measure):
-    """A measure of every network at equal training loss against its test loss.
+def draw_networks(panel, results, measure, outcome):
+    """An outcome of every network at equal training loss against a measure of it.
 
-    The colour is the batch size. Returns the dots, None where no batch size reached the loss.
+    The colour is the batch size.
     """
-    values, target = results["curves"]["equal_loss"], drawn_target(results)
-    panel.set(title=networks_title(results["facts"], measure, target),
-              xlabel=AXIS_LABELS[measure], ylabel=f"{TARGET_LABELS[target]} (nats)")
+    values = results["curves"]["equal_loss"]
+    in_percent = outcome == "test_error"
+    panel.set(title=networks_title(results["facts"], measure, outcome),
+              xlabel=AXIS_LABELS[measure],
+              ylabel=f"{OUTCOME_LABELS[outcome]} ({'%' if in_percent else 'nats'})")
     if not values[measure]:
-        return None
-    return panel.scatter(values[measure], values[target], s=24, zorder=3, cmap="viridis",
-                         edgecolors=GREY, linewidths=0.4, c=np.log2(values["batch_size"]))
-
-
-def add_colour_bar(panels, dots, results):
-    """Which batch size a colour of the dots is, below the panels."""
-    colour_bar = dots.figure.colorbar(dots, ax=panels, label="batch size", location="bottom",
-                                      fraction=0.05, shrink=0.5, aspect=40)
-    ticks = batch_sizes_of(results["curves"]["equal_loss"])[::2]
+        return  # no batch size reached the loss
+    dots = panel.scatter(values[measure], (100 if in_percent else 1) * np.array(values[outcome]),
+                         s=24, zorder=3, cmap="viridis", edgecolors=GREY, linewidths=0.4,
+                         c=np.log2(values["batch_size"]))
+    colour_bar = panel.figure.colorbar(dots, ax=panel, label="batch size")
+    ticks = batch_sizes_of(values)[::2]
     colour_bar.set_ticks(np.log2(ticks), labels=[f"{size:,}" for size in ticks])
 
 
 def plot_details(results):
-    """Every quantity of all runs by batch size; sharpness is measured at equal loss alone."""
-    figure, panels = new_figure("Losses, accuracies and measures by batch size", results, 2, 3)
-    loss_panel, accuracy_panel, sensitivity_panel = panels[0]
-    draw_by_batch_size(loss_panel, results, {"train_loss": TRAIN, "test_loss": TEST})
-    draw_by_batch_size(accuracy_panel, results, {"train_accuracy": TRAIN, "test_accuracy": TEST},
-                       factor=100)
-    draw_by_batch_size(sensitivity_panel, results, {"sensitivity": TEST})
-    loss_panel.set(title="Loss", ylabel="cross-entropy (nats)")
-    accuracy_panel.set(title="Accuracy", ylabel="accuracy (%)")
-    sensitivity_panel.set(title="Sensitivity to the pixels",
-                          ylabel="‖∂ loss / ∂ pixels‖\n(nats per standard deviation)")
-    for panel, measure in zip(panels[1], ("sharpness", "adaptive_sharpness", "largest_eigenvalue")):
-        draw_by_batch_size(panel, results, {measure: TRAIN})  # it is that of the training loss
-        panel.set(title=f"{capitalize(MEASURE_LABELS[measure])} at equal loss",
-                  ylabel=AXIS_LABELS[measure])
-    legend_below(figure, loss_panel, train_test=True)
+    """Every quantity of all runs by batch size, and how the measures go with the test losses.
+
+    Sharpness is measured at equal loss alone.
+    """
+    layout = [["loss", "accuracy", "sensitivity"],
+              ["sharpness", "adaptive_sharpness", "largest_eigenvalue"],
+              ["correlations", "correlations", "networks"]]
+    figure, panels = new_mosaic("Losses, accuracies and measures by batch size", results, layout,
+                                height=9.6)
+    draw_by_batch_size(panels["loss"], results, {"train_loss": TRAIN, "test_loss": TEST})
+    draw_by_batch_size(panels["accuracy"], results,
+                       {"train_accuracy": TRAIN, "test_accuracy": TEST}, factor=100)
+    draw_by_batch_size(panels["sensitivity"], results, {"sensitivity": TEST})
+    panels["loss"].set(title="Loss", ylabel="cross-entropy (nats)")
+    panels["accuracy"].set(title="Accuracy", ylabel="accuracy (%)")
+    panels["sensitivity"].set(title="Sensitivity to the pixels",
+                              ylabel="‖∂ loss / ∂ pixels‖\n(nats per standard deviation)")
+    for measure in ("sharpness", "adaptive_sharpness", "largest_eigenvalue"):
+        # dashed: it is that of the training loss
+        draw_by_batch_size(panels[measure], results, {measure: TRAIN})
+        panels[measure].set(title=f"{capitalize(MEASURE_LABELS[measure])} at equal loss",
+                            ylabel=AXIS_LABELS[measure])
+    draw_correlations_with_losses(panels["correlations"], panels["networks"], results)
+    legend_below(figure, panels["loss"], panels["correlations"], columns=4, train_test=True)
     return figure
+
+
+def draw_correlations_with_losses(correlations_panel, networks_panel, results):
+    """The measures and the test loss, as it is and after a temperature; the best without labels.
+
+    Where no temperature could be fitted, the test loss as it is alone.
+    """
+    fitted = "calibrated_test_loss" in results["curves"]["equal_loss"]
+    outcomes = ["test_loss", "calibrated_test_loss"] if fitted else ["test_loss"]
+    draw_correlations(correlations_panel, results, outcomes)
+    measure = best_without_test_labels(results["facts"], outcomes[-1])
+    if measure is None:
+        networks_panel.set_axis_off()
+    else:
+        draw_networks(networks_panel, results, measure, outcomes[-1])
 
 
 def draw_by_batch_size(panel, results, styles, factor=1):
@@ -811,7 +812,7 @@ def draw_by_batch_size(panel, results, styles, factor=1):
 
     styles are {quantity: line style}.
     """
-    mark_batch_sizes(panel, results)
+    mark_batch_sizes(panel, results, every=4)
     for regime, values in results["curves"].items():
         color, marker = REGIME_LOOKS[regime]
         for name, style in styles.items():

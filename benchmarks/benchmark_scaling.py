@@ -1,15 +1,15 @@
 """How much faster is a script on more cores, and how long would the report take on many?
 
 Every script is run with one and with two jobs in turn: the three longest of the report repeatedly,
-on settings that take two minutes, the others once, on shorter ones. Their time is what they
-store: without the import of their libraries, with the start of their workers.
+on the report's settings, the others once, on shorter ones. Their time is what they store: without
+the import of their libraries, with the start of their workers.
 For more cores than this machine has, the report's time is computed: the seconds of all pieces of
 work, as the report's own results store them, are put on the cores, the longest first, and what a
 script does before, between and after is added.
 
 From the project's folder, on a machine with nothing else to do:
 
-    python -m benchmarks.benchmark_scaling              # the report's figure
+    python -m benchmarks.benchmark_scaling              # the report's figure, in an hour
     python -m benchmarks.benchmark_scaling --quick      # a tour in minutes
 """
 
@@ -38,16 +38,12 @@ FLAGS = {
 PROJECT = Path(__file__).resolve().parent.parent
 JOBS = (1, 2)
 LONGEST = 3  # so many scripts, the longest of the report, are timed repeatedly
-# Settings with which the longest take two minutes with one job, the others less. The three seconds
-# in which workers start would weigh more in shorter runs than they do in the report.
-FLAGS_OF_SCRIPT = {
-    "hw1_1_simulate.py": ["--epochs=10000"],
-    "hw1_1_mnist.py": ["--epochs=3"],
+# Settings with which the others take less than a minute. The longest have those of the report.
+FLAGS_OF_OTHERS = {
     "hw1_2_pca.py": ["--epochs=6"],
     "hw1_2_gradnorm.py": ["--steps=2000", "--epochs=3"],
     "hw1_2_minratio.py": ["--runs=50"],
     "hw1_3_random_labels.py": ["--epochs=2"],
-    "hw1_3_params.py": ["--epochs=25"],
     "hw1_3_flatness.py": ["--epochs=3", "--runs=2"],
     "hw1_3_sensitivity.py": ["--epochs=3", "--max-epochs=20"],
 }
@@ -106,7 +102,7 @@ def seconds_of_script(script, jobs, settings):
     """The seconds that one script stores with its results, with so many jobs."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [f"--jobs={jobs}", f"--out={folder}", "--device=cpu"]
-        arguments += ["--quick"] if settings.quick else FLAGS_OF_SCRIPT[script]
+        arguments += ["--quick"] if settings.quick else FLAGS_OF_OTHERS.get(script, [])
         if script not in WITHOUT_IMAGES:
             arguments += [f"--dataset={settings.dataset}", f"--data-dir={settings.data_dir}"]
         run_python([script, *arguments])

@@ -129,6 +129,14 @@ def spearman(x, y):
     return scipy.stats.spearmanr(x, y).statistic
 
 
+def spearman_p_value(x, y):
+    """That of a test whether Spearman's rank correlation of x and y (n,) is zero.
+
+    The unit is the point: points must be independent of each other.
+    """
+    return scipy.stats.spearmanr(x, y).pvalue
+
+
 def correlation_columns(name, correlations, points):
     """Typical correlation of runs (R,), each over so many points: name, name_low, name_high.
 

@@ -30,8 +30,8 @@ Jinja2 (https://jinja.palletsprojects.com). What they may write:
                                                 it is None, the sentence gets "(not in this run)".
                                                 Names of a {% for %} loop are unknown to it.
     {% include "sections/images.md.j2" %}       another template, from its place under report/
-    {{ certainty(p_value=images.p_value) }}     settled, suggestive or open, by the rule that
-    {{ certainty(interval=images.ratio, none=1) }}  {{ certainty_rule }} writes out
+    {{ certainty(images.p_value) }}     settled, suggestive or open, by the rule that
+                                       {{ certainty_rule }} writes out
 
 The filters are the functions of report/formats.py: percent(digits), points(digits),
 number(digits), fixed(digits), interval(filter, digits), minutes, table(columns).

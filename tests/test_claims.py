@@ -602,29 +602,36 @@ def test_every_run_ends_at_the_edge_or_below_by_the_median_of_its_last_records()
     assert rows == [pytest.approx(row) for row in expected]
 
 
-def falling_curves(*losses, power=0.5):
-    """Curves of runs that begin at loss 3 and norm 7 and end at so many times that loss.
+def falling_curves(*ends, power=0.5):
+    """Curves of runs with the loss 3 and the norm 7 that end at so many times that loss.
 
-    The norm is proportional to a power of the loss, to its root as in a quadratic valley.
+    The norm is proportional to a power of the loss.
     """
-    relative_loss = np.ones((len(losses), 100))
-    relative_loss[:, 90:] = np.array(losses)[:, None]
+    relative_loss = np.ones((len(ends), 100))
+    relative_loss[:, 90:] = np.array(ends)[:, None]
     relative_loss[:, 90::2] *= 2  # the end's geometric mean stays: five records are doubled,
     relative_loss[:, 91::2] /= 2  # and five are halved
     return {"steps": np.arange(100), "loss": 3 * relative_loss, "norm": 7 * relative_loss**power}
 
 
-def test_norm_squared_over_loss_stays_one_in_a_quadratic_valley():
-    losses = [1e-2, 1e-4]
-    for power in (0.5, 1, 0.1):
-        ratios = hw1_2_gradnorm.end_over_start(falling_curves(*losses, power=power))
-        assert ratios["loss"] == pytest.approx(losses)
-        assert ratios["norm"] == pytest.approx([loss**power for loss in losses])
-        expected = [loss ** (2 * power - 1) for loss in losses]
-        assert ratios["norm_squared_over_loss"] == pytest.approx(expected)
+def test_later_changes_divide_the_last_tenth_by_the_second_one():
+    steps = np.arange(101)
+    values = np.ones((2, 101))
+    values[:, :10] = 1e6  # the first steps do not count
+    values[:, 10:21] = [[8.0], [2.0]]
+    values[:, 21:90] = 1e-6  # nor do those in between
+    values[:, 90:] = [[2.0], [2.0]]
+    ratios = hw1_2_gradnorm.later_changes({"steps": steps, "loss": 5 * values, "norm": values**2})
+    assert ratios["loss"] == pytest.approx([1 / 4, 1])
+    assert ratios["norm"] == pytest.approx([1 / 16, 1])
+    # Without a record in that tenth, the one before it counts.
+    few = np.array([[9.0, 4, 1, 2]])
+    ratios = hw1_2_gradnorm.later_changes({"steps": np.array([0, 5, 50, 100]), "loss": few,
+                                          "norm": few})
+    assert ratios["norm"] == pytest.approx([2 / 4])
 
 
-def test_trainings_are_compared_with_their_start_and_with_the_constant_rate_run_by_run():
+def test_trainings_are_compared_with_earlier_steps_and_with_the_constant_rate_run_by_run():
     constant = falling_curves(1e-2, 1e-3, 1e-4)
     on_function = {name: constant for name in hw1_2_gradnorm.FUNCTION_TRAININGS}
     on_function["Adam, rate falls"] = falling_curves(1e-2, 1e-4, 1e-5, power=1)
@@ -632,18 +639,19 @@ def test_trainings_are_compared_with_their_start_and_with_the_constant_rate_run_
                  "Adam, rate falls": falling_curves(1e-3, 1e-3, 1e-4, power=1)}
     rows = hw1_2_gradnorm.compare_trainings({"sinc": on_function, "MNIST": on_images})
     found = {(row["task"], row["training"], row["divided_by"]): row for row in rows}
-    assert len(found) == len(rows) == 9  # seven trainings, and the two comparisons of the rates
-    of_start = found["sinc", "Adam, rate falls", "start"]
-    assert of_start["norm_squared_over_loss"] == pytest.approx(10 ** (-11 / 3))
+    assert len(found) == len(rows) == 6  # two rates on each task, and the comparison of both
+    later = found["sinc", "Adam, rate falls", "earlier"]
+    assert [later["loss"], later["norm"]] == pytest.approx([10 ** (-11 / 3)] * 2)
+    assert found["sinc", "Adam", "earlier"]["norm"] == pytest.approx(10 ** -1.5)
     of_constant = found["sinc", "Adam, rate falls", "Adam"]
     assert of_constant["loss"] == pytest.approx(10 ** (-2 / 3))  # 1, 0.1 and 0.1
     assert of_constant["norm"] == pytest.approx(10 ** (-13 / 2 / 3))
-    # t-tests of the logarithms; the smaller of the two tasks' p-values counts twice
+    # t-tests of the norms' logarithms; the smaller of the two tasks' p-values counts twice
     on_sinc, on_images = (stats.ttest_1samp(logarithms, 0).pvalue
                           for logarithms in ([2, 4, 5], [3, 3, 4]))
     assert 2 * on_images < on_sinc
-    assert of_start["p_value"] == pytest.approx(on_sinc)
-    of_images = found["MNIST", "Adam, rate falls", "start"]
+    assert later["p_value"] == pytest.approx(on_sinc)
+    of_images = found["MNIST", "Adam, rate falls", "earlier"]
     assert of_images["p_value"] == pytest.approx(2 * on_images)
 
 
@@ -733,7 +741,8 @@ def test_points_of_equal_loss_have_equal_ranks():
     found["loss_rank"] = (found["point"] + 1) // 2  # in pairs
     rho = hw1_2_minratio.summarize_correlations(found)[2]["spearman"]  # varying, regularized
     pairs = np.repeat(np.arange(6), 2)
-    assert rho == pytest.approx(stats.spearmanr(pairs, -np.arange(12)).statistic)
+    expected = stats.spearmanr(pairs, -np.arange(12))
+    assert rho == pytest.approx(expected.statistic)
 
 
 def test_where_one_ratio_differs_there_is_nothing_to_correlate():
@@ -741,7 +750,7 @@ def test_where_one_ratio_differs_there_is_nothing_to_correlate():
     ratio[3] = 0.997
     row = hw1_2_minratio.ratio_and_loss_columns({"minimal_ratio": ratio,
                                                  "loss_rank": np.arange(34)})
-    assert row == {"spearman": None, "spearman_low": None, "spearman_high": None}
+    assert row == {"spearman": None, "spearman_low": None, "spearman_high": None, "p_value": None}
     correlation = hw1_2_minratio.as_interval(row, "spearman")
     described = hw1_2_minratio.describe_correlation(correlation, 34)
     assert described == "34 points, too few to correlate"
@@ -777,12 +786,12 @@ def test_the_ends_of_searches_are_correlated_up_to_every_tolerance_and_coincidin
     (-0.1, "the lower the loss, the more eigenvalues are positive"),
     (0.1, "a lower loss need not mean more positive eigenvalues"),
     (None, "a lower loss need not mean more positive eigenvalues")])
-def test_the_title_names_a_rule_only_where_both_objectives_show_it(high, finding):
-    clear = {"value": -0.7, "low": -0.8, "high": -0.5}
-    unsure = {"value": -0.6, "low": -0.9, "high": high}
-    for plain, regularized in ((clear, unsure), (unsure, clear)):
-        title = hw1_2_minratio.figure_title({"varying_ends_correlation": plain,
-                                             "varying_critical_correlation": regularized})
+def test_the_title_names_a_rule_only_where_all_three_panels_show_it(high, finding):
+    names = ("varying_ends_correlation", "varying_critical_correlation", "above_decay_correlation")
+    for unsure in names:
+        facts = {name: {"value": -0.7, "low": -0.8, "high": -0.5} for name in names}
+        facts[unsure] = {"value": -0.6, "low": -0.9, "high": high}
+        title = hw1_2_minratio.figure_title(facts)
         assert title == f"Gradient zero or almost zero: {finding}"
 
 
@@ -981,6 +990,17 @@ def test_the_slowdown_divides_by_the_same_run_with_true_labels():
     assert rows[10, 0]["epochs"] == 0.25 and rows[10, 0]["slowdown"] is None
 
 
+def test_slowdowns_of_single_runs_are_those_of_networks_that_all_fit():
+    trained = {(100, 0): label_runs([0, 1], [0, 0, 1]), (100, 1): label_runs([0, 0, 1], [0, 0, 1]),
+               (10, 0): label_runs([0, 1], [0, 1]), (10, 1): label_runs([0, 1], [0, 0.9])}
+    rows = hw1_3_random_labels.list_slowdowns(trained)
+    assert [(row["train_size"], row["randomized"], row["run"]) for row in rows] == [
+        (100, 0, 0), (100, 0, 1), (100, 1, 0), (100, 1, 1), (10, 0, 0), (10, 0, 1)]
+    # From one record to the next the accuracy is interpolated: 99.9 % is reached a little earlier.
+    early = 0.5 * 0.001
+    assert [row["slowdown"] for row in rows[2:4]] == pytest.approx([(1 - early) / (0.5 - early), 1])
+
+
 def test_peaks_are_measured_where_the_other_runs_have_theirs():
     measures = {
         "epoch": np.array([0, 0.5, 1, 4]),
@@ -1059,15 +1079,15 @@ def test_values_at_the_threshold_are_compared_with_the_largest_network_run_by_ru
     assert {name: unfitted[name] for name in known} == {name: columns[name] for name in known}
 
 
-def test_the_upturn_starts_from_where_the_other_runs_are_lowest(five_widths):
+def test_the_late_rise_starts_from_where_the_other_runs_are_lowest(five_widths):
     # The first run is lowest at the second width, the second at the third, the mean at the third.
     values = np.array([[9.0, 1.0, 2.0, 5.0, 6.0], [9.0, 4.0, 0.5, 5.0, 8.0]])
-    columns = hw1_3_params.summarize_upturn(values)
+    columns = hw1_3_params.summarize_late_rise(values)
     assert columns == {"width": 4, "lowest_mean": (2 + 4) / 2, "at_largest_mean": 7,
                        "rise_mean": ((6 - 2) + (8 - 4)) / 2, "rise_mean_ci95": 0,
                        "beyond_interval": True}
     values[1, -1] = 4.5  # rises of 4 and 0.5
-    assert hw1_3_params.summarize_upturn(values)["beyond_interval"] is False
+    assert hw1_3_params.summarize_late_rise(values)["beyond_interval"] is False
 
 
 def test_a_clear_peak_has_its_place_height_rise_and_fall(five_widths):
@@ -1130,20 +1150,20 @@ def test_curves_are_summarized_for_each_fraction_and_measure(five_widths):
     measures = {"test_loss": runs(falling, peaked), "test_error": runs(peaked, falling),
                 "calibrated_test_loss": unknown,
                 "train_accuracy": runs([0.5, 0.9, 0.9, 1, 1], [0.5, 0.5, 0.5, 0.5, 0.5])}
-    thresholds, upturns, peaks = hw1_3_params.summarize_curves(COUNTS, measures, 30)
+    thresholds, late_rises, peaks = hw1_3_params.summarize_curves(COUNTS, measures, 30)
     keys = [(0, "test_loss"), (0, "test_error"), (0.2, "test_loss"), (0.2, "test_error")]
-    for rows in (thresholds, upturns, peaks[:4], peaks[4:]):
+    for rows in (thresholds, late_rises, peaks[:4], peaks[4:]):
         assert [(row["randomized"], row["measure"]) for row in rows] == keys
     assert [row["width"] for row in thresholds] == [8, 8, None, None]
     assert [row["at_largest_mean"] for row in thresholds] == [1, 3, 3, 1]
     assert [row["labels_times_classes"] for row in thresholds] == [300] * 4  # of ten digits
-    assert [row["rise_mean"] for row in upturns] == [0, 2, 2, 0]
+    assert [row["rise_mean"] for row in late_rises] == [0, 2, 2, 0]
     assert [row["widths_averaged"] for row in peaks] == [3] * 4 + [1] * 4
     assert [row["beyond_intervals"] for row in peaks[4:]] == [False, True, True, False]
     assert peaks[5]["height_mean"] == 5
     measures["calibrated_test_loss"] = runs(peaked, peaked)
-    _, upturns, _ = hw1_3_params.summarize_curves(COUNTS, measures, 30)
-    assert [row["rise_mean"] for row in upturns if row["measure"] == "calibrated_test_loss"] == [
+    _, late_rises, _ = hw1_3_params.summarize_curves(COUNTS, measures, 30)
+    assert [row["rise_mean"] for row in late_rises if row["measure"] == "calibrated_test_loss"] == [
         2, 2]
 
 
@@ -1434,7 +1454,7 @@ def test_a_run_that_never_reaches_the_target_has_no_numbers():
     assert np.isfinite(measured["equal_epochs", "test_loss"]).all()
     at_equal_loss = {quantity: by_run for (regime, quantity), by_run in measured.items()
                      if regime == "equal_loss"}
-    assert {*hw1_3_sensitivity.MEASURES, *hw1_3_sensitivity.TARGETS} < set(at_equal_loss)
+    assert {*hw1_3_sensitivity.MEASURES, *hw1_3_sensitivity.OUTCOMES} < set(at_equal_loss)
     assert all(np.isnan(by_run).all() for by_run in at_equal_loss.values())
 
 
@@ -1505,7 +1525,7 @@ def test_correlations_of_known_relations():
     }
     rows = hw1_3_sensitivity.summarize_correlations({"equal_loss": values})
     assert len(rows) == 3 * 6 and {row["batch_sizes"] for row in rows} == {5}
-    found = {(row["target"], row["measure"]): row for row in rows}
+    found = {(row["outcome"], row["measure"]): row for row in rows}
     to_loss = found["test_loss", "sensitivity"]
     assert to_loss["across"] == pytest.approx(-1, abs=0.03)  # of five points, moved inward
     assert to_loss["within"] == pytest.approx(-1, abs=1e-3)
@@ -1535,9 +1555,9 @@ SCRIPTS = ("hw1_1_simulate", "hw1_1_mnist", "hw1_2_pca", "hw1_2_gradnorm", "hw1_
 # Constants of the scripts that say how a figure looks, or by which name results are stored, and not
 # what was done.
 LOOKS = {"TRUTH_COLOR", "FIXED_HINGES_PLACE",
-         "AXIS_LABELS", "GROUP_LABELS", "OPTION_LABELS", "START_LABELS", "TARGET_LABELS",
+         "AXIS_LABELS", "GROUP_LABELS", "OPTION_LABELS", "START_LABELS", "OUTCOME_LABELS",
          "UNDER_TRAINED", "LOOKS", "TITLE_NETWORKS", "COLOR_MAP", "REGIME_LABELS",
-         "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED", "MODEL_LABELS", "LOSS_LOOK",
+         "REGIME_LOOKS", "MEASURE_LABELS", "DOTTED", "MODEL_LABELS", "COMPARED_LOOK",
          "LABEL_LOOKS", "CALIBRATED_LOOK", "EXPECTED_LOOK", "EXPECTED_LABEL", "STAR_LOOK",
          "EVERY_THIRD",
          "SLOWDOWN_LABEL", "BESIDE", "ACCURACY_AXIS",
@@ -1613,19 +1633,16 @@ def test_panels_of_the_gradient_norm_name_a_finding_only_where_it_is_clear(clear
     results = stored("hw1_2_gradnorm")
     facts, end = results["facts"], 0.5 if clear else 2
     facts["adam"]["below"] = 0 if clear else 1
-    for name in ("sinc", "images"):
-        for ratio in facts[name]["falling_over_constant"].values():
-            if isinstance(ratio, dict):
-                ratio.update(value=0.25, low=0.1, high=end)
+    for rate in ("constant", "falling"):
+        facts["images"][rate]["loss"]["high"] = end
     facts["images"]["batch_over_full_norm"].update(value=3, low=1 / end, high=9)
     facts["descent"].update(median_norm_at_edge=8, median_norm_below=2 if clear else 9)
-    *_, fractions, norms = titles(hw1_2_gradnorm.plot(results))
+    *_, images_loss = titles(hw1_2_gradnorm.plot(results))
+    assert images_loss.startswith("MNIST: the loss goes on falling") is clear
+    fractions, ends, batch_norms, *_ = titles(hw1_2_gradnorm.plot_details(results))
     assert ("rises to its limit" in fractions) is clear
-    assert ("ends 4 times smaller" in norms) is clear
-    *_, ends, batch_norms, ratios = titles(hw1_2_gradnorm.plot_details(results))
     assert ("median norm is 4 times" in ends) is clear
     assert ("ends\n3.0 times that of all images" in batch_norms) is clear
-    assert ("lowers norm² ÷ loss" in ratios) is clear
 
 
 def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
@@ -1896,6 +1913,8 @@ def test_networks_that_never_fit_are_counted_and_have_no_factor():
             and (row["randomized"], row["threshold"]) == (1, constants["FITTED"])]
     assert len(rows) == 1
     rows[0].update(runs_that_reach_it=1, slowdown=None, slowdown_low=None, slowdown_high=None)
+    results["slowdowns"] = [row for row in results["slowdowns"]
+                            if (row["train_size"], row["randomized"]) != (10_000, 1)]
     results["facts"] = hw1_3_random_labels.collect_facts(results)
     figure = hw1_3_random_labels.plot(results)
     assert figure.get_suptitle().startswith("10 of 12 networks fit practically all their 10")
@@ -1949,17 +1968,19 @@ def test_a_regime_that_no_batch_size_reached_leaves_its_curves_out():
     results["facts"] = hw1_3_sensitivity.collect_facts(results)
     figure = hw1_3_sensitivity.plot(results)
     assert png_of(figure, results)
-    equal_loss_panel, _, equal_epochs_panel, *_ = figure.axes
+    equal_loss_panel, _, equal_epochs_panel, networks_panel = figure.axes
     assert equal_epochs_panel.lines and not equal_loss_panel.lines
     assert equal_loss_panel.get_title() == "At training loss 0.05: no clear difference"
-    assert titles(figure)[4] == ("Jacobian, without test labels:\n"
-                                 "no clear link with test loss after one temperature")
+    assert networks_panel.get_title() == ("Sensitivity, with test labels:\n"
+                                          "no clear link with the test error")
     assert figure.get_suptitle().strip() == (
         "At equal loss no clear winner; no measure clearly tracks error")
-    loss_panel, *_, sharpness_panel = hw1_3_sensitivity.plot_details(results).axes
+    loss_panel, *others = hw1_3_sensitivity.plot_details(results).axes
     labels = {line.get_label() for line in loss_panel.lines}
     assert "equal epochs" in labels and "equal training loss" not in labels
+    sharpness_panel, networks_panel = others[2], others[-1]
     assert not sharpness_panel.lines
+    assert not networks_panel.axison  # no link was tested
 
 
 def with_clear_links(clear, sign=1):
@@ -1976,45 +1997,49 @@ def with_clear_links(clear, sign=1):
 
 @pytest.mark.parametrize("clear, ending, panel_title", [
     (["sensitivity"], "only sensitivity, with test labels, clearly tracks error",
-     "Only sensitivity, with test labels,\nclearly goes with all three outcomes"),
+     "Only sensitivity, with test labels,\nclearly goes with both losses"),
     (["sensitivity", "jacobian"], "without test labels, Jacobian clearly tracks error",
-     "Clearly goes with all three outcomes:\nsensitivity, Jacobian"),
+     "Clearly goes with both losses:\nsensitivity, Jacobian"),
     (["jacobian", "sharpness"], "2 measures without test labels clearly track error",
-     "Clearly goes with all three outcomes:\nJacobian, ε-sharpness"),
-    ([], "no measure clearly tracks error", "No measure clearly goes\nwith all three outcomes")])
+     "Clearly goes with both losses:\nJacobian, ε-sharpness"),
+    ([], "no measure clearly tracks error", "No measure clearly\ngoes with both losses")])
 def test_the_titles_name_only_the_measures_that_are_clear_after_correction(clear, ending,
                                                                            panel_title):
     results = with_clear_links(clear)
     assert hw1_3_sensitivity.figure_title(results).endswith("; " + ending)
-    assert hw1_3_sensitivity.correlations_title(results["facts"]) == panel_title
+    both_losses = ["test_loss", "calibrated_test_loss"]
+    assert hw1_3_sensitivity.correlations_title(results["facts"], both_losses) == panel_title
+    of_error = hw1_3_sensitivity.correlations_title(results["facts"], ["test_error"])
+    assert of_error == panel_title.replace("both losses", "the test error")
     falling = with_clear_links(clear, sign=-1)
     assert hw1_3_sensitivity.figure_title(falling).endswith("; no measure clearly tracks error")
-    assert hw1_3_sensitivity.correlations_title(falling["facts"]).startswith("No measure")
+    for targets in (both_losses, ["test_error"]):
+        title = hw1_3_sensitivity.correlations_title(falling["facts"], targets)
+        assert title.startswith("No measure")
 
 
 def test_marks_of_correlations_are_full_where_they_are_clear_after_correction():
     results = with_clear_links(["jacobian"], sign=-1)  # clear of one sign or the other
-    panel = hw1_3_sensitivity.plot(results).axes[1]
-    marks = [line for line in panel.lines if len(line.get_xdata()) == 1]
-    full = [mark.get_markerfacecolor() == mark.get_color() for mark in marks]
-    assert full == [False] * 3 + [True] * 3 + [False] * 9
+    main_panel = hw1_3_sensitivity.plot(results).axes[1]
+    details_panel = hw1_3_sensitivity.plot_details(results).axes[6]
+    for panel, outcomes in ((main_panel, 1), (details_panel, 2)):
+        marks = [line for line in panel.lines if len(line.get_xdata()) == 1]
+        full = [mark.get_markerfacecolor() == mark.get_color() for mark in marks]
+        assert full == [False] * outcomes + [True] * outcomes + [False] * 3 * outcomes
 
 
-@pytest.mark.parametrize("p_values, title", [
-    ({"sharpness": 0.2, "adaptive_sharpness": 0.1}, "Adaptive sharpness, without test labels:"),
-    ({"sharpness": 0.04}, "ε-sharpness, without test labels:"),
-    ({}, "Jacobian, without test labels:")])
-def test_the_last_panel_has_the_measure_without_test_labels_of_the_lowest_p_value(p_values, title):
+@pytest.mark.parametrize("p_values, best", [
+    ({"sharpness": 0.2, "adaptive_sharpness": 0.1}, "adaptive_sharpness"),
+    ({"sharpness": 0.04}, "sharpness")])
+def test_the_details_show_the_measure_without_test_labels_of_the_lowest_p_value(p_values, best):
     results = stored("hw1_3_sensitivity")
-    for measure, by_target in results["facts"]["without_test_labels"]["p_values"].items():
-        by_target.update(dict.fromkeys(by_target, 0.001))  # of targets that are not drawn
-        by_target["calibrated_test_loss"] = p_values.get(measure)
-    panel = hw1_3_sensitivity.plot(results).axes[4]
-    assert panel.get_title().startswith(title)
-    measure = next(iter(reversed(p_values)), "jacobian")
+    for measure, by_outcome in results["facts"]["without_test_labels"]["p_values"].items():
+        by_outcome.update(dict.fromkeys(by_outcome, 0.001))  # of outcomes that are not drawn
+        by_outcome["calibrated_test_loss"] = p_values.get(measure)
+    panel = hw1_3_sensitivity.plot_details(results).axes[7]
     drawn = panel.collections[0].get_offsets()
     values = results["curves"]["equal_loss"]
-    np.testing.assert_array_equal(drawn[:, 0], np.ravel(values[measure]))
+    np.testing.assert_array_equal(drawn[:, 0], np.ravel(values[best]))
     np.testing.assert_array_equal(drawn[:, 1], np.ravel(values["calibrated_test_loss"]))
 
 
@@ -2039,16 +2064,16 @@ def test_large_batches_are_under_trained_with_ten_times_the_lowest_loss(largest,
 
 
 @pytest.mark.parametrize("measure, p_value, correlation, title", [
-    ("sensitivity", 0.049, 0.1, "Sensitivity, with test labels:\nrises with test loss"),
-    ("sharpness", 0.049, -0.1, "ε-sharpness, without test labels:\nfalls as test loss rises"),
-    ("sensitivity", 0.05, 0.9, "Sensitivity, with test labels:\nno clear link with test loss"),
-    ("jacobian", None, None, "Jacobian, without test labels:\nno clear link with test loss")])
+    ("sensitivity", 0.049, 0.1, "Sensitivity, with test labels:\nrises with the test loss"),
+    ("sharpness", 0.049, -0.1, "ε-sharpness, without test labels:\nfalls as the test loss rises"),
+    ("sensitivity", 0.05, 0.9, "Sensitivity, with test labels:\nno clear link with the test loss"),
+    ("jacobian", None, None, "Jacobian, without test labels:\nno clear link with the test loss")])
 def test_a_measure_rises_with_test_loss_only_where_its_corrected_p_value_says_so(
         measure, p_value, correlation, title):
     facts = stored("hw1_3_sensitivity")["facts"]
     for group in ("with_test_labels", "without_test_labels"):
-        for by_target in facts[group]["p_values"].values():
-            by_target["test_loss"] = p_value
+        for by_outcome in facts[group]["p_values"].values():
+            by_outcome["test_loss"] = p_value
     facts["at_equal_loss"][measure]["test_loss"]["across"]["value"] = correlation
     assert hw1_3_sensitivity.networks_title(facts, measure, "test_loss") == title
 
@@ -2056,12 +2081,15 @@ def test_a_measure_rises_with_test_loss_only_where_its_corrected_p_value_says_so
 def test_without_a_temperature_the_test_loss_is_drawn_as_it_is():
     results = stored("hw1_3_sensitivity")
     del results["curves"]["equal_loss"]["calibrated_test_loss"]
-    panel = hw1_3_sensitivity.plot(results).axes[3]
+    for by_outcome in results["facts"]["without_test_labels"]["p_values"].values():
+        by_outcome["test_loss"] = 0.2
+    results["facts"]["without_test_labels"]["p_values"]["sharpness"]["test_loss"] = 0.1
+    panel = hw1_3_sensitivity.plot_details(results).axes[7]
     assert panel.get_ylabel() == "test loss (nats)"
     drawn = panel.collections[0].get_offsets()
     values = results["curves"]["equal_loss"]
     np.testing.assert_array_equal(drawn[:, 1], np.ravel(values["test_loss"]))
-    np.testing.assert_array_equal(drawn[:, 0], np.ravel(values["sensitivity"]))
+    np.testing.assert_array_equal(drawn[:, 0], np.ravel(values["sharpness"]))
 
 
 def test_a_search_without_critical_points_is_drawn():
@@ -2082,9 +2110,11 @@ def test_a_search_without_critical_points_is_drawn():
     assert "need not" in figure.get_suptitle()
     assert titles(figure)[:3] == [
         "Points where the gradient is zero, with an L2 term:\n0 points, too few to correlate",
-        "Gradient almost zero, no L2 term:\n0 points, too few to correlate",
-        "Points with less L2:\n0 of 0 could be followed to the end"]
-    assert titles(details)[0] == "Gradient almost zero, no L2 term"
+        "The same points, what L2 adds taken off:\n0 points, too few to correlate",
+        "Gradient almost zero, no L2 term:\n0 points, too few to correlate"]
+    signs, _, followed, _ = titles(details)
+    assert signs == "Gradient almost zero, no L2 term"
+    assert followed == "Points with less L2:\n0 of 0 could be followed to the end"
 
 
 def test_every_critical_point_is_drawn_as_large_as_it_was_often_found():
@@ -2132,7 +2162,7 @@ def test_only_ends_with_a_small_gradient_are_drawn_and_constant_predictors_have_
     curves["minimal_ratio"] = [0.5, 0.6, 0.7, 0.8, 0.5, 0.6]
     curves["zero_ratio"] = curves["negative_ratio"] = [0.1] * 6
     curves["constant"] = [False, False, False, True, False, False]
-    panel = hw1_2_minratio.plot(results).axes[1]
+    panel = hw1_2_minratio.plot(results).axes[2]
     assert panel.lines[0].get_xydata().tolist() == [[0.4, 0.8]]
     marks = panel.collections[0]
     assert marks.get_offsets().tolist() == [[0.1, 0.7], [0.3, 0.5]]
@@ -2140,16 +2170,12 @@ def test_only_ends_with_a_small_gradient_are_drawn_and_constant_predictors_have_
     assert norms[1] == 1e-4 and 0 < norms[0] <= 1e-6  # a logarithmic scale has no zero
 
 
-def test_as_many_ends_are_drawn_as_the_title_counts_and_the_shade_is_the_range_beside():
+def test_as_many_ends_are_drawn_as_the_title_counts():
     results = stored("hw1_2_minratio")
-    results["points"] = [row for row in results["points"] if row["minimal_ratio"] < 0.95]
-    panel = hw1_2_minratio.plot(results).axes[1]
+    panel = hw1_2_minratio.plot(results).axes[2]
     assert len(panel.collections[0].get_offsets()) == results["facts"]["varying_ends"]
     constant = results["facts"]["ends"] - results["facts"]["varying_ends"]
     assert len(panel.lines[0].get_xydata()) == constant
-    ratios = [row["minimal_ratio"] for row in results["points"]]
-    shade = panel.patches[0].get_extents().transformed(panel.transData.inverted())
-    assert (shade.y0, shade.y1) == pytest.approx((min(ratios), max(ratios)))
 
 
 def test_a_correlation_of_either_sign_is_inside_its_panel():

@@ -23,12 +23,6 @@ def interval(value, low, high):
     return {"value": value, "low": low, "high": high}
 
 
-def test_the_typical_run_changes_norm_squared_over_loss_as_the_median_one():
-    # norm² ÷ loss: 1e-1, 1e-4 and 1e-2; neither loss nor norm has its median in run 2
-    curves = curves_from({"loss": [1e-3, 1e-2, 1e-4], "norm": [1e-2, 1e-3, 1e-3]})
-    assert hw1_2_gradnorm.find_typical_run(curves) == 2
-
-
 def test_a_batch_is_compared_with_all_images_at_the_end():
     curves = curves_from({"loss": [1, 1], "norm": [0.1, 0.2]}, batch_norm=[0.2, 1.6])
     ratio = hw1_2_gradnorm.batch_over_full_norm(curves)
@@ -39,7 +33,7 @@ def test_a_batch_is_compared_with_all_images_at_the_end():
 
 
 def made_up_results():
-    """Of four runs, in which the falling rate changes norm² ÷ loss about 100-fold and 10-fold."""
+    """Of four runs, whose norms end about 10 and 3 times smaller with the falling rate."""
     constant = curves_from({"loss": [1e-2, 2e-2, 1e-2, 3e-2], "norm": [0.1, 0.2, 0.3, 0.1]},
                            batch_norm=[0.5] * 4)
     falling = {
@@ -57,35 +51,20 @@ def made_up_results():
             "curves": curves, "ends": [], "ratios": hw1_2_gradnorm.compare_trainings(as_arrays)}
 
 
-def test_the_answer_is_that_the_rate_matters_beside_the_loss_on_both_tasks():
+def test_the_facts_of_a_task_are_its_changes_at_either_rate_and_between_the_rates():
     facts = hw1_2_gradnorm.collect_facts(made_up_results())
-    p_values = []
-    for loss_ratios, norm_ratios in (([1, 1, 2, 1], [10, 10, 15, 10]),
-                                     ([1, 1, 1, 1], [10 / 3, 4, 3, 2.5])):
-        ratios = 2 * np.log(norm_ratios) + np.log(loss_ratios)  # constant over falling
-        p_values.append(stats.ttest_1samp(ratios, 0).pvalue)
-    on_sinc, on_images = p_values
-    assert on_sinc < on_images < 2 * on_sinc  # Holm's: the smaller one counts twice
-    assert facts["answer_p_value"] == pytest.approx(2 * on_sinc)
-    assert facts["sinc"]["falling_over_constant"]["loss"]["value"] == pytest.approx(2 ** 0.25)
-    of_images = facts["images"]["falling_over_constant"]
+    # Steps 2 and 3, a fifth of the steps, have 99.
+    constant = facts["images"]["constant"]
+    assert constant["loss"]["value"] == pytest.approx(6 ** 0.25 / 99 / 100)
+    assert constant["norm"]["value"] == pytest.approx(6 ** 0.25 / 99 / 10)
+    of_images, of_sinc = (facts[name]["falling_over_constant"] for name in ("images", "sinc"))
+    assert of_sinc["loss"]["value"] == pytest.approx(2 ** 0.25)
     assert of_images["norm"]["value"] == pytest.approx(100 ** -0.25)
-    assert of_images["norm_squared_over_loss"]["value"] == pytest.approx(0.1)
-    # norm² ÷ loss of the constant rate: 1, 2, 9 and 1/3
-    for name in ("sinc", "images"):
-        constant = facts[name]["constant"]
-        assert constant["norm_squared_over_loss"]["value"] == pytest.approx(6 ** 0.25)
-        assert constant["p_value"] == pytest.approx(
-            min(1, 2 * stats.ttest_1samp(np.log([1, 2, 9, 1 / 3]), 0).pvalue))
-        assert facts[name]["typical_run"] in (0, 1)  # at equal distances from the median
-
-
-def test_an_answer_without_a_test_has_no_p_value():
-    results = made_up_results()
-    for row in results["ratios"]:
-        if row["task"] == "MNIST":
-            row["p_value"] = None
-    assert hw1_2_gradnorm.collect_facts(results)["answer_p_value"] is None
+    on_sinc, on_images = (stats.ttest_1samp(np.log(ratios), 0).pvalue
+                          for ratios in ([10, 10, 15, 10], [10 / 3, 4, 3, 2.5]))
+    assert 2 * on_sinc < on_images  # Holm's: the smaller one counts twice
+    assert of_sinc["p_value"] == pytest.approx(2 * on_sinc)
+    assert of_images["p_value"] == pytest.approx(on_images)
 
 
 def test_norms_at_the_edge_are_told_from_those_below_and_exceptions_are_counted():
@@ -109,34 +88,29 @@ def test_norms_at_the_edge_are_told_from_those_below_and_exceptions_are_counted(
 # --- titles ---
 
 
-@pytest.mark.parametrize("high, matters", [(0.9, True), (1.1, False), (None, False)])
-def test_the_title_names_the_rate_only_where_it_matters_beside_the_loss(high, matters):
-    on_sinc = {"falling_over_constant": {"norm_squared_over_loss": interval(0.1, 0.05, high)}}
-    title = hw1_2_gradnorm.figure_title({"sinc": on_sinc})
-    assert title == ("On sinc, the gradient norm follows the learning rate, not only the loss"
-                     if matters else
-                     "Loss and gradient norm at a constant and at a falling learning rate")
+def changes(constant_high, falling_high):
+    """Facts of a task whose norm, or loss, has changed by ratios with these upper ends."""
+    return {rate: {quantity: interval(0.1, 0.05, high) for quantity in ("norm", "loss")}
+            for rate, high in (("constant", constant_high), ("falling", falling_high))}
 
 
-def test_the_norm_keeps_falling_in_a_title_only_where_the_interval_says_so():
-    describe = hw1_2_gradnorm.describe_late
-    assert describe(interval(0.1, 0.02, 0.9)) == "the norm\nkeeps falling"
-    assert describe(interval(0.5, 0.1, 1.5)) == "the norm\nsoon stops falling"
-    assert describe(interval(0.5, None, None)) == "loss\nand gradient norm"
+@pytest.mark.parametrize("constant_high, falling_high, named", [
+    (1.1, 0.9, True), (0.9, 0.9, False), (1.1, 1.1, False), (None, 0.9, True), (1.1, None, False)])
+def test_the_title_names_the_rate_only_where_the_norm_falls_with_the_falling_one_alone(
+        constant_high, falling_high, named):
+    title = hw1_2_gradnorm.figure_title({"sinc": changes(constant_high, falling_high)})
+    assert ("goes on falling only if the learning rate falls" in title) is named
 
 
-def test_the_late_fall_divides_the_last_tenth_by_the_second_one():
-    steps = np.arange(101)
-    norms = np.ones((2, 101))
-    norms[:, :10] = 1e6  # the first steps do not count
-    norms[:, 10:21] = [[8.0], [2.0]]
-    norms[:, 21:90] = 1e-6  # nor do those in between
-    norms[:, 90:] = [[2.0], [2.0]]
-    ratio = hw1_2_gradnorm.late_fall({"steps": steps, "norm": norms})
-    assert ratio["value"] == pytest.approx(0.5)  # of 1/4 and 1
-    # Without a record in that tenth, the one before it counts.
-    few = {"steps": [0, 5, 50, 100], "norm": [[9, 4, 1, 2], [9, 4, 1, 2]]}
-    assert hw1_2_gradnorm.late_fall(few)["value"] == pytest.approx(2 / 4)
+@pytest.mark.parametrize("constant_high, falling_high, words", [
+    (0.9, 0.9, "goes on falling\nat either rate"),
+    (1.1, 0.9, "goes on falling\nonly with the falling rate"),
+    (0.9, 1.1, "goes on falling\nonly at the constant rate"),
+    (None, None, "falls\nat the beginning alone")])
+def test_a_panel_says_at_which_rate_its_quantity_goes_on_falling(constant_high, falling_high,
+                                                                 words):
+    described = hw1_2_gradnorm.describe_changes(changes(constant_high, falling_high), "loss")
+    assert described == f"the loss {words}"
 
 
 @pytest.mark.parametrize("at_edge, below, exceptions, larger", [
@@ -146,4 +120,4 @@ def test_norms_are_called_larger_at_the_limit_where_their_median_is_with_few_exc
         at_edge, below, exceptions, larger):
     facts = {"descent": {"median_norm_at_edge": at_edge, "median_norm_below": below,
                          "exceptions": exceptions, "trainings": 20}}  # a quarter of which is 5
-    assert ("mostly end large at the limit" in hw1_2_gradnorm.details_title(facts)) is larger
+    assert ("gradient norms mostly stay large" in hw1_2_gradnorm.details_title(facts)) is larger

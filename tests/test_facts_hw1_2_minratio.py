@@ -8,7 +8,7 @@ import pytest
 def row(spearman, count, **columns):
     ends = (None, None) if spearman is None else (spearman - 0.1, spearman + 0.1)
     return {"spearman": spearman, "spearman_low": ends[0], "spearman_high": ends[1],
-            "count": count, **columns}
+            "count": count, "p_value": count / 10_000, **columns}
 
 
 def made_up_results():
@@ -46,6 +46,14 @@ def test_every_correlation_is_that_of_its_own_points():
     assert facts["above_decay_correlation"] == pytest.approx(
         {"value": -0.6, "low": -0.7, "high": -0.5})
     assert (facts["varying_ends_zero"], facts["varying_ends_negative"]) == (0.5, 0.25)
+
+
+def test_the_answer_has_the_largest_of_three_corrected_p_values():
+    results = made_up_results()
+    # Of 50, 69 and 69 ten thousandths the smallest counts three times, the next one twice.
+    assert hw1_2_minratio.collect_facts(results)["answer_p_value"] == pytest.approx(0.015)
+    results["tolerances"][2]["p_value"] = None
+    assert hw1_2_minratio.collect_facts(results)["answer_p_value"] is None
 
 
 def test_points_are_counted():

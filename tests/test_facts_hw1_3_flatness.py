@@ -78,11 +78,14 @@ def test_facts_compare_the_barriers_and_the_minima():
 def test_the_excess_of_the_larger_rate_is_that_of_each_run():
     excess = hw1_3_flatness.collect_facts(results([1.0, 2.0]))["excess_of_learning_rate"]
     # Differences of 1, 2 and 3: their standard error is 1 / √3, Student's quantile 4.303.
-    assert excess["test_loss"] == {"value": pytest.approx(2),
+    # t = 2 √3 has p = 0.0742 with two degrees of freedom, and there are two tests.
+    p_value = pytest.approx(2 * 0.07418, rel=1e-3)
+    assert excess["test_loss"] == {"value": pytest.approx(2), "p_value": p_value,
                                    "ci95": pytest.approx(2.4841, rel=1e-4)}
-    assert excess["calibrated_test_loss"] == {"value": 0.5, "ci95": 0}
+    # These differences are all equal, which leaves nothing to test.
+    assert excess["calibrated_test_loss"] == {"value": 0.5, "ci95": 0, "p_value": None}
     # A tenth of the differences above, and of the other sign.
-    assert excess["test_accuracy"] == {"value": pytest.approx(-0.2),
+    assert excess["test_accuracy"] == {"value": pytest.approx(-0.2), "p_value": p_value,
                                        "ci95": pytest.approx(0.24841, rel=1e-4)}
 
 
@@ -97,7 +100,8 @@ def test_the_flattest_training_lies_below_the_others_in_every_run():
 
 def test_there_is_no_excess_without_a_temperature():
     facts = hw1_3_flatness.collect_facts(results([1.0, 2.0], calibrated=None))
-    assert facts["excess_of_learning_rate"]["calibrated_test_loss"] == {"value": None, "ci95": None}
+    assert facts["excess_of_learning_rate"]["calibrated_test_loss"] == {
+        "value": None, "ci95": None, "p_value": None}
 
 
 @pytest.mark.parametrize("heights", [[1.0], [2.0, 2.0]])

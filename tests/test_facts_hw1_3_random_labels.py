@@ -2,6 +2,7 @@
 
 import hw1_3_random_labels
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -22,12 +23,15 @@ def results_by_hand(sizes=(100, 10)):
         times.append({"train_size": 10, "randomized": 1, "threshold": 0.99, "runs": 2,
                       "runs_that_reach_it": 2, "slowdown": 1, "slowdown_low": None,
                       "slowdown_high": None})
+    slowdowns = [{"train_size": size, "randomized": 1, "run": run, "slowdown": slowdown}
+                 for size, of_runs in ((100, (1, 4, 8)), (10, (1, 2, 3))) if size in sizes
+                 for run, slowdown in enumerate(of_runs)]
     for measure, peak in (("true_accuracy", 0.8), ("test_accuracy", 0.7)):
         memorization.append({"randomized": 0.5, "measure": measure, "peak": peak,
                              "peak_ci95": 0.03, "final": 0.1, "final_ci95": 0.01})
     return {"settings": {"train_size": 100},
             "constants": {"FRACTIONS": [0, 0.5, 1], "THRESHOLDS": [0.9, 0.99], "FITTED": 0.99},
-            "table": table, "times": times, "memorization": memorization,
+            "table": table, "times": times, "slowdowns": slowdowns, "memorization": memorization,
             "curves": {
                 "epoch": {0.5: [0, 1, 2], 1: [0, 2, 4, 6]},
                 # Reach 0.99 after 1 and 2 epochs, and with all labels random after 2 and 4.
@@ -41,8 +45,6 @@ def results_by_hand(sizes=(100, 10)):
 def test_facts():
     facts = hw1_3_random_labels.collect_facts(results_by_hand())
     assert (facts["networks"], facts["networks_that_fit"]) == (6, 5)
-    t = (0.99 - 0.1) / 0.01  # the standard error of 0.98 and 1 is 0.01
-    assert facts["random_fit_p_value"] == pytest.approx(2 * stats.t.sf(t, 1))
     assert facts["test_accuracy_of_random_labels"] == {"value": pytest.approx(0.1), "ci95": 0.02}
     assert facts["true_label_peak"] == {"value": 0.8, "ci95": 0.03}
     assert facts["test_accuracy_end"] == {"value": 0.1, "ci95": 0.01}
@@ -52,9 +54,17 @@ def test_facts():
     # Each run is lowest where the other one is: 3 − 4 and 7 − 7.
     assert facts["test_loss_rises"][1]["value"] == pytest.approx(((3 - 4) + (7 - 7)) / 2)
     assert facts["slowdown_to_lowest_threshold"] == {"value": 4, "low": 2, "high": 8}
-    assert facts["easier_threshold_ratio"] == {"value": 2, "low": 0.5, "high": 8}
     assert facts["smallest_size"] == 10
-    assert facts["larger_size_ratio"] == {"value": 2, "low": None, "high": None}
+    growth = [1 / 1, 4 / 2, 8 / 3]
+    assert facts["larger_size_ratio"]["value"] == pytest.approx(stats.gmean(growth))
+    tests = [stats.ttest_1samp(np.log(ratios), 0) for ratios in ([1, 4, 8], growth)]
+    interval = tests[1].confidence_interval()
+    assert np.log(facts["larger_size_ratio"]["low"]) == pytest.approx(interval.low)
+    # Holm's: the smaller p-value counts twice, and the other one is no smaller than that.
+    smaller, larger = sorted(test.pvalue for test in tests)
+    assert larger < 2 * smaller
+    assert facts["slowdown_to_fit_p_value"] == facts["larger_size_p_value"] == pytest.approx(
+        2 * smaller)
     assert facts["fewest_random"] == 0.5
     assert facts["slowdown_to_fit_fewest_random"] == {"value": 2, "low": 1, "high": 4}
     assert facts["epochs_to_fit_all_to_fewest"] == pytest.approx({"value": 2, "low": 2, "high": 2})
@@ -85,16 +95,18 @@ def test_runs_that_do_not_fit_take_no_known_time():
 
 def test_with_one_size_and_runs_that_agree_there_is_nothing_to_compare():
     results = results_by_hand(sizes=(100,))
-    results["curves"]["train_accuracy"][1] = [[0.1, 0.5, 1.0, 1.0], [0.1, 0.2, 1.0, 1.0]]
     facts = hw1_3_random_labels.collect_facts(results)
     assert facts["smallest_size"] == 100 and facts["larger_size_ratio"] is None
-    assert facts["random_fit_p_value"] is None
+    assert facts["larger_size_p_value"] is None
+    assert facts["slowdown_to_fit_p_value"] == pytest.approx(
+        stats.ttest_1samp(np.log([1, 4, 8]), 0).pvalue)
 
 
 def test_a_slowdown_that_was_not_measured_has_no_ratio():
-    results = results_by_hand()
+    results = results_by_hand() | {"slowdowns": []}
     for row in results["times"]:
         row.update(slowdown=None, slowdown_low=None, slowdown_high=None)
     facts = hw1_3_random_labels.collect_facts(results)
-    assert facts["easier_threshold_ratio"] is None and facts["larger_size_ratio"] is None
+    assert facts["larger_size_ratio"] is None
+    assert facts["slowdown_to_fit_p_value"] is None and facts["larger_size_p_value"] is None
     assert facts["slowdown_to_fit"] == {"value": None, "low": None, "high": None}

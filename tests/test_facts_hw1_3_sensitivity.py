@@ -7,16 +7,16 @@ import pytest
 from scipy import stats
 
 QUANTITIES = ("sensitivity", "jacobian", "sharpness", "adaptive_sharpness",
-              "largest_eigenvalue", *hw1_3_sensitivity.TARGETS)
+              "largest_eigenvalue", *hw1_3_sensitivity.OUTCOMES)
 
 
 def results(runs, sizes=6):
     """Made-up results of so many runs, of which `sizes` batch sizes reached equal loss."""
     random = np.random.default_rng(0)
     rows = []
-    for target in hw1_3_sensitivity.TARGETS:
+    for outcome in hw1_3_sensitivity.OUTCOMES:
         for place, measure in enumerate(hw1_3_sensitivity.MEASURES):
-            row = {"target": target, "measure": measure, "batch_sizes": sizes}
+            row = {"outcome": outcome, "measure": measure, "batch_sizes": sizes}
             for name in ("across", "within"):
                 row |= {name: 0.1 * place, f"{name}_low": 0.1 * place - 0.2, f"{name}_high": 0.9}
             rows.append(row)
@@ -40,7 +40,7 @@ def test_facts_have_the_correlations_and_count_the_intervals_without_zero():
     assert facts["without_test_labels"]["excluding_zero"] == 9
     assert facts["with_test_labels"]["intervals"] == 3
     assert facts["with_test_labels"]["excluding_zero"] == 0
-    stored["correlations"][-1]["across_low"] = None  # of one target alone
+    stored["correlations"][-1]["across_low"] = None  # of one outcome alone
     facts = hw1_3_sensitivity.collect_facts(stored)
     assert facts["without_test_labels"]["excluding_zero"] == 8
     stored["correlations"][-1].update(across_low=-0.9, across_high=-0.1)  # below zero counts too
@@ -52,19 +52,19 @@ def test_facts_have_the_correlations_and_count_the_intervals_without_zero():
 def test_p_values_are_those_of_fishers_z_corrected_within_each_group(group, measures):
     stored = results(runs=5)
     values = {name: np.array(by_size) for name, by_size in stored["curves"]["equal_loss"].items()}
-    # So near the target that its correlation is clear, though not the same in every run.
+    # So near the outcome that its correlation is clear, though not the same in every run.
     values[measures[0]] = values["test_error"] + 0.3 * values[measures[0]]
     stored["curves"]["equal_loss"] = {name: by_size.tolist() for name, by_size in values.items()}
     expected = {}
     for measure in measures:
-        for target in hw1_3_sensitivity.TARGETS:
-            ranks = [stats.spearmanr(values[measure][:, run], values[target][:, run]).statistic
+        for outcome in hw1_3_sensitivity.OUTCOMES:
+            ranks = [stats.spearmanr(values[measure][:, run], values[outcome][:, run]).statistic
                      for run in range(5)]
             ranks = np.clip(ranks, -1 + 3 / 210, 1 - 3 / 210)  # 6³ − 6 = 210
-            expected[measure, target] = stats.ttest_1samp(np.arctanh(ranks), 0).pvalue
+            expected[measure, outcome] = stats.ttest_1samp(np.arctanh(ranks), 0).pvalue
     facts = hw1_3_sensitivity.collect_facts(stored)[group]
-    found = {(measure, target): p_value for measure, by_target in facts["p_values"].items()
-             for target, p_value in by_target.items()}
+    found = {(measure, outcome): p_value for measure, by_outcome in facts["p_values"].items()
+             for outcome, p_value in by_outcome.items()}
     smallest = min(expected, key=expected.get)
     assert facts["measures"] == measures and set(found) == set(expected)
     assert found[smallest] == facts["lowest_p_value"] == pytest.approx(
@@ -74,62 +74,39 @@ def test_p_values_are_those_of_fishers_z_corrected_within_each_group(group, meas
     assert facts["significant"] == sum(p_value < 0.05 for p_value in found.values()) > 0
 
 
-def test_the_lead_of_sensitivity_is_a_paired_difference_of_fishers_z():
-    stored = results(runs=5)
-    leads = hw1_3_sensitivity.collect_facts(stored)["lead_of_sensitivity"]
-    values = {name: np.array(by_size) for name, by_size in stored["curves"]["equal_loss"].items()}
-
-    def z_of_run(measure, run):
-        ranks = stats.spearmanr(values[measure][:, run], values["calibrated_test_loss"][:, run])
-        return np.arctanh(ranks.statistic)
-
-    p_values = []
-    for measure, lead in leads.items():
-        own = [z_of_run("sensitivity", run) for run in range(5)]
-        test = stats.ttest_rel(own, [z_of_run(measure, run) for run in range(5)])
-        interval = test.confidence_interval()
-        assert lead["difference"]["value"] == pytest.approx((interval.low + interval.high) / 2)
-        assert lead["difference"]["ci95"] == pytest.approx((interval.high - interval.low) / 2)
-        p_values.append(test.pvalue)
-    # Holm's: the smallest counts threefold.
-    smallest = list(leads)[int(np.argmin(p_values))]
-    assert leads[smallest]["p_value"] == pytest.approx(min(1, 3 * min(p_values)))
-
-
 def test_the_cost_of_the_largest_batch_is_that_of_each_run():
     stored = results(runs=3, sizes=3)
     stored["curves"]["equal_loss"]["test_error"] = [[0.1, 0.2, 0.3], [9.0] * 3, [0.2, 0.4, 0.6]]
     cost = hw1_3_sensitivity.collect_facts(stored)["cost_of_largest_batch"]["test_error"]
     # Differences of 0.1, 0.2 and 0.3: their standard error is 0.1 / √3, Student's quantile 4.303.
-    assert cost == {"value": pytest.approx(0.2), "ci95": pytest.approx(0.24841, rel=1e-4)}
-    after_epochs = hw1_3_sensitivity.collect_facts(stored)["error_cost_after_equal_epochs"]
-    assert after_epochs == cost  # it is made of the same numbers
+    assert cost["value"] == pytest.approx(0.2)
+    assert cost["ci95"] == pytest.approx(0.24841, rel=1e-4)
+
+
+def test_costs_are_tested_together():
+    stored = results(runs=5)
+    costs = hw1_3_sensitivity.collect_facts(stored)["cost_of_largest_batch"]
+    values = {name: np.array(by_size) for name, by_size in stored["curves"]["equal_loss"].items()}
+    p_values = {outcome: stats.ttest_rel(values[outcome][-1], values[outcome][0]).pvalue
+                for outcome in hw1_3_sensitivity.OUTCOMES}
+    smallest = min(p_values, key=p_values.get)
+    assert costs[smallest]["p_value"] == pytest.approx(min(1, 3 * p_values[smallest]))
+    assert all(costs[outcome]["p_value"] >= p_values[outcome] for outcome in p_values)
 
 
 @pytest.mark.parametrize("runs, sizes", [(1, 6), (5, 0), (5, 1)])
 def test_there_is_no_interval_where_too_little_is_compared(runs, sizes):
     facts = hw1_3_sensitivity.collect_facts(results(runs, sizes))
-    for lead in facts["lead_of_sensitivity"].values():
-        assert lead["difference"]["ci95"] is None and lead["p_value"] is None
     assert {cost["ci95"] for cost in facts["cost_of_largest_batch"].values()} == {None}
     for group in hw1_3_sensitivity.MEASURE_GROUPS:
         assert facts[group]["lowest_p_value"] is None and facts[group]["significant"] == 0
     assert facts["batch_sizes"] == sizes
 
 
-def test_a_measure_that_is_the_same_for_all_batch_sizes_has_no_lead_over_it():
-    stored = results(runs=5)
-    stored["curves"]["equal_loss"]["sharpness"] = [[0.0] * 5] * 6
-    leads = hw1_3_sensitivity.collect_facts(stored)["lead_of_sensitivity"]
-    assert leads["sharpness"] == {"difference": {"value": None, "ci95": None}, "p_value": None}
-    assert leads["adaptive_sharpness"]["p_value"] is not None
-
-
-def test_without_a_temperature_there_is_no_lead_and_no_cost_after_it():
+def test_without_a_temperature_there_is_no_cost_after_it():
     stored = results(runs=5)
     del stored["curves"]["equal_loss"]["calibrated_test_loss"]
     facts = hw1_3_sensitivity.collect_facts(stored)
-    nothing = {"value": None, "ci95": None}
+    nothing = {"value": None, "ci95": None, "p_value": None}
     assert facts["cost_of_largest_batch"]["calibrated_test_loss"] == nothing
     assert facts["cost_of_largest_batch"]["test_error"]["ci95"] > 0
-    assert {lead["p_value"] for lead in facts["lead_of_sensitivity"].values()} == {None}

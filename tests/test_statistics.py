@@ -23,6 +23,7 @@ from common.statistics import (
     ratio_columns,
     spearman,
     spearman_ci95,
+    spearman_p_value,
 )
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_spearman_interval_covers_a_known_correlation():
     # for a normal pair of correlation r, Spearman's rho is 6/π asin(r/2); here r = 1/√2
     truth = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)
     assert low < truth < high and low < rho < high and high - low < 0.2
+    # A t-test with n − 2 degrees of freedom, by SciPy's default.
+    t = rho * np.sqrt(298 / (1 - rho**2))
+    assert spearman_p_value(x, x + noise) == pytest.approx(2 * stats.t.sf(abs(t), 298))
     assert spearman_ci95(x, np.exp(x))[0] == pytest.approx(1)
     assert spearman_ci95(x[:9], noise[:9]) == (None, None, None)
     assert spearman_ci95(x, np.ones(300)) == (None, None, None)
