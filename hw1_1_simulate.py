@@ -986,7 +986,7 @@ def draw_interpolation_error(panel, facts, label_place, label):
 def set_depth_axis(panel, depths):
     """An x axis with a tick for one layer with fixed hinges, and one for each depth."""
     panel.set(xlabel="hidden layers", xticks=[FIXED_HINGES_PLACE, *range(len(depths))],
-              xticklabels=["1, output\nonly", *depths],
+              xticklabels=["1,\nsolved", *depths],
               xlim=(FIXED_HINGES_PLACE - 0.6, len(depths) - 0.4))
 
 

@@ -569,7 +569,8 @@ ADAM_LABELS = {ADAM_CONSTANT: "Adam, constant rate", ADAM_FALLING: "Adam, rate f
 def plot(results):
     """The gradient norm and the training loss of Adam on each task, at either rate."""
     facts = results["facts"]
-    figure, panels = two_task_figure(figure_title(facts), results, 2, 2, height=3.2)
+    title = figure_title(facts, image_task_of(results))
+    figure, panels = two_task_figure(title, results, 2, 2, height=3.2)
     draw_both_rates(panels[0, 0], results, FUNCTION_TASK, facts["sinc"], "norm")
     draw_both_rates(panels[0, 1], results, image_task_of(results), facts["images"], "norm")
     draw_both_rates(panels[1, 0], results, FUNCTION_TASK, facts["sinc"], "loss")
@@ -603,10 +604,13 @@ def falls(interval):
     return interval["high"] is not None and interval["high"] < 1
 
 
-def figure_title(facts):
+def figure_title(facts, image_task):
     """Whether on the function the norm goes on falling with the falling rate alone."""
     if falls(facts["sinc"]["falling"]["norm"]) and not falls(facts["sinc"]["constant"]["norm"]):
-        return "On sinc the gradient norm goes on falling only if the learning rate falls"
+        beginning = "On sinc the gradient norm goes on falling only if the learning rate falls"
+        if all(falls(facts["images"][rate]["norm"]) for rate in ("constant", "falling")):
+            return f"{beginning}, on {image_task} always"
+        return beginning
     return "Gradient norm and loss at a constant and at a falling learning rate"
 
 
@@ -636,7 +640,7 @@ def draw_both_rates(panel, results, task, facts_of_task, quantity):
     last_step = trainings[ADAM_CONSTANT]["steps"][-1]
     first, last = np.multiply(constants["EARLIER"], last_step)
     panel.axvspan(first, last, **COMPARED_LOOK,
-                  label="compared: after a fifth of the steps, and at the end")
+                  label="compared: the second and the last tenth of the steps")
     panel.axvspan((1 - constants["END"]) * last_step, last_step, **COMPARED_LOOK)
     label_steps(panel, ticks=5)
     panel.set(yscale="log", ylabel={"norm": "gradient norm", "loss": "training loss"}[quantity],

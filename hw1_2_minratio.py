@@ -93,7 +93,7 @@ COLOR_MAP = "viridis"  # of the gradient's norm; it also rises in brightness
 # How critical points are drawn: half transparent, so that marks behind others can be seen.
 POINT_LOOK = {"marker": MARKERS[1], "facecolor": to_rgba(COLORS[1], 0.4), "edgecolor": COLORS[1]}
 MARK_AREA = 12  # in square points, of a point that was found once
-LOSS_GROUPS = 5  # groups of points by their loss, in the details
+LOSS_GROUPS = 5  # groups of points by their loss, of which means are drawn
 SIGN_COLORS = {"positive": COLORS[2], "zero": "#dddddd", "negative": COLORS[3]}
 # How networks of constant output are drawn: as marks that no line joins.
 CONSTANT_LOOK = {"color": GREY, "marker": MARKERS[3], "linestyle": "none", "markersize": 5}
@@ -553,7 +553,7 @@ def plot(results):
     draw_critical_points(panels["critical"], results)
     draw_above_decay(panels["above_decay"], results)
     draw_plain_ends(figure, panels["plain"], results)
-    legend_below(figure, panels["critical"], columns=3)
+    legend_below(figure, panels["critical"], columns=2)
     return figure
 
 
@@ -624,10 +624,26 @@ def draw_points(panel, rows, ratio):
     panel.scatter([row["loss"] for row in rows], [row[ratio] for row in rows],
                   s=[MARK_AREA * row["times_found"] for row in rows], clip_on=False, zorder=3,
                   **POINT_LOOK)
+    draw_group_means(panel, np.array([row["loss"] for row in rows]),
+                     np.array([row[ratio] for row in rows]))
     panel.set(xscale="log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 8)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_locator(NullLocator())
+
+
+def groups_by_loss(losses):
+    """Indices of points (points,) by rising loss, in up to LOSS_GROUPS groups of equal size."""
+    groups = np.array_split(losses.argsort(), LOSS_GROUPS)
+    return [group for group in groups if len(group) > 0]
+
+
+def draw_group_means(panel, losses, ratios):
+    """The mean ratio of each group of groups_by_loss, at the median of its losses."""
+    groups = groups_by_loss(losses)
+    panel.plot([np.median(losses[group]) for group in groups],
+               [ratios[group].mean() for group in groups], "k-", marker="_", markersize=10,
+               zorder=4, label="mean of each fifth of the points, by loss")
 
 
 def nearly_critical_ends(results):
@@ -647,11 +663,12 @@ def draw_plain_ends(figure, panel, results):
                           marker=MARKERS[0], cmap=COLOR_MAP, edgecolor=GREY, linewidth=0.3,
                           c=not_constant["gradient_norm"].clip(min=smallest_norm),
                           norm=LogNorm(smallest_norm, tolerance))
+    draw_group_means(panel, not_constant["loss"], not_constant["minimal_ratio"])
     panel.plot(constant["loss"], constant["minimal_ratio"], **CONSTANT_LOOK)
     bar = figure.colorbar(marks, ax=panel, label="norm of the gradient", extend="min", pad=0.02)
     bar.ax.minorticks_off()
     correlation = describe_correlation(facts["varying_ends_correlation"], facts["varying_ends"])
-    panel.set(xscale="log", xlabel="loss (mean squared error)", ylabel="minimal ratio", ylim=(0, 1),
+    panel.set(xscale="log", xlabel="loss (mean squared error)", ylabel="minimal ratio",
               title=f"Gradient almost zero, no L2 term:\n{correlation}")
 
 
@@ -681,8 +698,7 @@ def draw_signs(panel, results):
     LOSS_GROUPS groups of equal size. Means of the three fractions add up to 1; medians need not.
     """
     ends, _ = nearly_critical_ends(results)
-    groups = np.array_split(ends["loss"].argsort(), LOSS_GROUPS)
-    groups = [group for group in groups if len(group) > 0]
+    groups = groups_by_loss(ends["loss"])
     columns = {"positive": "minimal_ratio", "zero": "zero_ratio", "negative": "negative_ratio"}
     bottom = np.zeros(len(groups))
     for sign, column in columns.items():
@@ -712,7 +728,7 @@ def draw_above_decay(panel, results):
     draw_points(panel, [row for row in results["points"] if not row["constant"]],
                 "plain_minimal_ratio")
     correlation = describe_correlation(facts["above_decay_correlation"], facts["varying_critical"])
-    panel.set(title=f"The same points, what L2 adds taken off:\n{correlation}", ylim=(0, 1),
+    panel.set(title=f"The same points, what L2 adds taken off:\n{correlation}",
               xlabel="loss, L2 term included",
               ylabel="minimal ratio")
 

@@ -633,8 +633,10 @@ def all_trainings_title(facts):
     if in_space is None:
         return "The only training"
     far_apart = in_space > 2 * facts["highest_moved_distance"]
-    return (f"All trainings in one plane{': short paths, far apart' if far_apart else ''}.\n"
-            f"Nearest starts: {in_plane:.1f} apart here, {in_space:.0f} in all weights")
+    title = "All trainings in one plane"
+    if far_apart:
+        title += ": short paths, far apart"
+    return f"{title}.\nNearest starts: {in_plane:.1f} apart as drawn, {in_space:.0f} in truth"
 
 
 def label_components(panel, row):

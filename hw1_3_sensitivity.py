@@ -372,7 +372,8 @@ def summarize_correlations(curves):
     otherwise are the runs, which are the unit of all intervals.
 
     - "across": the rank correlation over the batch sizes, in each run by itself: does the measure
-      bring the batch sizes into the right order?
+      bring the batch sizes into the right order? Its interval is corrected for all correlations of
+      the measure's group, see tests_in_group.
     - "within": the correlation among the runs of one batch size, all batch sizes together: does it
       tell apart networks that differ in the seed alone?
     """
@@ -384,6 +385,16 @@ def summarize_correlations(curves):
                    "batch_sizes": values["batch_size"].shape[1]}
             rows.append(row | correlate(values, measure, outcome))
     return rows
+
+
+def tests_in_group(measure):
+    """How many correlations the group of a measure has: that of each measure with each outcome.
+
+    The batch size itself, which stands beside the measures for comparison, counts like those
+    without test labels.
+    """
+    group = "with_test_labels" if measure == "sensitivity" else "without_test_labels"
+    return len(MEASURE_GROUPS[group]) * len(OUTCOMES)
 
 
 def correlate(values, measure, outcome):
@@ -399,7 +410,7 @@ def correlate(values, measure, outcome):
     correlations = [spearman(x_of_run, y_of_run) for x_of_run, y_of_run in zip(x, y)]
     within, within_low, within_high = correlation_within_groups(x, y)
     return {
-        **correlation_columns("across", correlations, sizes),
+        **correlation_columns("across", correlations, sizes, tests_in_group(measure)),
         "within": within,
         "within_low": within_low,
         "within_high": within_high,
@@ -446,7 +457,7 @@ def collect_facts(results):
     values = results["curves"]["equal_loss"]
     groups = {}
     for group, measures in MEASURE_GROUPS.items():
-        groups[group] = group_facts(measures, at_equal_loss, values)
+        groups[group] = group_facts(measures, values)
     return {
         "batch_sizes": results["correlations"][0]["batch_sizes"],
         "equal_epochs_train_loss": {"lowest": min(after_equal_epochs),
@@ -457,36 +468,27 @@ def collect_facts(results):
     }
 
 
-def group_facts(measures, at_equal_loss, values):
-    """How many correlations across the batch sizes a group of measures shows, and how surely.
+def group_facts(measures, values):
+    """How surely the measures of a group go with the outcomes across the batch sizes.
 
-    Each pair of a measure and an outcome has one. "intervals" counts the pairs, "excluding_zero"
-    those whose interval excludes zero. "p_values" {measure: {outcome: p}} are from t-tests over the
-    runs of whether Fisher's z, a correlation stretched so that t-tests suit it, is zero on average.
-    They are raised because so many pairs are tested, by Holm's method (1979), and None where
-    nothing can be correlated. "significant" counts the pairs whose corrected
-    p-value is below 0.05, "lowest_p_value" is the lowest of all.
+    "p_values" {measure: {outcome: p}} are from t-tests over the runs of whether Fisher's z, a
+    correlation stretched so that t-tests suit it, is zero on average. They are raised because so
+    many links are tested, by Holm's method (1979), and None where nothing can be correlated.
+    "significant" counts the links whose corrected p-value is below 0.05.
     """
-    pairs, excluding_zero, p_values = [], 0, []
+    links, p_values = [], []
     for measure in measures:
         for outcome in OUTCOMES:
-            pairs.append((measure, outcome))
-            interval = at_equal_loss[measure][outcome]["across"]
-            if interval["low"] is not None and not interval["low"] <= 0 <= interval["high"]:
-                excluding_zero += 1
             z = z_of_runs(values, measure, outcome)
+            links.append((measure, outcome))
             p_values.append(None if z is None else p_value_of_mean(z))
     corrected = holm(p_values)
     by_measure = {measure: {} for measure in measures}
-    for (measure, outcome), p_value in zip(pairs, corrected):
+    for (measure, outcome), p_value in zip(links, corrected):
         by_measure[measure][outcome] = p_value
     return {
         "measures": measures,
-        "intervals": len(pairs),
-        "excluding_zero": excluding_zero,
         "significant": sum(is_significant(p_value) for p_value in corrected),
-        "lowest_p_value": min((p_value for p_value in corrected if p_value is not None),
-                              default=None),
         "p_values": by_measure,
     }
 
@@ -593,8 +595,7 @@ def measures_that_rise_with(facts, outcomes):
 def clear_direction(facts, measure, outcome):
     """Whether a measure "rises" or "falls" with an outcome across the batch sizes; None if unclear.
 
-    It is clear where the p-value that group_facts has corrected for all links of the group is low,
-    not wherever the interval, which is not corrected, excludes zero.
+    It is clear where the p-value is low that group_facts has corrected for all links of the group.
     """
     if not is_significant(facts[group_of(facts, measure)]["p_values"][measure][outcome]):
         return None
@@ -694,12 +695,12 @@ def draw_correlations(panel, results, outcomes):
         panel.plot([], [], marker, color=color, markersize=5,
                    label=f"correlation with the {OUTCOME_LABELS[outcome]}: clear")
     panel.plot([], [], "o", color=GREY, markersize=5, markerfacecolor="white",
-               label="not clear after correction")
+               label="not clear")
     panel.axvline(0, color="black", linewidth=1)
     panel.set_yticks(places, names)
     panel.set(title=correlations_title(facts, outcomes), xlim=(-1, 1), ylim=(place - 0.4, -0.4),
               xticks=[-1, -0.5, 0, 0.5, 1],
-              xlabel="rank correlation across batch sizes (95 % interval)")
+              xlabel="rank correlation across batch sizes\n(95 % interval for all tests together)")
 
 
 def correlations_title(facts, outcomes):

@@ -25,18 +25,20 @@ def is_significant(p_value):
 # --- means, medians and ranges over runs: the unit is the run ---
 
 
-def mean_ci95(values):
+def mean_ci95(values, tests=1):
     """Mean over the runs (axis 0) and half width of its 95 % t-interval, None for a single run.
 
     The unit is the run. The interval holds what it promises for values that scatter about
-    symmetrically. It may reach below zero for values that cannot: range_columns is for those.
+    symmetrically. It may reach below zero for values that cannot: range_columns is for those. One
+    of several tests has a wider interval, so that with 95 % none of all their intervals misses
+    (Bonferroni).
     """
     values = np.asarray(values, dtype=float)
     run_count = len(values)
     if run_count < 2:
         return values.mean(0), None
     standard_error = values.std(0, ddof=1) / np.sqrt(run_count)
-    quantile = scipy.stats.t.ppf(0.975, run_count - 1)  # leaves 2.5 % in each tail
+    quantile = scipy.stats.t.ppf(1 - 0.025 / tests, run_count - 1)  # 2.5 % in each tail for one
     return values.mean(0), quantile * standard_error
 
 
@@ -137,17 +139,18 @@ def spearman_p_value(x, y):
     return scipy.stats.spearmanr(x, y).pvalue
 
 
-def correlation_columns(name, correlations, points):
+def correlation_columns(name, correlations, points, tests=1):
     """Typical correlation of runs (R,), each over so many points: name, name_low, name_high.
 
     The unit is the run. Mean and 95 % t-interval are taken of Fisher's z = artanh(correlation),
-    whose variance hardly depends on the correlation, and turned back. All are None where the
-    correlation of a run is undefined, the ends also for a single run.
+    whose variance hardly depends on the correlation, and turned back. The interval is that of one
+    of several tests, see mean_ci95. All are None where the correlation of a run is undefined, the
+    ends also for a single run.
     """
     names = (name, f"{name}_low", f"{name}_high")
     if np.isnan(correlations).any():
         return dict.fromkeys(names)
-    mean, half_width = mean_ci95(fisher_z(correlations, points))
+    mean, half_width = mean_ci95(fisher_z(correlations, points), tests)
     if half_width is None:
         return dict(zip(names, (np.tanh(mean), None, None)))
     return dict(zip(names, np.tanh([mean, mean - half_width, mean + half_width])))

@@ -2,7 +2,7 @@
 
 CERTAINTY_RULE = (
     "*Settled*: the p-value, corrected for the number of comparisons, is below 0.01. "
-    "*Suggestive*: below 0.05. *Open*: the rest.")
+    "*Suggestive*: below 0.05. *Open*: the rest. *Clear*: settled or suggestive.")
 
 
 def certainty(p_value):

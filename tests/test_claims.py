@@ -1530,6 +1530,13 @@ def test_correlations_of_known_relations():
     assert to_loss["across"] == pytest.approx(-1, abs=0.03)  # of five points, moved inward
     assert to_loss["within"] == pytest.approx(-1, abs=1e-3)
     assert found["test_loss", "adaptive_sharpness"]["within"] == pytest.approx(1, abs=1e-3)
+    # The interval of sensitivity is one of three, those without test labels are of twelve each.
+    for measure, tests in (("sensitivity", 3), ("largest_eigenvalue", 12), ("batch_size", 12)):
+        ranks = [stats.spearmanr(values[measure][:, run], values["test_error"][:, run]).statistic
+                 for run in range(4)]
+        z = np.arctanh(np.clip(ranks, -1 + 3 / 120, 1 - 3 / 120))  # 5³ − 5 = 120
+        interval = stats.ttest_1samp(z, 0).confidence_interval(1 - 0.05 / tests)
+        assert found["test_error", measure]["across_low"] == pytest.approx(np.tanh(interval.low))
     sharp = found["test_loss", "sharpness"]
     assert sharp["across"] == pytest.approx(1, abs=0.03) and sharp["within"] is None
     jacobian = found["test_loss", "jacobian"]
@@ -2121,7 +2128,7 @@ def test_every_critical_point_is_drawn_as_large_as_it_was_often_found():
     results = stored("hw1_2_minratio")
     points = results["points"]
     panel = hw1_2_minratio.plot(results).axes[0]
-    marks, constant = panel.collections[0], panel.lines[0]
+    marks, constant = panel.collections[0], panel.lines[1]  # the first line has means
     places = {(point["loss"], point["minimal_ratio"]) for point in points}
     assert places == {*map(tuple, marks.get_offsets()), *map(tuple, constant.get_xydata())}
     assert len(marks.get_offsets()) == results["facts"]["varying_critical"]
@@ -2163,7 +2170,9 @@ def test_only_ends_with_a_small_gradient_are_drawn_and_constant_predictors_have_
     curves["zero_ratio"] = curves["negative_ratio"] = [0.1] * 6
     curves["constant"] = [False, False, False, True, False, False]
     panel = hw1_2_minratio.plot(results).axes[2]
-    assert panel.lines[0].get_xydata().tolist() == [[0.4, 0.8]]
+    means, constant = panel.lines
+    assert constant.get_xydata().tolist() == [[0.4, 0.8]]
+    assert means.get_xydata().tolist() == [[0.1, 0.7], [0.3, 0.5]]  # of one point each
     marks = panel.collections[0]
     assert marks.get_offsets().tolist() == [[0.1, 0.7], [0.3, 0.5]]
     norms = marks.get_array()
@@ -2175,7 +2184,7 @@ def test_as_many_ends_are_drawn_as_the_title_counts():
     panel = hw1_2_minratio.plot(results).axes[2]
     assert len(panel.collections[0].get_offsets()) == results["facts"]["varying_ends"]
     constant = results["facts"]["ends"] - results["facts"]["varying_ends"]
-    assert len(panel.lines[0].get_xydata()) == constant
+    assert len(panel.lines[1].get_xydata()) == constant
 
 
 def test_a_correlation_of_either_sign_is_inside_its_panel():

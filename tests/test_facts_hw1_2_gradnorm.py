@@ -98,8 +98,11 @@ def changes(constant_high, falling_high):
     (1.1, 0.9, True), (0.9, 0.9, False), (1.1, 1.1, False), (None, 0.9, True), (1.1, None, False)])
 def test_the_title_names_the_rate_only_where_the_norm_falls_with_the_falling_one_alone(
         constant_high, falling_high, named):
-    title = hw1_2_gradnorm.figure_title({"sinc": changes(constant_high, falling_high)})
-    assert ("goes on falling only if the learning rate falls" in title) is named
+    on_sinc = changes(constant_high, falling_high)
+    for on_images, always in ((changes(0.9, 0.9), True), (changes(1.1, 0.9), False)):
+        title = hw1_2_gradnorm.figure_title({"sinc": on_sinc, "images": on_images}, "MNIST")
+        assert ("goes on falling only if the learning rate falls" in title) is named
+        assert title.endswith("on MNIST always") is (named and always)
 
 
 @pytest.mark.parametrize("constant_high, falling_high, words", [

@@ -85,7 +85,7 @@ def test_paths_are_called_short_and_far_apart_only_where_they_are():
              "highest_moved_distance": 6}
     assert hw1_2_pca.all_trainings_title(facts) == (
         "All trainings in one plane: short paths, far apart.\n"
-        "Nearest starts: 2.3 apart here, 13 in all weights")
+        "Nearest starts: 2.3 apart as drawn, 13 in truth")
     facts["highest_moved_distance"] = 7
     assert hw1_2_pca.all_trainings_title(facts).startswith("All trainings in one plane.\nNearest")
     facts["lowest_start_distance"] = None

@@ -144,6 +144,9 @@ def test_correlations_of_runs_are_averaged_in_fishers_z():
     half_width = 0.5 * T_TWO_DEGREES / np.sqrt(3)
     assert columns == pytest.approx({"rho": np.tanh(1), "rho_low": np.tanh(1 - half_width),
                                      "rho_high": np.tanh(1 + half_width)})
+    one_of_five = stats.ttest_1samp(z, 0).confidence_interval(1 - 0.05 / 5)
+    wider = correlation_columns("rho", np.tanh(z), points=100, tests=5)
+    assert (wider["rho_low"], wider["rho_high"]) == pytest.approx(tuple(np.tanh(one_of_five)))
     assert correlation_columns("rho", [1.0], points=10) == {
         "rho": pytest.approx(1 - 3 / 990), "rho_low": None, "rho_high": None}
     assert set(correlation_columns("rho", [0.5, np.nan], points=10).values()) == {None}
