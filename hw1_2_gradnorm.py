@@ -614,17 +614,27 @@ def figure_title(facts, image_task):
     return "Gradient norm and loss at a constant and at a falling learning rate"
 
 
-def describe_changes(facts_of_task, quantity):
-    """At which rate the quantity goes on falling, "norm" or "loss"."""
-    at_constant = falls(facts_of_task["constant"][quantity])
-    at_falling = falls(facts_of_task["falling"][quantity])
+def describe_norm(facts_of_task):
+    """At which rate the norm goes on falling."""
+    at_constant = falls(facts_of_task["constant"]["norm"])
+    at_falling = falls(facts_of_task["falling"]["norm"])
     if at_constant and at_falling:
-        return f"the {quantity} goes on falling\nat either rate"
+        return "the norm goes on falling\nat either rate"
     if at_falling:
-        return f"the {quantity} goes on falling\nonly with the falling rate"
+        return "the norm goes on falling\nonly with the falling rate"
     if at_constant:
-        return f"the {quantity} goes on falling\nonly at the constant rate"
-    return f"the {quantity} falls\nat the beginning alone"
+        return "the norm goes on falling\nonly at the constant rate"
+    return "the norm falls\nat the beginning alone"
+
+
+def describe_loss(facts_of_task):
+    """Whether the loss ends higher or lower with the falling rate."""
+    ratio = facts_of_task["falling_over_constant"]["loss"]
+    if ratio["low"] is not None and ratio["low"] > 1:
+        return f"with the falling rate\nthe loss ends {ratio['value']:.1f} times higher"
+    if falls(ratio):
+        return f"with the falling rate\nthe loss ends {1 / ratio['value']:.1f} times lower"
+    return "the loss ends\nnot clearly different"
 
 
 def draw_both_rates(panel, results, task, facts_of_task, quantity):
@@ -643,8 +653,9 @@ def draw_both_rates(panel, results, task, facts_of_task, quantity):
                   label="compared: the second and the last tenth of the steps")
     panel.axvspan((1 - constants["END"]) * last_step, last_step, **COMPARED_LOOK)
     label_steps(panel, ticks=5)
+    finding = describe_norm(facts_of_task) if quantity == "norm" else describe_loss(facts_of_task)
     panel.set(yscale="log", ylabel={"norm": "gradient norm", "loss": "training loss"}[quantity],
-              title=f"{task}: {describe_changes(facts_of_task, quantity)}")
+              title=f"{task}: {finding}")
 
 
 def label_steps(panel, ticks=6):

@@ -1640,12 +1640,11 @@ def test_panels_of_the_gradient_norm_name_a_finding_only_where_it_is_clear(clear
     results = stored("hw1_2_gradnorm")
     facts, end = results["facts"], 0.5 if clear else 2
     facts["adam"]["below"] = 0 if clear else 1
-    for rate in ("constant", "falling"):
-        facts["images"][rate]["loss"]["high"] = end
+    facts["images"]["falling_over_constant"]["loss"].update(value=0.25, low=0.1, high=end)
     facts["images"]["batch_over_full_norm"].update(value=3, low=1 / end, high=9)
     facts["descent"].update(median_norm_at_edge=8, median_norm_below=2 if clear else 9)
     *_, images_loss = titles(hw1_2_gradnorm.plot(results))
-    assert images_loss.startswith("MNIST: the loss goes on falling") is clear
+    assert images_loss.endswith("the loss ends 4.0 times lower") is clear
     fractions, ends, batch_norms, *_ = titles(hw1_2_gradnorm.plot_details(results))
     assert ("rises to its limit" in fractions) is clear
     assert ("median norm is 4 times" in ends) is clear
@@ -2116,9 +2115,9 @@ def test_a_search_without_critical_points_is_drawn():
     assert png_of(figure, results) and png_of(details, results)
     assert "need not" in figure.get_suptitle()
     assert titles(figure)[:3] == [
-        "Points where the gradient is zero, with an L2 term:\n0 points, too few to correlate",
-        "The same points, what L2 adds taken off:\n0 points, too few to correlate",
-        "Gradient almost zero, no L2 term:\n0 points, too few to correlate"]
+        "Gradient of loss + L2 zero, curvatures of loss + L2:\n0 points, too few to correlate",
+        "The same points, curvatures of the loss alone:\n0 points, too few to correlate",
+        "Gradient of the loss alone almost zero:\n0 points, too few to correlate"]
     signs, _, followed, _ = titles(details)
     assert signs == "Gradient almost zero, no L2 term"
     assert followed == "Points with less L2:\n0 of 0 could be followed to the end"

@@ -110,10 +110,19 @@ def test_the_title_names_the_rate_only_where_the_norm_falls_with_the_falling_one
     (1.1, 0.9, "goes on falling\nonly with the falling rate"),
     (0.9, 1.1, "goes on falling\nonly at the constant rate"),
     (None, None, "falls\nat the beginning alone")])
-def test_a_panel_says_at_which_rate_its_quantity_goes_on_falling(constant_high, falling_high,
-                                                                 words):
-    described = hw1_2_gradnorm.describe_changes(changes(constant_high, falling_high), "loss")
-    assert described == f"the loss {words}"
+def test_a_panel_says_at_which_rate_the_norm_goes_on_falling(constant_high, falling_high, words):
+    described = hw1_2_gradnorm.describe_norm(changes(constant_high, falling_high))
+    assert described == f"the norm {words}"
+
+
+@pytest.mark.parametrize("low, value, high, words", [
+    (1.1, 4, 9, "with the falling rate\nthe loss ends 4.0 times higher"),
+    (0.1, 0.25, 0.9, "with the falling rate\nthe loss ends 4.0 times lower"),
+    (0.9, 4, 9, "the loss ends\nnot clearly different"),
+    (None, 4, None, "the loss ends\nnot clearly different")])
+def test_a_panel_says_which_rate_ends_at_the_lower_loss(low, value, high, words):
+    facts = {"falling_over_constant": {"loss": interval(value, low, high)}}
+    assert hw1_2_gradnorm.describe_loss(facts) == words
 
 
 @pytest.mark.parametrize("at_edge, below, exceptions, larger", [
