@@ -1046,6 +1046,7 @@ def label_marks(panel, results):
     panel.plot([], [], "o", color=GREY, label="test, each run")
     panel.plot([], [], "_", color=GREY, markersize=14, label="median")
     panel.plot([], [], "X", color="black", markersize=6, label="weights set by hand")
+    panel.plot([], [], "*", color="black", markersize=10, label="1 layer, output solved")
 
 
 def name_depth(depth):

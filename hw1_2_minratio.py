@@ -613,7 +613,7 @@ def draw_critical_points(panel, results):
     panel.scatter([], [], s=10 * MARK_AREA, label="point found ten times", **POINT_LOOK)
     correlation = describe_correlation(facts["varying_critical_correlation"],
                                        facts["varying_critical"])
-    panel.set(title=f"Gradient of loss + L2 zero, curvatures of loss + L2:\n{correlation}",
+    panel.set(title=f"Loss + L2, where flat directions count as upward:\n{correlation}",
               xlabel="loss, L2 term included",
               ylabel=f"minimal ratio: positive eigenvalues ÷ {facts['parameters']} "
                      "(1 at a minimum)")
@@ -728,7 +728,7 @@ def draw_above_decay(panel, results):
     draw_points(panel, [row for row in results["points"] if not row["constant"]],
                 "plain_minimal_ratio")
     correlation = describe_correlation(facts["above_decay_correlation"], facts["varying_critical"])
-    panel.set(title=f"The same points, curvatures of the loss alone:\n{correlation}",
+    panel.set(title=f"The same points, where flat directions do not:\n{correlation}",
               xlabel="loss, L2 term included",
               ylabel="minimal ratio")
 
