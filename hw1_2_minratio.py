@@ -613,7 +613,7 @@ def draw_critical_points(panel, results):
     panel.scatter([], [], s=10 * MARK_AREA, label="point found ten times", **POINT_LOOK)
     correlation = describe_correlation(facts["varying_critical_correlation"],
                                        facts["varying_critical"])
-    panel.set(title=f"Loss + L2, where flat directions count as upward:\n{correlation}",
+    panel.set(title=f"A: gradient of loss + L2 zero,\n{correlation}",
               xlabel="loss, L2 term included",
               ylabel=f"minimal ratio: positive eigenvalues ÷ {facts['parameters']} "
                      "(1 at a minimum)")
@@ -669,7 +669,7 @@ def draw_plain_ends(figure, panel, results):
     bar.ax.minorticks_off()
     correlation = describe_correlation(facts["varying_ends_correlation"], facts["varying_ends"])
     panel.set(xscale="log", xlabel="loss (mean squared error)", ylabel="minimal ratio",
-              title=f"Gradient of the loss alone almost zero:\n{correlation}")
+              title=f"B: gradient of the loss alone almost zero,\n{correlation}")
 
 
 def draw_followed(panel, results):
@@ -728,7 +728,7 @@ def draw_above_decay(panel, results):
     draw_points(panel, [row for row in results["points"] if not row["constant"]],
                 "plain_minimal_ratio")
     correlation = describe_correlation(facts["above_decay_correlation"], facts["varying_critical"])
-    panel.set(title=f"The same points, where flat directions do not:\n{correlation}",
+    panel.set(title=f"Control: L2's part of curvature taken off,\n{correlation}",
               xlabel="loss, L2 term included",
               ylabel="minimal ratio")
 

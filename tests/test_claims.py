@@ -2115,9 +2115,9 @@ def test_a_search_without_critical_points_is_drawn():
     assert png_of(figure, results) and png_of(details, results)
     assert "need not" in figure.get_suptitle()
     assert titles(figure)[:3] == [
-        "Loss + L2, where flat directions count as upward:\n0 points, too few to correlate",
-        "The same points, where flat directions do not:\n0 points, too few to correlate",
-        "Gradient of the loss alone almost zero:\n0 points, too few to correlate"]
+        "A: gradient of loss + L2 zero,\n0 points, too few to correlate",
+        "Control: L2's part of curvature taken off,\n0 points, too few to correlate",
+        "B: gradient of the loss alone almost zero,\n0 points, too few to correlate"]
     signs, _, followed, _ = titles(details)
     assert signs == "Gradient almost zero, no L2 term"
     assert followed == "Points with less L2:\n0 of 0 could be followed to the end"
