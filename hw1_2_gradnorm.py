@@ -735,7 +735,9 @@ def draw_ends(panel, results, names):
 
 
 def mark_ends(panel, rows, marker, **style):
-    """Marks of some runs in draw_ends."""
+    """Marks of some runs in draw_ends, where there are any."""
+    if not rows:
+        return  # no line at all: one without points has a place, the figure's corner
     panel.plot([row["fraction_of_limit"] for row in rows],
                [row["final_gradient_norm"] for row in rows], marker, clip_on=False, **style)
 

@@ -606,8 +606,9 @@ def draw_critical_points(panel, results):
     facts, rows = results["facts"], results["points"]
     draw_points(panel, [row for row in rows if not row["constant"]], "minimal_ratio")
     constant = [row for row in rows if row["constant"]]
-    panel.plot([row["loss"] for row in constant], [row["minimal_ratio"] for row in constant],
-               label=CONSTANT_LABEL, clip_on=False, **CONSTANT_LOOK)
+    if constant:  # a line without points would have a place, the figure's corner
+        panel.plot([row["loss"] for row in constant], [row["minimal_ratio"] for row in constant],
+                   label=CONSTANT_LABEL, clip_on=False, **CONSTANT_LOOK)
     # Marks for the legend alone.
     panel.scatter([], [], s=MARK_AREA, label="point found once", **POINT_LOOK)
     panel.scatter([], [], s=10 * MARK_AREA, label="point found ten times", **POINT_LOOK)

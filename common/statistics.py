@@ -15,6 +15,9 @@ RESAMPLES = 1_000  # of every bootstrap
 # A bootstrap shows no interval where more than this fraction of its resamples are undefined.
 MOST_UNDEFINED = 0.05
 SIGNIFICANCE = 0.05  # a p-value below it counts as a difference
+# Runs that differ by less than this fraction of the largest are equal but for rounding, which adds
+# some 1e-16 in each operation.
+ROUNDING = 1e-12
 
 
 def is_significant(p_value):
@@ -92,9 +95,10 @@ def as_mean(row, name):
 def p_value_of_mean(values, expected=0):
     """That of a t-test that the mean over runs (R,) is the expected one. The unit is the run.
 
-    None where there is nothing to test: for fewer than two runs, and where all are equal.
+    None where there is nothing to test: for fewer than two runs, and where all are equal but for
+    rounding.
     """
-    if len(values) < 2 or np.ptp(values) == 0:
+    if len(values) < 2 or np.ptp(values) <= ROUNDING * np.max(np.abs(values)):
         return None
     return scipy.stats.ttest_1samp(values, expected).pvalue
 

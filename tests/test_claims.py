@@ -1651,6 +1651,14 @@ def test_panels_of_the_gradient_norm_name_a_finding_only_where_it_is_clear(clear
     assert ("ends\n3.0 times that of all images" in batch_norms) is clear
 
 
+def test_runs_without_exceptions_are_drawn():
+    results = stored("hw1_2_gradnorm")
+    results["facts"]["descent"].update(median_norm_at_edge=None, exceptions=0)
+    panel = hw1_2_gradnorm.plot_details(results).axes[1]
+    assert [len(line.get_xdata()) for line in panel.lines] == [6, 6, 6]
+    assert png_of(hw1_2_gradnorm.plot_details(results), results)
+
+
 def test_a_surface_with_a_loss_of_exactly_zero_is_drawn():
     results = stored("hw1_2_pca")
     results["curves"]["surface"]["loss"][3][4] = 0.0

@@ -97,6 +97,8 @@ def test_the_p_value_of_a_mean_is_students_and_none_where_nothing_varies():
     assert p_value_of_mean([1.0, 2.0, 3.0]) == pytest.approx(0.07418, rel=1e-3)
     assert p_value_of_mean([1.0, 2.0, 3.0], 2) == 1
     assert p_value_of_mean([1.0]) is None and p_value_of_mean([1.0, 1.0]) is None
+    assert p_value_of_mean([0.1 + 0.2, 0.3]) is None  # they differ by rounding alone
+    assert p_value_of_mean([0.0, 0.0]) is None and p_value_of_mean([1e-9, 2e-9]) is not None
 
 
 def test_other_values_are_measured_where_the_held_out_peak_is():
