@@ -1,7 +1,7 @@
 # make figures [QUICK=1] [DATASET=mnist]   the nine experiments; figures and results land in figures/
 # make report                              the README's numbers from the stored results
 # make test                                the tests
-# make benchmark                           how fast all this is: an hour, idle machine
+# make benchmark                           how fast all this is: over an hour, idle machine
 # make confirmation                        random labels on all of MNIST: a quarter of an hour on two cores
 # Without make: see "Without make" in the README.
 PYTHON ?= python3

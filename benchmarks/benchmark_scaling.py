@@ -9,7 +9,7 @@ script does before, between and after is added.
 
 From the project's folder, on a machine with nothing else to do:
 
-    python -m benchmarks.benchmark_scaling              # the report's figure, in an hour
+    python -m benchmarks.benchmark_scaling              # the report's figure
     python -m benchmarks.benchmark_scaling --quick      # a tour in minutes
 """
 
