@@ -241,7 +241,8 @@ def test_the_other_end_of_a_comparison_differs_in_one_value_and_fits_a_small_set
     results = as_stored(results)
     results["facts"] = experiment.collect_facts(results)
     excess = results["facts"]["excess_of_learning_rate"]
-    assert excess["calibrated_test_loss"] == {"value": None, "ci95": None}
+    assert excess["calibrated_test_loss"] == {
+        "value": None, "ci95": None, "p_value": None}
     solutions_panel = experiment.plot(results).axes[3]
     assert solutions_panel.get_title() == "Test loss and sharpness of three solutions"
     assert "after one temperature" not in solutions_panel.get_legend_handles_labels()[1]
