@@ -766,9 +766,9 @@ def draw_networks(panel, results, measure, outcome):
 
 
 def plot_details(results):
-    """Every quantity of all runs by batch size, and how the measures go with the test losses.
+    """Losses, accuracies and measures by batch size, and how the measures go with the test losses.
 
-    Sharpness is measured at equal loss alone.
+    Sharpness and the largest eigenvalue are measured at equal loss alone.
     """
     layout = [["loss", "accuracy", "sensitivity"],
               ["sharpness", "adaptive_sharpness", "largest_eigenvalue"],
