@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import InvalidStateError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
@@ -170,8 +171,19 @@ def start(calls, settings):
                                pre_dispatch="all", return_as="generator_unordered",
                                max_nbytes=None,  # what is large is shared already, see share
                                idle_worker_timeout=IDLE_SECONDS, initializer=end_with_parent)
+    threading.excepthook = report_unless_cancelled
     with heirs_ignore_ctrl_c():
         return parallel(calls)
+
+
+def report_unless_cancelled(arguments):
+    """Reports the exception that ended a thread, but not that a result came for a cancelled piece.
+
+    Where a piece fails, joblib cancels the others. Its own thread may still get the result of one
+    of them, and would end with a traceback beside the one line on the failure.
+    """
+    if not issubclass(arguments.exc_type, InvalidStateError):
+        threading.__excepthook__(arguments)
 
 
 @contextmanager

@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +22,7 @@ from common.pieces import (
     groups_of_runs,
     join_groups,
     join_runs,
+    report_unless_cancelled,
     run_pieces,
     some_names,
 )
@@ -464,3 +467,16 @@ def test_the_end_may_come_at_any_moment_while_workers_start(start_demo, tmp_path
         check_that_nothing_is_left(terminal, process, folder)
         assert terminal.lines_beside_progress() == lines, (name, moment)
         assert left_in(temporary) == [], (name, moment)
+
+
+def test_a_result_for_a_cancelled_piece_is_no_news_and_other_errors_of_threads_are(monkeypatch,
+                                                                                   capsys):
+    monkeypatch.setattr(threading, "excepthook", report_unless_cancelled)
+    cancelled = Future()
+    cancelled.cancel()
+    for function, arguments in ((cancelled.set_result, (1,)), (int, ("no number",))):
+        thread = threading.Thread(target=function, args=arguments)
+        thread.start()
+        thread.join()
+    error = capsys.readouterr().err
+    assert "InvalidStateError" not in error and "ValueError" in error
