@@ -64,9 +64,9 @@ def finish_after(name, other, folder):
     """Waits until the piece called other has ended, if there is one; notes its own end."""
     for _ in range(3_000):
         if other is None or (folder / other).exists():
-            (folder / name).touch()
             with (folder / "ends").open("a") as ends:
                 ends.write(f"{name}\n")
+            (folder / name).touch()  # last: who waits for it comes after it in the notes
             return f"result of {name}"
         time.sleep(0.01)
     raise TimeoutError(f"{name} waited for {other}")
