@@ -387,9 +387,11 @@ def later_changes(records):
 
     A run's value at the end is divided by its earlier value, see EARLIER.
     """
-    steps = records["steps"]
-    return {name: end_values(steps, records[name]) / earlier_values(steps, records[name])
-            for name in ("loss", "norm")}
+    ratios = {}
+    for name in ("loss", "norm"):
+        end = end_values(records["steps"], records[name])
+        ratios[name] = end / earlier_values(records["steps"], records[name])
+    return ratios
 
 
 def falling_over_constant(falling, constant):
@@ -398,8 +400,11 @@ def falling_over_constant(falling, constant):
     The arguments are the records of both trainings. A run's value at the end with the falling rate
     is divided by that with the constant one, which started from the same weights.
     """
-    return {name: end_values(falling["steps"], falling[name])
-            / end_values(constant["steps"], constant[name]) for name in ("loss", "norm")}
+    ratios = {}
+    for name in ("loss", "norm"):
+        end = end_values(falling["steps"], falling[name])
+        ratios[name] = end / end_values(constant["steps"], constant[name])
+    return ratios
 
 
 def compare_trainings(curves):
@@ -569,12 +574,13 @@ ADAM_LABELS = {ADAM_CONSTANT: "Adam, constant rate", ADAM_FALLING: "Adam, rate f
 def plot(results):
     """The gradient norm and the training loss of Adam on each task, at either rate."""
     facts = results["facts"]
-    title = figure_title(facts, image_task_of(results))
+    image_task = image_task_of(results)
+    title = figure_title(facts, image_task)
     figure, panels = two_task_figure(title, results, 2, 2, height=3.2)
-    draw_both_rates(panels[0, 0], results, FUNCTION_TASK, facts["sinc"], "norm")
-    draw_both_rates(panels[0, 1], results, image_task_of(results), facts["images"], "norm")
-    draw_both_rates(panels[1, 0], results, FUNCTION_TASK, facts["sinc"], "loss")
-    draw_both_rates(panels[1, 1], results, image_task_of(results), facts["images"], "loss")
+    draw_both_rates(panels[0, 0], results, FUNCTION_TASK, "norm", describe_norm(facts["sinc"]))
+    draw_both_rates(panels[0, 1], results, image_task, "norm", describe_norm(facts["images"]))
+    draw_both_rates(panels[1, 0], results, FUNCTION_TASK, "loss", describe_loss(facts["sinc"]))
+    draw_both_rates(panels[1, 1], results, image_task, "loss", describe_loss(facts["images"]))
     legend_below(figure, panels[0, 0], columns=3)
     return figure
 
@@ -637,10 +643,10 @@ def describe_loss(facts_of_task):
     return "the loss ends\nnot clearly different"
 
 
-def draw_both_rates(panel, results, task, facts_of_task, quantity):
+def draw_both_rates(panel, results, task, quantity, finding):
     """The "norm" or the "loss" of Adam at a constant and at a falling rate, all runs.
 
-    What later_changes compares is shaded.
+    What later_changes compares is shaded. The finding is for the title.
     """
     trainings, constants = results["curves"][task], results["constants"]
     for name, label in ADAM_LABELS.items():
@@ -653,8 +659,7 @@ def draw_both_rates(panel, results, task, facts_of_task, quantity):
                   label="compared: the second and the last tenth of the steps")
     panel.axvspan((1 - constants["END"]) * last_step, last_step, **COMPARED_LOOK)
     label_steps(panel, ticks=5)
-    finding = describe_norm(facts_of_task) if quantity == "norm" else describe_loss(facts_of_task)
-    panel.set(yscale="log", ylabel={"norm": "gradient norm", "loss": "training loss"}[quantity],
+    panel.set(yscale="log", ylabel="gradient norm" if quantity == "norm" else "training loss",
               title=f"{task}: {finding}")
 
 

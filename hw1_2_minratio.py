@@ -622,11 +622,11 @@ def draw_critical_points(panel, results):
 
 def draw_points(panel, rows, ratio):
     """A ratio against the loss at critical points; a mark's area says how often it was found."""
-    panel.scatter([row["loss"] for row in rows], [row[ratio] for row in rows],
-                  s=[MARK_AREA * row["times_found"] for row in rows], clip_on=False, zorder=3,
-                  **POINT_LOOK)
-    draw_group_means(panel, np.array([row["loss"] for row in rows]),
-                     np.array([row[ratio] for row in rows]))
+    losses = np.array([row["loss"] for row in rows])
+    ratios = np.array([row[ratio] for row in rows])
+    areas = [MARK_AREA * row["times_found"] for row in rows]
+    panel.scatter(losses, ratios, s=areas, clip_on=False, zorder=3, **POINT_LOOK)
+    draw_group_means(panel, losses, ratios)
     panel.set(xscale="log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 8)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -718,8 +718,8 @@ def draw_signs(panel, results):
 def signs_title(zero_ratios):
     """How many eigenvalues are neither positive nor negative at ends without the L2 term."""
     if len(zero_ratios) == 0:
-        return "Gradient almost zero, no L2 term"
-    return ("Gradient almost zero, no L2 term:\n"
+        return "B: gradient of the loss alone almost zero"
+    return ("B: gradient of the loss alone almost zero,\n"
             f"{100 * zero_ratios.mean():.0f} % of all eigenvalues count as zero")
 
 
@@ -743,8 +743,8 @@ def draw_choices(panel, results):
             find_row(critical, points="varying", hessian="plain"),
             find_row(ends, points="varying", tolerance=tolerance),
             find_row(ends, points="distinct", tolerance=tolerance)]
-    names = ["L2 term", "L2 term, also\nconstant output", "L2 term, what it\nadds taken off",
-             "no L2 term", "no L2 term, also\nconstant output"]
+    names = ["A: loss + L2", "A, also\nconstant output", "control: L2's part\ntaken off",
+             "B: loss alone", "B, also\nconstant output"]
     labels = [f"{name} ({row['count']} points)" for name, row in zip(names, rows)]
     draw_correlations(panel, rows, labels, color_numbers=[1, 1, 1, 0, 0])
     panel.set(title=choices_title(rows))
@@ -768,8 +768,8 @@ def draw_tolerances(panel, results):
 def tolerances_title(rows):
     """Whether the correlation is negative at all tolerances that leave enough ends."""
     if all_below_zero(rows):
-        return "No L2 term, stricter limits\non the gradient: still negative"
-    return "No L2 term, stricter limits\non the gradient: not always clearly negative"
+        return "B, other limits on the gradient:\nstill negative"
+    return "B, other limits on the gradient:\nnot always clearly negative"
 
 
 def draw_correlations(panel, rows, labels, color_numbers):

@@ -38,7 +38,7 @@ from common.plotting import (
     legend_below,
     new_figure,
 )
-from common.statistics import holm, mean_ci95, p_value_of_mean, range_columns
+from common.statistics import holm, mean_ci95, p_value_of_mean, range_columns, tested_means
 from common.temperature import HELD_OUT, calibrate
 from common.training import (
     count_steps,
@@ -506,27 +506,16 @@ def flattest_training(solutions):
 
 
 def excesses_of_training(of_trainings, training, names):
-    """Measures of the solutions of a training minus those of the base, with their intervals.
+    """Measures of the solutions of a training minus those of the base: facts, see tested_means.
 
     of_trainings are {training: {name: (runs,) or None}}. The unit is the run: run k of both starts
-    from the same weights, so that the difference is taken in each run. Returns {name: {"value",
-    "ci95", "p_value"}}; the p-values are those of paired t-tests, corrected for all names by Holm's
-    method. All are None where a measure is unknown.
+    from the same weights, so that the difference is taken in each run.
     """
-    excesses, p_values = {}, []
+    differences = {}
     for name in names:
         changed, base = of_trainings[training][name], of_trainings["base"][name]
-        if changed is None:
-            excesses[name] = {"value": None, "ci95": None}
-            p_values.append(None)
-            continue
-        differences = np.array(changed) - base
-        value, half_width = mean_ci95(differences)
-        excesses[name] = {"value": value, "ci95": half_width}
-        p_values.append(p_value_of_mean(differences))
-    for excess, p_value in zip(excesses.values(), holm(p_values)):
-        excess["p_value"] = p_value
-    return excesses
+        differences[name] = None if changed is None else np.array(changed) - base
+    return tested_means(differences)
 
 
 def rescaling_facts(results):

@@ -432,7 +432,7 @@ def summarize_widths(parameter_counts, measures):
 
 
 def summarize_curves(parameter_counts, measures, train_size):
-    """Rows about the thresholds, late_rises and peaks of PEAK_MEASURES at every fraction.
+    """Rows about the thresholds, late rises and peaks of PEAK_MEASURES at every fraction.
 
     The rows of the thresholds also have the number of training labels times that of classes, where
     Belkin et al. 2019 expect the threshold of networks trained on the squared loss: to fit n labels

@@ -48,6 +48,7 @@ from common.statistics import (
     mean_columns,
     p_value_of_mean,
     spearman,
+    tested_means,
 )
 from common.temperature import HELD_OUT, calibrate
 from common.training import (
@@ -372,8 +373,8 @@ def summarize_correlations(curves):
     otherwise are the runs, which are the unit of all intervals.
 
     - "across": the rank correlation over the batch sizes, in each run by itself: does the measure
-      bring the batch sizes into the right order? Its interval is corrected for all correlations of
-      the measure's group, see tests_in_group.
+      bring the batch sizes into the right order? Its interval is widened for the number of
+      correlations that are tested together, see tests_in_group.
     - "within": the correlation among the runs of one batch size, all batch sizes together: does it
       tell apart networks that differ in the seed alone?
     """
@@ -453,7 +454,7 @@ def collect_facts(results):
         for outcome in OUTCOMES:
             row = find_row(results["correlations"], measure=measure, outcome=outcome)
             at_equal_loss[measure][outcome] = {"across": as_interval(row, "across"),
-                                              "within": as_interval(row, "within")}
+                                               "within": as_interval(row, "within")}
     values = results["curves"]["equal_loss"]
     groups = {}
     for group, measures in MEASURE_GROUPS.items():
@@ -511,26 +512,17 @@ def z_of_runs(values, measure, outcome):
 
 
 def costs_of_largest_batch(values, outcomes):
-    """Every outcome at the largest batch size minus that at the smallest, with its interval.
+    """Every outcome at the largest batch size minus that at the smallest: facts, see tested_means.
 
     values are {quantity: (batch sizes, runs)}. The unit is the run: run k starts from the same
-    weights at every batch size, so that the difference is taken in each run. Returns {outcome:
-    {"value", "ci95", "p_value"}}; the p-values are those of paired t-tests, corrected for all
-    outcomes by Holm's method. All are None where there is nothing to compare.
+    weights at every batch size, so that the difference is taken in each run. For fewer than two
+    batch sizes all are None.
     """
-    costs, p_values = {}, []
+    differences = {}
     for outcome in outcomes:
-        if len(values.get(outcome, [])) < 2:
-            costs[outcome] = {"value": None, "ci95": None}
-            p_values.append(None)
-            continue
-        differences = np.array(values[outcome][-1]) - values[outcome][0]
-        value, half_width = mean_ci95(differences)
-        costs[outcome] = {"value": value, "ci95": half_width}
-        p_values.append(p_value_of_mean(differences))
-    for cost, p_value in zip(costs.values(), holm(p_values)):
-        cost["p_value"] = p_value
-    return costs
+        by_size = values.get(outcome, [])
+        differences[outcome] = np.subtract(by_size[-1], by_size[0]) if len(by_size) >= 2 else None
+    return tested_means(differences)
 
 
 # --- drawing ---
@@ -543,7 +535,7 @@ MEASURE_LABELS = {"sensitivity": "sensitivity", "jacobian": "Jacobian", "sharpne
                   "adaptive_sharpness": "adaptive sharpness",
                   "largest_eigenvalue": "largest eigenvalue"}
 OUTCOME_LABELS = {"test_error": "test error", "test_loss": "test loss",
-                 "calibrated_test_loss": "test loss after one temperature"}
+                  "calibrated_test_loss": "test loss after one temperature"}
 # Images are standardized: the unit of a pixel is the standard deviation of all pixels.
 AXIS_LABELS = {"sensitivity": "sensitivity (nats per standard deviation of pixels)",
                "jacobian": "Jacobian norm (per standard deviation of pixels)",

@@ -244,8 +244,7 @@ def estimate(task, by_runs):
 def plot(results):
     """Time against runs, parameters and training images: a panel for each."""
     curves = results["curves"]
-    title = "What a run costs, by runs in a stack, parameters and images"
-    figure, panels = new_figure(title, results, 1, 3, height=3.2)
+    figure, panels = new_figure(figure_title(curves), results, 1, 3, height=3.2)
     runs_panel, parameters_panel, images_panel = panels[0]
     draw_by_runs(runs_panel, curves["run_counts"], curves["runs"])
     draw_growth(parameters_panel, "parameters", curves["parameter_counts"], curves["parameters"])
@@ -256,17 +255,31 @@ def plot(results):
     return figure
 
 
+def figure_title(curves):
+    """How much a run of the smallest network gains by a stack."""
+    network, saving = saving_of_smallest(curves["runs"])
+    if saving <= 1:
+        return "What a run costs, by runs in a stack, parameters and images"
+    runs = curves["run_counts"][-1]
+    return f"In a stack of {runs}, a run of the {network} takes 1/{saving:.0f} of the time alone"
+
+
+def saving_of_smallest(times):
+    """The smallest network, the first one, and by what the largest stack divides its time per run.
+    """
+    network = next(iter(times))
+    medians = np.median(times[network], axis=1)
+    return network, medians[0] / medians[-1]
+
+
 def draw_by_runs(panel, counts, times):
     """The time per run of every network against the runs in its stack, beside that of one alone."""
     for (network, values), color, marker in zip(times.items(), COLORS, MARKERS):
         values = np.array(values).T  # (timings, counts)
         one_alone = np.median(values[:, 0])
         draw_runs(panel, counts, values / one_alone, color, label=network, marker=marker)
-    smallest_network = next(iter(times))  # the first one, which gains most
-    medians = np.median(times[smallest_network], axis=1)
-    saving = medians[0] / medians[-1]
-    panel.set(xscale="log", yscale="log",
-              title=f"{smallest_network}: {saving:.0f}× less",
+    network, saving = saving_of_smallest(times)
+    panel.set(xscale="log", yscale="log", title=f"{network}: {saving:.0f}× less",
               xlabel="runs in the stack", ylabel="time per run, one run alone = 1", xticks=counts,
               xticklabels=counts)
 

@@ -228,7 +228,8 @@ def draw_speedups(panel, table):
     draw_ranges(panel, rows, places, ("speedup_median", "speedup_q25", "speedup_q75"), COLORS[0],
                 MARKERS[0])
     panel.axvline(2, color=GREY, linewidth=1)
-    panel.set(title="Measured: two jobs beside one", xlim=(0.9, 2.1), yticks=places,
+    panel.set(title="Measured: two jobs beside one\n(the three longest in full, others shortened)",
+              xlim=(0.9, 2.1), yticks=places,
               yticklabels=[Path(row["script"]).stem for row in rows],
               xlabel="times as fast (line: twice)")
 

@@ -335,6 +335,22 @@ def adjust_p_values(rows):
     return rows
 
 
+def tested_means(values):
+    """Means over runs of {name: (R,) or None}, tested, as facts.
+
+    Returns {name: {"value", "ci95", "p_value"}}. The unit is the run, see mean_ci95. The p-values
+    are those of t-tests of whether a mean is 0, corrected for all names by Holm's method. All are
+    None where the values are.
+    """
+    p_values = holm([None if of_runs is None else p_value_of_mean(of_runs)
+                     for of_runs in values.values()])
+    facts = {}
+    for (name, of_runs), p_value in zip(values.items(), p_values):
+        mean, half_width = (None, None) if of_runs is None else mean_ci95(of_runs)
+        facts[name] = {"value": mean, "ci95": half_width, "p_value": p_value}
+    return facts
+
+
 # --- where a curve reaches a value ---
 
 

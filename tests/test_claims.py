@@ -2127,7 +2127,7 @@ def test_a_search_without_critical_points_is_drawn():
         "Control: L2's part of curvature taken off,\n0 points, too few to correlate",
         "B: gradient of the loss alone almost zero,\n0 points, too few to correlate"]
     signs, _, followed, _ = titles(details)
-    assert signs == "Gradient almost zero, no L2 term"
+    assert signs == "B: gradient of the loss alone almost zero"
     assert followed == "Points with less L2:\n0 of 0 could be followed to the end"
 
 
